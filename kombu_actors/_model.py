@@ -1,0 +1,127 @@
+"""The values that travel between layers: what was declared, what was delivered.
+
+Frozen, comparable, free of any transport.  Entities are identified by these values when
+the topology is replayed, so equality here *is* the identity of an entity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any, NamedTuple
+
+import attrs
+
+Arguments = Mapping[str, Any]
+Properties = Mapping[str, Any]
+"""Message properties under AMQP's names, with the application headers under ``headers``."""
+
+
+def freeze(value: Any) -> Any:
+    """Turn nested dicts and lists into hashable tuples, for comparing argument tables."""
+    if isinstance(value, Mapping):
+        return tuple(sorted((key, freeze(item)) for key, item in value.items()))
+    if isinstance(value, (list, tuple)):
+        return tuple(freeze(item) for item in value)
+    return (type(value).__name__, value)
+
+
+def _copied(arguments: Arguments | None) -> dict[str, Any]:
+    return dict(arguments or {})
+
+
+_arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
+
+
+@attrs.frozen(kw_only=True)
+class ExchangeSpec:
+    """An exchange as declared."""
+
+    name: str
+    type: str = "direct"
+    durable: bool = True
+    auto_delete: bool = False
+    internal: bool = False
+    arguments: Arguments = _arguments
+
+
+@attrs.frozen(kw_only=True)
+class QueueSpec:
+    """A queue as declared; an empty name asks the broker to choose one."""
+
+    name: str
+    durable: bool = True
+    exclusive: bool = False
+    auto_delete: bool = False
+    arguments: Arguments = _arguments
+
+
+class BindingKind(Enum):
+    """What a binding leads to."""
+
+    QUEUE = "queue"
+    EXCHANGE = "exchange"
+
+
+@attrs.frozen(kw_only=True)
+class BindingSpec:
+    """A binding, identified by everything it was made with (arguments included)."""
+
+    kind: BindingKind
+    source: str
+    destination: str
+    routing_key: str = ""
+    arguments: Arguments = _arguments
+
+
+@attrs.frozen(kw_only=True)
+class ConsumerSpec:
+    """A subscription as wished for; the tag is the client's and stays over restarts."""
+
+    tag: str
+    queue: str
+    no_ack: bool = False
+    exclusive: bool = False
+    no_local: bool = False
+    arguments: Arguments = _arguments
+
+
+class QueueInfo(NamedTuple):
+    """What ``queue.declare-ok`` says."""
+
+    name: str
+    messages: int
+    consumers: int
+
+
+class Delivery(NamedTuple):
+    """One message as it came from the broker (``basic.deliver``, ``basic.get-ok``)."""
+
+    consumer_tag: str
+    delivery_tag: int
+    redelivered: bool
+    exchange: str
+    routing_key: str
+    properties: dict[str, Any]
+    """Shared between messages whose properties are the same bytes: never change it."""
+    body: bytes
+
+
+class Returned(NamedTuple):
+    """A mandatory message that no queue took (``basic.return``)."""
+
+    code: int
+    text: str
+    exchange: str
+    routing_key: str
+    properties: dict[str, Any]
+    body: bytes
+
+
+class Outcome(Enum):
+    """What became of a publish."""
+
+    CONFIRMED = "confirmed"
+    RETURNED = "returned"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"

@@ -1,0 +1,160 @@
+"""What a transport is: the contract between bytes and actors.
+
+A ``Link`` is one live connection to a broker.  It has one life: it is opened, serves, dies,
+and is thrown away; making the next one is its supervisor's business.  Everything here runs
+in the trio thread; methods without ``async`` never block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from .._model import (
+    BindingSpec,
+    ConsumerSpec,
+    Delivery,
+    ExchangeSpec,
+    Properties,
+    QueueInfo,
+    QueueSpec,
+    Returned,
+)
+
+Prepared = Any
+"""A message validated and encoded by the transport that will send it; opaque to everyone else."""
+
+DeliverySink = Callable[[list[Delivery]], None]
+"""Takes one batch, in order; called in the trio thread, must not block or raise."""
+
+
+@attrs.frozen(kw_only=True)
+class Capabilities:
+    """What a transport can do, for facade attributes and the table in docs."""
+
+    heartbeats: bool
+    confirms: bool
+    exchange_types: frozenset[str]
+    server_named_queues: bool = True
+
+
+class LinkChannel(Protocol):
+    """One channel of a link.  Dies alone (404, 406, ...) or with its link.
+
+    Every ``async`` method raises the channel's death as py-amqp's exception class when the
+    broker closes the channel over it, and ``ConnectionLost`` when the link dies.  Deadlines
+    are the caller's cancel scopes; a cancelled request leaves the channel usable: its late
+    reply is consumed by the request it belongs to.
+    """
+
+    number: int
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why the channel is dead; None while it is open."""
+
+    async def wait_closed(self) -> BaseException:
+        """Wait until the channel is dead and say why."""
+
+    async def aclose(self) -> None:
+        """Close politely; a no-op when already dead."""
+
+    async def exchange_declare(self, spec: ExchangeSpec, *, passive: bool = False) -> None: ...
+    async def exchange_delete(self, name: str, *, if_unused: bool = False) -> None: ...
+    async def exchange_bind(self, binding: BindingSpec) -> None: ...
+    async def exchange_unbind(self, binding: BindingSpec) -> None: ...
+    async def queue_declare(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo: ...
+    async def queue_delete(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int: ...
+    async def queue_bind(self, binding: BindingSpec) -> None: ...
+    async def queue_unbind(self, binding: BindingSpec) -> None: ...
+    async def queue_purge(self, name: str) -> int: ...
+
+    async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None: ...
+    async def consume(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> str:
+        """Subscribe; return the tag once the broker said consume-ok.
+
+        ``on_cancel`` is called when the *broker* ends the subscription (its queue went away).
+        """
+
+    async def cancel(self, tag: str) -> None:
+        """End a subscription; its sink gets nothing after this returns."""
+
+    async def get(self, queue: str, *, no_ack: bool = False) -> tuple[Delivery, int] | None:
+        """Poll one message; with it, how many are left in the queue."""
+
+    async def recover(self, *, requeue: bool = False) -> None: ...
+    async def flow(self, active: bool) -> None: ...
+    async def confirm_select(
+        self,
+        on_confirm: Callable[[int, bool, bool], None],
+        on_return: Callable[[Returned], None],
+    ) -> None:
+        """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1."""
+
+    def publish(self, prepared: Prepared) -> None:
+        """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None: ...
+    def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None: ...
+    def reject(self, tag: int, *, requeue: bool = False) -> None: ...
+
+
+class Link(Protocol):
+    """One live connection to a broker."""
+
+    server_properties: Mapping[str, Any]
+    roles: Sequence[str]
+    """The names of the tasks that keep the link alive, e.g. reader, writer, heartbeat."""
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why the link is dead; None while it lives."""
+
+    @property
+    def blocked(self) -> str | None:
+        """The broker's reason for not reading from publishers; None when it does."""
+
+    def on_blocked(self, watcher: Callable[[str | None], None]) -> None:
+        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks."""
+
+    async def run(self, role: str) -> None:
+        """Serve one role until the link dies, then raise why (return after ``aclose``)."""
+
+    async def wait_closed(self) -> BaseException:
+        """Wait until the link is dead and say why."""
+
+    async def open_channel(self) -> LinkChannel:
+        """Open a channel; raises ``ChannelLimitExceeded`` when no number is left."""
+
+    async def aclose(self) -> None:
+        """Say goodbye and close; safe in any state, bounded by the caller's cancel scope."""
+
+    def kill(self, reason: BaseException) -> None:
+        """Drop the connection at once; every waiter gets ``reason``."""
+
+
+class Transport(Protocol):
+    """Opens links for one URL scheme, and encodes messages for them."""
+
+    name: str
+    capabilities: Capabilities
+    roles: Sequence[str]
+
+    async def connect(self, endpoint: Any, options: Any) -> Link:
+        """Dial and shake hands; translates every foreign error to ``errors``' classes."""
+
+    def prepare(
+        self,
+        body: bytes,
+        *,
+        exchange: str,
+        routing_key: str,
+        properties: Properties,
+        mandatory: bool = False,
+    ) -> Prepared:
+        """Validate and encode one message in the caller's thread, before a byte is sent.
+
+        Raises ``ValueError`` naming the wrong argument.
+        """
