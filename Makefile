@@ -1,0 +1,37 @@
+# Every target prepares what it needs: the virtual environment, and for tests the brokers.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CHECKED := kombu_actors tests $(patsubst %/,%,$(sort $(dir $(wildcard examples/*.py benchmarks/*.py))))
+
+.PHONY: help demo test lint types bench brokers clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## run the demonstration; URL=amqp://... to run it against a broker
+	@$(BIN)/python examples/demo.py $(if $(URL),--url '$(URL)')
+
+test: $(STAMP) brokers ## run the tests, real brokers included; ARGS='-k name' to choose
+	@$(BIN)/python -m pytest -q $(ARGS)
+
+lint: $(STAMP) ## check the style (ruff)
+	@$(BIN)/ruff check $(CHECKED)
+
+types: $(STAMP) ## check the types (mypy --strict)
+	@$(BIN)/mypy $(CHECKED)
+
+bench: $(STAMP) brokers ## measure against kombu and others; ARGS=... to choose
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+brokers: ## install RabbitMQ and Redis from Debian where missing; starts nothing
+	@sh scripts/ensure_brokers.sh
+
+clean: ## remove the virtual environment and all caches
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+$(STAMP): pyproject.toml scripts/venv.sh
+	@flock . sh scripts/venv.sh $(VENV) $(PYTHON)
