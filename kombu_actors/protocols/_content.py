@@ -101,7 +101,7 @@ def check_short_string(name: str, value: object) -> int:
     Raises ``ValueError`` naming the argument.
     """
     if not isinstance(value, str):
-        raise ValueError(f"{name} must be a str, not {type(value).__name__}: {value!r:.80}")
+        raise ValueError(f"{name} must be a str, not {type(value).__name__}: {value!r:.80}")  # noqa: TRY004
     length = len(value) if value.isascii() else _encoded_length(name, value)
     if length > MAX_SHORT_STRING:
         raise ValueError(f"{name} must be at most {MAX_SHORT_STRING} bytes of UTF-8, not {length}: {value!r:.80}")
@@ -118,7 +118,7 @@ def check_table(name: str, table: object) -> tuple[dict[str, Any], int]:
 
 def _table(name: str, table: object, depth: int) -> tuple[dict[str, Any], int]:
     if not isinstance(table, Mapping):
-        raise ValueError(f"{name} must be a mapping, not {type(table).__name__}: {table!r:.80}")
+        raise ValueError(f"{name} must be a mapping, not {type(table).__name__}: {table!r:.80}")  # noqa: TRY004
     if depth > MAX_NESTING:
         raise ValueError(f"{name:.80} is nested more than {MAX_NESTING} deep")
     copy: dict[str, Any] = {}
