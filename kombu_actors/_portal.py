@@ -1,0 +1,343 @@
+"""The bridge: plain threads on one side, the trio runtime on the other.
+
+One background thread runs trio for the whole process while anyone holds a lease on it.  The
+facade's calls become jobs in it; deliveries come back through an ``Inbox`` that is drained in
+the caller's thread, so user code never runs on the runtime's thread and can't stop a heartbeat.
+
+This is the only file that imports both ``threading`` and ``trio``.  Rules:
+
+* a deadline is set inside trio, never as a timeout of the waiting thread, so that a job never
+  outlives its caller;
+* a waiting thread that is interrupted (Ctrl-C) cancels its job and waits for its end;
+* a call that arrives when the runtime has ended fails; it can't crash trio's run.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import repeat
+from typing import Any, TypeVar
+
+import trio
+
+from .actors.connection import ConnectionActor
+from .errors import DeadlineExceeded, RuntimeStopped
+
+T = TypeVar("T")
+logger = logging.getLogger("kombu_actors.portal")
+
+EXIT_DRAIN = 5.0
+"""Seconds that a process which exits without ``release()`` gives its publishes to be confirmed."""
+
+
+class _Job:
+    """One call from a thread.  The thread waits on ``done``; the rest belongs to trio."""
+
+    __slots__ = ("args", "done", "error", "fn", "result", "scope", "timeout")
+
+    def __init__(self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], timeout: float | None) -> None:
+        self.fn = fn
+        self.args = args
+        self.timeout = timeout
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.scope = trio.CancelScope()
+        self.done = threading.Lock()
+        self.done.acquire()
+
+    async def run(self) -> None:
+        if self.timeout is not None:
+            self.scope.deadline = trio.current_time() + self.timeout
+        expired = True
+        try:
+            with self.scope:
+                try:
+                    self.result = await self.fn(*self.args)
+                except trio.Cancelled:
+                    raise
+                except BaseException as error:  # carried to the thread that asked
+                    self.error = error
+                expired = False
+            if expired:
+                self.error = DeadlineExceeded(
+                    f"{getattr(self.fn, '__name__', 'the call')} did not finish within {self.timeout} s"
+                )
+                expired = False
+        finally:
+            if expired:
+                self.error = RuntimeStopped("the runtime ended while the call was under way")
+            self.done.release()
+
+
+class Portal:
+    """The runtime thread.  Get it with ``lease()``; give it back with ``release()``."""
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._leases = 0
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._nursery: trio.Nursery | None = None
+        self._stop = trio.Event()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=trio.run, args=(self._main,), name="kombu_actors", daemon=True)
+
+    def call(self, fn: Callable[..., Awaitable[T]], *args: Any, timeout: float | None) -> T:
+        """Run ``await fn(*args)`` in the runtime and wait for its result.
+
+        Raises:
+            DeadlineExceeded: it took longer than ``timeout`` seconds; it has been cancelled.
+            RuntimeStopped: the runtime has ended.
+        """
+        if threading.current_thread() is self._thread:
+            raise RuntimeError(
+                "a blocking call was made from kombu_actors' own runtime thread, where it would wait for itself; "
+                "in trio code use kombu_actors.broker.open_broker instead"
+            )
+        job = _Job(fn, args, timeout)
+        self.post(self._start, job)
+        try:
+            job.done.acquire()
+        except BaseException:
+            self.post(job.scope.cancel)
+            job.done.acquire()
+            raise
+        if job.error is not None:
+            try:
+                raise job.error
+            finally:
+                del job  # the traceback would keep the job, and the job the error, alive
+        result: T = job.result
+        return result
+
+    def post(self, fn: Callable[..., object], *args: Any) -> None:
+        """Have ``fn(*args)`` called in the runtime soon; ``fn`` must not raise."""
+        token = self._token
+        try:
+            if token is None:
+                raise trio.RunFinishedError
+            token.run_sync_soon(fn, *args)
+        except trio.RunFinishedError:
+            raise RuntimeStopped("kombu_actors' runtime has ended; make a new Connection") from None
+
+    async def host(self, actor: ConnectionActor) -> Tenant:
+        """Start a connection's tree in the runtime."""
+        assert self._nursery is not None
+        tenant = Tenant(actor)
+        await self._nursery.start(tenant.run)
+        return tenant
+
+    def _start(self, job: _Job) -> None:
+        try:
+            if self._nursery is None:
+                raise RuntimeError("nursery is gone")
+            self._nursery.start_soon(job.run)
+        except RuntimeError:
+            # Raising here would end the whole run: trio treats errors in its queue as its own.
+            job.error = RuntimeStopped("kombu_actors' runtime is ending")
+            job.done.release()
+
+    async def _main(self) -> None:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._token = trio.lowlevel.current_trio_token()
+            self._started.set()
+            await self._stop.wait()
+            self._nursery = None
+            nursery.cancel_scope.cancel()
+
+
+class Tenant:
+    """One connection's tree, living in the runtime."""
+
+    def __init__(self, actor: ConnectionActor) -> None:
+        self.actor = actor
+        self._leave = trio.Event()
+        self._gone = trio.Event()
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        """Run the tree until ``leave``; its failure is kept in ``actor.failure`` for those who ask."""
+        try:
+            async with self.actor.running():
+                task_status.started()
+                await self._leave.wait()
+        except Exception as error:
+            if error is not self.actor.failure:
+                self.actor.failure = error
+            logger.info("supervision of the connection gave up: %r", error)
+        finally:
+            self._gone.set()
+
+    async def leave(self, drain: float) -> int:
+        """Give the ledgers ``drain`` seconds, then stop the tree.  Returns how many publishes stayed unconfirmed."""
+        publishers = [channel.publisher for channel in self.actor.channels.values()]
+        for channel in self.actor.channels.values():
+            channel.collect()
+        if self.actor.failure is None:
+            with trio.move_on_after(drain):
+                for publisher in publishers:
+                    await publisher.wait_empty()
+        unconfirmed = sum(len(publisher.ledger) for publisher in publishers)
+        self._leave.set()
+        await self._gone.wait()
+        return unconfirmed
+
+
+class Inbox:
+    """Deliveries and other news on their way from the runtime to whoever drains.
+
+    Bounded by the prefetch of its consumers; where there is none, ``on_full`` is told once
+    more than ``limit`` bytes wait, and ``on_room`` when they have been taken.
+    """
+
+    def __init__(self, limit: int, on_full: Callable[[], None], on_room: Callable[[], None]) -> None:
+        self.limit = limit
+        self._items: deque[tuple[Any, Any]] = deque()
+        self._condition = threading.Condition(threading.Lock())
+        self._waiting = 0
+        self._failure: BaseException | None = None
+        self._on_full = on_full
+        self._on_room = on_room
+        self._unmeasured = 0
+        self._full = False
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, key: Any, batch: Iterable[Any]) -> None:
+        """Add news under one key, in order.  Runtime thread."""
+        self._items.extend(zip(repeat(key), batch))
+        if self._waiting:
+            with self._condition:
+                self._condition.notify_all()
+
+    def put_deliveries(self, key: Any, batch: list[Any]) -> None:
+        """``put`` for messages, which count against the limit."""
+        self._unmeasured += sum(len(delivery.body) for delivery in batch)
+        self.put(key, batch)
+        if self._unmeasured > self.limit // 8:
+            # Measured afresh each time, so that takers need not keep a shared count.
+            self._unmeasured = 0
+            waiting = sum(len(getattr(item, "body", b"")) for _, item in list(self._items))
+            if waiting > self.limit and not self._full:
+                self._full = True
+                self._on_full()
+
+    def fail(self, error: BaseException) -> None:
+        """Have the next ``get`` raise ``error``, once what came before it has been taken."""
+        with self._condition:
+            self._failure = error
+            self._condition.notify_all()
+
+    def get(self, timeout: float | None) -> tuple[Any, Any]:
+        """Take the oldest item.
+
+        Raises:
+            TimeoutError: nothing came within ``timeout`` seconds.
+            whatever ``fail`` was given: once.
+        """
+        if self._full and len(self._items) < 16:
+            self._full = False
+            self._on_room()
+        try:
+            return self._items.popleft()
+        except IndexError:
+            return self._wait(timeout)
+
+    def _wait(self, timeout: float | None) -> tuple[Any, Any]:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        with self._condition:
+            self._waiting += 1
+            try:
+                while True:
+                    try:
+                        return self._items.popleft()
+                    except IndexError:
+                        pass
+                    if self._failure is not None:
+                        failure, self._failure = self._failure, None
+                        raise failure
+                    remaining = None if deadline is None else deadline - time.monotonic()
+                    if remaining is not None and remaining <= 0:
+                        raise TimeoutError("timed out")
+                    self._condition.wait(remaining)
+            finally:
+                self._waiting -= 1
+
+
+_lock = threading.Lock()
+_portal: Portal | None = None
+_tenants: dict[int, tuple[Portal, Tenant]] = {}
+
+
+def lease() -> Portal:
+    """The process's runtime, started when this is the first lease."""
+    global _portal
+    with _lock:
+        if _portal is None:
+            _portal = Portal()
+            _portal._thread.start()
+            _portal._started.wait()
+        _portal._leases += 1
+        return _portal
+
+
+def release(portal: Portal) -> None:
+    """Give one lease back; the last one ends the runtime and joins its thread."""
+    global _portal
+    with _lock:
+        portal._leases -= 1
+        if portal._leases or portal is not _portal:
+            return
+        _portal = None
+    portal.post(portal._stop.set)
+    if threading.current_thread() is not portal._thread:
+        portal._thread.join()
+
+
+def start_tree(actor: ConnectionActor) -> tuple[Portal, Tenant]:
+    """Lease the runtime and start a connection's tree in it."""
+    portal = lease()
+    try:
+        tenant = portal.call(portal.host, actor, timeout=None)
+    except BaseException:
+        release(portal)
+        raise
+    _tenants[id(tenant)] = (portal, tenant)
+    return portal, tenant
+
+
+def stop_tree(portal: Portal, tenant: Tenant, drain: float) -> int:
+    """Drain the ledgers, stop the tree, give the lease back; returns how many publishes stayed unconfirmed."""
+    if _tenants.pop(id(tenant), None) is None:
+        return 0
+    try:
+        return portal.call(tenant.leave, drain, timeout=None)
+    finally:
+        release(portal)
+
+
+def _drain_at_exit() -> None:
+    for portal, tenant in list(_tenants.values()):
+        unconfirmed = stop_tree(portal, tenant, EXIT_DRAIN)
+        if unconfirmed:
+            logger.error("the process ends with %d publishes not confirmed by the broker", unconfirmed)
+
+
+def _forget_after_fork() -> None:
+    """In a forked child nothing of the parent's runtime is alive: start afresh, send nothing."""
+    global _portal, _lock
+    _lock = threading.Lock()
+    if _portal is not None:
+        _portal._token = None
+    _portal = None
+    _tenants.clear()
+
+
+atexit.register(_drain_at_exit)
+os.register_at_fork(after_in_child=_forget_after_fork)

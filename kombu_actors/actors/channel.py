@@ -1,0 +1,266 @@
+"""The channel actor: one channel as wished for, with its publisher and its consumers.
+
+``ChannelActor`` is the desired state (QoS, consumers, the publisher's ledger) and lives above
+the wire channel; ``live`` is the wire channel of the present epoch.  Its subtree is
+REST_FOR_ONE, channel -> publisher -> consumers: publisher and consumers can't outlive the
+channel they speak over, and a consumer's restart leaves the channel alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import attrs
+import trio
+from amqp import exceptions as amqp_errors
+
+from .._model import ConsumerSpec, Delivery
+from ..errors import ConnectionLost
+from ..protocols.ledger import Entry
+from ..supervisors import (
+    ActorContext,
+    Backoff,
+    ChildSpec,
+    Outcome,
+    Restart,
+    RestartLimit,
+    Strategy,
+    SupervisorSpec,
+)
+from ..transport._link import Link, LinkChannel
+from ._waiting import first_of
+from .publisher import Publisher
+
+logger = logging.getLogger("kombu_actors.channel")
+
+CHANNEL_LIMIT = RestartLimit(max_restarts=8, within=60.0)
+"""With the backoff below 8 restarts last about half a minute: a queue that is gone for good is
+reported to its owner, a broker's hiccup is not."""
+CHANNEL_BACKOFF = Backoff(first=0.0, base=0.25, maximum=8.0, reset_after=10.0)
+CLOSE_GRACE = 2.0
+"""Seconds to wait for close-ok or cancel-ok while stopping."""
+
+
+@attrs.frozen(eq=False)
+class Epoch:
+    """One life of a channel: the wire channel, and what makes its delivery tags unique over all epochs.
+
+    Tags a caller sees are the wire's plus ``tag_offset``, so a tag from a former epoch is
+    always less than or equal to the present offset and can be told apart.
+    """
+
+    wire: LinkChannel
+    tag_offset: int
+
+
+class Action(Enum):
+    """What a consumer decided about a delivery."""
+
+    ACK = "ack"
+    REJECT = "reject"
+    DISCARD = "discard"
+    REQUEUE = "requeue"
+
+
+Settlement = tuple[Epoch, Action, int, bool]
+"""(epoch, action, wire tag, flag): the flag is *multiple*, for REJECT it is *requeue*."""
+
+DeliverySink = Callable[["Epoch", list[Delivery]], None]
+
+
+@attrs.define(eq=False)
+class Consumer:
+    """A subscription as wished for, and what hears of it."""
+
+    spec: ConsumerSpec
+    sink: DeliverySink
+    on_cancel: Callable[[], None] | None = None
+    """Told when the broker ended the subscription; supervision restores it regardless."""
+    on_gone: Callable[[BaseException], None] | None = None
+    """Told when supervision has given up on it."""
+
+
+@attrs.define(eq=False)
+class QoS:
+    prefetch_count: int = 0
+    prefetch_size: int = 0
+    apply_global: bool = False
+
+
+class ChannelActor:
+    """One channel of a connection.  ``owner`` supplies the link and restores queues."""
+
+    def __init__(self, number: int, owner: Any, on_gone: Callable[[BaseException], None] | None = None) -> None:
+        self.number = number
+        self.owner = owner
+        self.on_gone = on_gone
+        self.publisher = Publisher()
+        self.consumers: dict[str, Consumer] = {}
+        self.qos: QoS | None = None
+        self.live: Epoch | None = None
+        self.bag: deque[Entry | Settlement] = deque()
+        """Publishes and settlements from other threads; bounded by the publish window and the prefetch."""
+        self.bag_posted = False
+        self.lost_settlements = 0
+        """Acks, rejects and requeues that reached the actor after their channel had died."""
+        self._highest_tag = 0
+
+    @property
+    def id(self) -> str:
+        return str(self.number)
+
+    def spec(self) -> SupervisorSpec:
+        """The channel's subtree."""
+        return SupervisorSpec(
+            id=self.id,
+            strategy=Strategy.REST_FOR_ONE,
+            limit=CHANNEL_LIMIT,
+            backoff=CHANNEL_BACKOFF,
+            restart=Restart.TEMPORARY,
+            on_exit=self._exited,
+            children=(
+                ChildSpec(id="channel", start=self._serve_channel, stop_grace=CLOSE_GRACE),
+                ChildSpec(id="publisher", start=self._serve_publisher),
+                SupervisorSpec(
+                    id="consumers", children=self._consumer_specs, limit=CHANNEL_LIMIT, backoff=CHANNEL_BACKOFF
+                ),
+            ),
+        )
+
+    def consumer_spec(self, consumer: Consumer) -> ChildSpec:
+        """The consumer as a child of ``consumers``."""
+
+        async def serve(ctx: ActorContext) -> None:
+            await self._serve_consumer(ctx, consumer)
+
+        return ChildSpec(id=consumer.spec.tag, start=serve, stop_grace=CLOSE_GRACE)
+
+    def _consumer_specs(self) -> tuple[ChildSpec, ...]:
+        return tuple(map(self.consumer_spec, self.consumers.values()))
+
+    async def set_qos(self, qos: QoS) -> None:
+        """Remember the QoS for every epoch and apply it to the present one.
+
+        RabbitMQ applies it to consumers started afterwards (``global=false``).
+        """
+        self.qos = qos
+        if self.live is not None:
+            await self._apply_qos(self.live.wire)
+
+    def require_live(self) -> Epoch:
+        """The present epoch.
+
+        Raises:
+            ConnectionLost: there is none right now; supervision is making one.
+        """
+        if self.live is None:
+            raise ConnectionLost(f"channel {self.number} is not open at the moment; supervision is opening it again")
+        return self.live
+
+    def saw_tag(self, tag: int) -> None:
+        """Remember a delivery tag handed to a caller outside of a consumer (``basic.get``)."""
+        self._highest_tag = max(self._highest_tag, tag)
+
+    def collect(self) -> None:
+        """Carry out what other threads put into the bag, in the order they did.
+
+        A publish followed by an ack goes out in that order: a worker that publishes its result
+        and then acks must not lose both.
+        """
+        self.bag_posted = False
+        bag = self.bag
+        entries: list[Entry] = []
+        while bag:
+            item = bag.popleft()
+            if type(item) is Entry:
+                entries.append(item)
+                continue
+            if entries:
+                self.publisher.accept(*entries)
+                entries = []
+            self.settle(item)
+        if entries:
+            self.publisher.accept(*entries)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Ack, nack or reject; dropped and counted when the delivery's epoch has died."""
+        epoch, action, tag, flag = settlement
+        wire = epoch.wire
+        if wire.closed is not None:
+            self.lost_settlements += 1
+        elif action is Action.ACK:
+            wire.ack(tag, multiple=flag)
+        elif action is Action.REJECT:
+            wire.reject(tag, requeue=flag)
+        else:
+            wire.nack(tag, multiple=flag, requeue=action is Action.REQUEUE)
+
+    async def _serve_channel(self, ctx: ActorContext) -> None:
+        link: Link = self.owner.require_link()
+        wire = await link.open_channel()
+        try:
+            if self.qos is not None:
+                await self._apply_qos(wire)
+            self.live = Epoch(wire, self._highest_tag)
+            ctx.ready()
+            await first_of(wire.wait_closed, ctx.stopping.wait)
+            if wire.closed is not None:
+                self.publisher.channel_died(wire.closed)
+                raise wire.closed
+        finally:
+            self._end_epoch()
+            with trio.move_on_after(CLOSE_GRACE, shield=True):
+                await wire.aclose()
+
+    def _end_epoch(self) -> None:
+        self.live = None
+
+    async def _apply_qos(self, wire: LinkChannel) -> None:
+        assert self.qos is not None
+        await wire.qos(
+            prefetch_count=self.qos.prefetch_count,
+            prefetch_size=self.qos.prefetch_size,
+            apply_global=self.qos.apply_global,
+        )
+
+    async def _serve_publisher(self, ctx: ActorContext) -> None:
+        await self.publisher.serve(ctx, self.require_live().wire, self.owner.require_link())
+
+    async def _serve_consumer(self, ctx: ActorContext, consumer: Consumer) -> None:
+        epoch = self.require_live()
+        if ctx.attempt:
+            await self.owner.restore_queue(consumer.spec.queue)
+        cancelled = trio.Event()
+
+        def sink(batch: list[Delivery]) -> None:
+            self._highest_tag = max(self._highest_tag, epoch.tag_offset + batch[-1].delivery_tag)
+            consumer.sink(epoch, batch)
+
+        queue = self.owner.topology.current_name(consumer.spec.queue)
+        await epoch.wire.consume(attrs.evolve(consumer.spec, queue=queue), sink, cancelled.set)
+        ctx.ready()
+        await first_of(cancelled.wait, ctx.stopping.wait)
+        if cancelled.is_set():
+            if consumer.on_cancel is not None:
+                consumer.on_cancel()
+            raise amqp_errors.ConsumerCancelled(
+                f"the broker cancelled consumer {consumer.spec.tag!r} of queue {queue!r} (deleted, or its node failed over)"
+            )
+        if epoch.wire.closed is None:
+            with trio.move_on_after(CLOSE_GRACE, shield=True):
+                await epoch.wire.cancel(consumer.spec.tag)
+
+    def _exited(self, outcome: Outcome) -> None:
+        error = outcome.failure
+        if error is None:
+            return
+        logger.error("channel %d was given up after too many restarts: %r", self.number, error)
+        for consumer in self.consumers.values():
+            if consumer.on_gone is not None:
+                consumer.on_gone(error)
+        if self.on_gone is not None:
+            self.on_gone(error)

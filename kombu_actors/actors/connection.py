@@ -1,0 +1,280 @@
+"""The connection actor: the tree of one broker connection, and all that outlives its sessions.
+
+    connection   REST_FOR_ONE, unlimited restarts: an outage must not kill the program, and
+    |            everything later depends on what comes before it
+    +- session   ONE_FOR_ALL, no restarts: link, reader, writer, heartbeat share their fate
+    +- topology  replays exchanges -> queues -> bindings; ready = the declared state holds
+    +- channels  ONE_FOR_ONE, dynamic: a channel's death touches no sibling
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from amqp import exceptions as amqp_errors
+
+from .._endpoint import Endpoint, EndpointSelector, LinkOptions
+from .._model import BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from ..errors import (
+    ConnectionClosed,
+    ConnectionLost,
+    HandshakeFailed,
+    InvalidURL,
+)
+from ..protocols.ledger import Entry
+from ..supervisors import (
+    ActorContext,
+    ActorDown,
+    Backoff,
+    ChildSpec,
+    ChildStartError,
+    Escalation,
+    Event,
+    RestartLimit,
+    Strategy,
+    Supervisor,
+    SupervisorSpec,
+    open_supervisor,
+    root_cause,
+)
+from ..transport._link import Link, Transport
+from .channel import ChannelActor, Consumer
+from .session import DialWatcher, Session
+from .topology import Request, Topology, TopologyActor
+
+T = TypeVar("T")
+logger = logging.getLogger("kombu_actors.connection")
+
+CONNECTION_BACKOFF = Backoff(first=0.0, base=0.25, factor=2.0, maximum=3.0, jitter=0.5, reset_after=5.0)
+"""The first retry is free, since most drops are single; the cap of 3 s keeps recovery within 5 s of
+the broker's return at a dial every 1.5-3 s, which no broker notices."""
+STOP_DEADLINE = 10.0
+"""Seconds for the whole tree to stop; below the 30 s that orchestrators allow a process."""
+TOPOLOGY_MAILBOX = 64
+"""Declarations waiting for the topology actor; more callers wait with their own deadlines."""
+
+PERMANENT = (amqp_errors.AccessRefused, amqp_errors.NotAllowed, HandshakeFailed, InvalidURL)
+"""Answers that asking again won't change: wrong password, no such virtual host, not a broker."""
+
+
+class ConnectionActor:
+    """Desired state of one connection, and its tree while that runs.
+
+    Everything is called in the trio thread, except what says otherwise.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        endpoints: Sequence[Endpoint],
+        options: LinkOptions,
+        *,
+        failover_strategy: Any = "round-robin",
+        insist: bool = False,
+        on_dial_failed: DialWatcher | None = None,
+        listener: Callable[[Event], None] | None = None,
+    ) -> None:
+        self.transport = transport
+        self.session = Session(transport, EndpointSelector(endpoints, failover_strategy), options, on_dial_failed)
+        self.topology = Topology()
+        self.channels: dict[int, ChannelActor] = {}
+        self.insist = insist
+        """Keep dialling when the very first attempt fails; otherwise the tree ends with that failure."""
+        self.failure: BaseException | None = None
+        """Why supervision gave up; None while it runs, or has not been started."""
+        self._supervisor: Supervisor | None = None
+        self._topology_actor = TopologyActor(self.topology)
+        self._listener = listener
+        self._next_channel = 1
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Supervisor]:
+        """Run the tree while the block runs.
+
+        Raises:
+            the root cause, as it was (``AccessRefused``, ...), when supervision gives up.
+        """
+        self.failure = None
+        self.session.epochs = 0
+        try:
+            async with open_supervisor(self._spec(), deadline=STOP_DEADLINE, listener=self._hear) as supervisor:
+                self._supervisor = supervisor
+                yield supervisor
+        except Escalation as escalation:
+            self.failure = root_cause(escalation)
+            raise self.failure from escalation
+        finally:
+            self._supervisor = None
+
+    def _spec(self) -> SupervisorSpec:
+        return SupervisorSpec(
+            id="connection",
+            strategy=Strategy.REST_FOR_ONE,
+            limit=RestartLimit(max_restarts=None),
+            backoff=CONNECTION_BACKOFF,
+            escalate=self._is_hopeless,
+            children=(
+                self.session.spec(),
+                ChildSpec(id="topology", start=self._serve_topology, mailbox=TOPOLOGY_MAILBOX),
+                SupervisorSpec(
+                    id="channels",
+                    limit=RestartLimit(max_restarts=None),
+                    children=lambda: tuple(channel.spec() for channel in self.channels.values()),
+                ),
+            ),
+        )
+
+    def _is_hopeless(self, error: BaseException) -> bool:
+        if isinstance(error, PERMANENT):
+            return True
+        return self.session.epochs == 0 and not self.insist
+
+    def _hear(self, event: Event) -> None:
+        if self._listener is not None:
+            self._listener(event)
+
+    async def _serve_topology(self, ctx: ActorContext) -> None:
+        await self._topology_actor.serve(ctx, self.require_link())
+
+    # What the tree's own members ask of their connection.
+
+    def require_link(self) -> Link:
+        """The present link; ``ConnectionLost`` when there is none."""
+        return self.session.require_link()
+
+    async def restore_queue(self, queue: str) -> None:
+        """Declare a queue again, with its bindings, if it was declared over this connection."""
+        await self._request(lambda actor, channel: actor.restore(channel, queue))
+
+    # What callers ask for.  Each waits out restarts; the deadline is the caller's cancel scope.
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The running tree.
+
+        Raises:
+            the root cause, when supervision has given up; ``ConnectionClosed`` when it isn't running.
+        """
+        if self._supervisor is None:
+            raise self.failure or ConnectionClosed(f"the connection to {self.session.selector.current} is closed")
+        return self._supervisor
+
+    async def wait_ready(self) -> None:
+        """Wait until the session is up and the declared topology holds."""
+        await self._or_failure(self.supervisor.wait_ready("topology"))
+
+    async def open_channel(self, on_gone: Callable[[BaseException], None] | None = None) -> ChannelActor:
+        """Add a channel to the desired state and wait until it is open."""
+        channel = ChannelActor(self._next_channel, self, on_gone)
+        self._next_channel += 1
+        self.channels[channel.number] = channel
+        try:
+            await self._start("channels", channel.spec())
+        except BaseException:
+            self.channels.pop(channel.number, None)
+            raise
+        return channel
+
+    async def close_channel(self, channel: ChannelActor) -> None:
+        """Take a channel out of the desired state; its consumers are cancelled first, in order."""
+        if self.channels.pop(channel.number, None) is not None:
+            await self._stop("channels", channel.id)
+
+    async def add_consumer(self, channel: ChannelActor, consumer: Consumer) -> None:
+        """Add a consumer to the desired state and wait for its first consume-ok.
+
+        Raises the broker's refusal (``NotFound``, ``AccessRefused``); then nothing is left behind.
+        """
+        tag = consumer.spec.tag
+        if tag in channel.consumers:
+            raise ValueError(f"consumer tag {tag!r} is already in use on channel {channel.number}; cancel it first")
+        channel.consumers[tag] = consumer
+        try:
+            await self._start(f"channels/{channel.id}/consumers", channel.consumer_spec(consumer))
+        except BaseException:
+            channel.consumers.pop(tag, None)
+            raise
+
+    async def remove_consumer(self, channel: ChannelActor, tag: str) -> None:
+        """Take a consumer out of the desired state; returns after cancel-ok."""
+        if channel.consumers.pop(tag, None) is not None:
+            await self._stop(f"channels/{channel.id}/consumers", tag)
+
+    async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
+        """Make one call on the channel's present epoch, waiting for it while supervision reopens the channel."""
+        while channel.live is None:
+            await self._or_failure(self.supervisor.wait_ready(f"channels/{channel.id}/channel"))
+        return await call(channel.live)
+
+    async def send(self, channel: ChannelActor, entry: Entry) -> None:
+        """Publish one message and wait for its outcome; see ``Publisher.send``."""
+        await channel.publisher.send(entry)
+
+    async def declare_exchange(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
+        await self._request(lambda actor, channel: actor.declare_exchange(channel, spec, passive))
+
+    async def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+        await self._request(lambda actor, channel: actor.delete_exchange(channel, name, if_unused))
+
+    async def declare_queue(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
+        return await self._request(lambda actor, channel: actor.declare_queue(channel, spec, passive))
+
+    async def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
+        return await self._request(lambda actor, channel: actor.delete_queue(channel, name, if_unused, if_empty))
+
+    async def purge_queue(self, name: str) -> int:
+        return await self._request(lambda actor, channel: actor.purge_queue(channel, name))
+
+    async def bind(self, binding: BindingSpec) -> None:
+        await self._request(lambda actor, channel: actor.bind(channel, binding))
+
+    async def unbind(self, binding: BindingSpec) -> None:
+        await self._request(lambda actor, channel: actor.unbind(channel, binding))
+
+    async def _request(self, perform: Callable[[TopologyActor, Any], Awaitable[T]]) -> T:
+        """Have the topology actor perform something, again if a restart interrupted it.
+
+        All its operations may be repeated: declaring, binding and deleting twice is the same as once.
+        """
+        while True:
+            ref = self.supervisor.ref("topology")
+            try:
+                return await ref.ask(Request(perform))
+            except ActorDown:
+                await self.wait_ready()
+
+    async def _start(self, parent: str, spec: ChildSpec | SupervisorSpec) -> None:
+        path = f"{parent}/{spec.id}"
+        while True:
+            await self._or_failure(self.supervisor.wait_ready(parent))
+            handle = self.supervisor.nested(parent)
+            if handle is None:
+                continue
+            try:
+                if not handle.has_child(spec.id):
+                    await handle.start_child(spec)
+            except ChildStartError as error:
+                cause = root_cause(error)
+                if isinstance(cause, ConnectionLost):
+                    continue
+                raise cause from error
+            except ActorDown:
+                continue
+            await self._or_failure(self.supervisor.wait_ready(path))
+            return
+
+    async def _stop(self, parent: str, child: str) -> None:
+        if self._supervisor is None:
+            return
+        handle = self._supervisor.nested(parent)
+        if handle is not None and handle.has_child(child):
+            await handle.remove_child(child)
+
+    async def _or_failure(self, wait: Awaitable[T]) -> T:
+        try:
+            return await wait
+        except Escalation as escalation:
+            raise root_cause(escalation) from escalation

@@ -1,0 +1,184 @@
+"""The publisher actor: writes what its ledger holds, in order, whenever it may.
+
+The ledger is the desired state and outlives every epoch of the actor; the actor itself is
+only the time during which one channel takes publishes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import outcome
+import trio
+from amqp import exceptions as amqp_errors
+
+from .._model import Outcome, Returned
+from ..errors import PublishRefused, PublishReturned
+from ..protocols.ledger import Entry, Ledger
+from ..supervisors import ActorContext
+from ..transport._link import Link, LinkChannel
+from ._waiting import first_of
+
+logger = logging.getLogger("kombu_actors.publisher")
+
+WINDOW_MESSAGES = 4096
+"""Publishes under way per publisher: enough to cover an fsync of the broker (~50 ms) at 50,000/s."""
+WINDOW_BYTES = 32 * 1024 * 1024
+"""Bytes under way per publisher: half the default body limit, so one large message always fits."""
+
+
+def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseException | None) -> BaseException | None:
+    """The exception that tells a publisher about an outcome; None for CONFIRMED."""
+    where = f"exchange {entry.exchange!r}, routing key {entry.routing_key!r}"
+    if outcome is Outcome.CONFIRMED:
+        return None
+    if isinstance(detail, BaseException):
+        return detail
+    if outcome is Outcome.RETURNED:
+        text = f"{detail.code} {detail.text}" if detail is not None else "NO_ROUTE"
+        return PublishReturned(f"the broker returned the message ({text}): no queue is bound for {where}")
+    return PublishRefused(
+        f"the broker refused the message to {where} (basic.nack): a queue is over its limit with "
+        "x-overflow=reject-publish, or failed while storing it"
+    )
+
+
+class Publisher:
+    """One channel's publishes.  Everything here runs in the trio thread."""
+
+    def __init__(self, on_returned: Callable[[Returned], None] | None = None) -> None:
+        self.ledger = Ledger()
+        self.on_returned = on_returned
+        self._channel: LinkChannel | None = None
+        self._link: Link | None = None
+        self._wanted = trio.Event()
+        self._settled = trio.Event()
+
+    @property
+    def settled(self) -> int:
+        """How many accepted entries have had their outcome; only grows."""
+        return self.ledger.settled
+
+    def has_room(self) -> bool:
+        """Whether one more publish fits into the window."""
+        return len(self.ledger) < WINDOW_MESSAGES and self.ledger.bytes < WINDOW_BYTES
+
+    def accept(self, *entries: Entry) -> None:
+        """Put publishes on the books; they are written at once when a channel is up."""
+        for entry in entries:
+            self.ledger.accept(entry)
+        if self._channel is not None:
+            self._pump()
+        else:
+            self._wanted.set()
+
+    async def wait_room(self) -> None:
+        """Wait until the window has room.  Cancelling leaves nothing behind."""
+        while not self.has_room():
+            await self._settled.wait()
+
+    async def wait_half_empty(self) -> None:
+        """Wait until half the window is free: for a thread, to which each wait costs a wake-up."""
+        while len(self.ledger) > WINDOW_MESSAGES // 2 or self.ledger.bytes > WINDOW_BYTES // 2:
+            await self._settled.wait()
+
+    async def wait_empty(self) -> None:
+        """Wait until every accepted publish has had its outcome."""
+        while len(self.ledger):
+            await self._settled.wait()
+
+    async def send(self, entry: Entry) -> None:
+        """Accept one publish and wait for its outcome.
+
+        Raises:
+            PublishReturned, PublishRefused, NotFound, ...: what ``outcome_error`` says.
+
+        Cancellation abandons the entry: it is not sent when it wasn't yet; otherwise its
+        outcome is unknown and it is not sent again.
+        """
+        await self.wait_room()
+        task = trio.lowlevel.current_task()
+
+        def settled(entry: Entry, result: Outcome, detail: Returned | BaseException | None) -> None:
+            error = outcome_error(entry, result, detail)
+            trio.lowlevel.reschedule(task, outcome.Value(None) if error is None else outcome.Error(error))
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self.abandon(entry)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        entry.watcher = settled
+        self.accept(entry)
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def abandon(self, entry: Entry) -> Outcome | None:
+        """Stop caring for one entry; see ``Ledger.abandon``."""
+        result = self.ledger.abandon(entry)
+        self._wake()
+        return result
+
+    async def serve(self, ctx: ActorContext, channel: LinkChannel, link: Link) -> None:
+        """Publish over one channel until it dies or the actor is told to stop."""
+        if not self._wanted.is_set() and not len(self.ledger):
+            ctx.ready()
+            await first_of(self._wanted.wait, ctx.stopping.wait)
+            if ctx.stopping.is_set():
+                return
+        await channel.confirm_select(self._on_confirm, self._on_return)
+        unknown = self.ledger.start_epoch()
+        if unknown:
+            logger.info("%s: sending %d publishes of unknown outcome again", ctx.path, unknown)
+        self._channel, self._link = channel, link
+        link.on_blocked(self._on_blocked)
+        try:
+            self._pump()
+            ctx.ready()
+            await ctx.stopping.wait()
+        finally:
+            self._channel = self._link = None
+
+    def channel_died(self, reason: BaseException) -> None:
+        """Settle the publishes that killed the channel; all others are sent again.
+
+        A publish to an exchange that does not exist closes the channel (404), and would do so
+        for ever if it stayed in the ledger.
+        """
+        if not isinstance(reason, amqp_errors.NotFound | amqp_errors.AccessRefused):
+            return
+        text = str(reason)
+        refused = self.ledger.refuse_where(
+            lambda entry: bool(entry.exchange) and f"exchange '{entry.exchange}' in vhost" in text, reason
+        )
+        for entry in refused:
+            if entry.watcher is None:
+                logger.error("publish to exchange %r was refused: %s", entry.exchange, reason)
+        self._wake()
+
+    def _on_blocked(self, reason: str | None) -> None:
+        if reason is None and self._channel is not None:
+            self._pump()
+
+    def _pump(self) -> None:
+        channel, link = self._channel, self._link
+        if channel is None or link is None or link.blocked is not None or channel.closed is not None:
+            return
+        publish = channel.publish
+        for entry in self.ledger.take():
+            publish(entry.prepared)
+
+    def _on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
+        settled = self.ledger.confirm(tag, multiple, accepted)
+        if not accepted and settled:
+            logger.error("the broker refused %d publish(es) (basic.nack)", settled)
+        self._wake()
+
+    def _on_return(self, message: Returned) -> None:
+        self.ledger.mark_returned(message)
+        if self.on_returned is not None:
+            self.on_returned(message)
+
+    def _wake(self) -> None:
+        if self._settled.statistics().tasks_waiting:
+            self._settled.set()
+            self._settled = trio.Event()

@@ -1,0 +1,123 @@
+"""The session: one live link and the tasks that keep it alive.
+
+ONE_FOR_ALL without restarts: socket, reader, writer and heartbeat share their fate, and their
+death is one event for the connection above.  ``closer`` starts last and so is stopped first:
+it says goodbye while reader and writer still run.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+
+from .._endpoint import Endpoint, EndpointSelector, LinkOptions
+from ..errors import BrokerUnreachable, ConnectionLost
+from ..supervisors import ActorContext, ChildSpec, RestartLimit, Strategy, SupervisorSpec
+from ..transport._link import Link, Transport
+from ._waiting import first_of
+
+logger = logging.getLogger("kombu_actors.session")
+
+CLOSE_GRACE = 2.0
+"""Seconds for connection.close-ok; a blocked or dead broker never sends it."""
+ROLE_GRACE = 0.5
+"""Seconds for reader, writer and heartbeat to notice that the link is closed."""
+
+DialWatcher = Callable[[Endpoint, BaseException], None]
+
+
+class Session:
+    """Dials, and holds the link of the present epoch.  Each epoch's link is used once."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        selector: EndpointSelector,
+        options: LinkOptions,
+        on_dial_failed: DialWatcher | None = None,
+    ) -> None:
+        self.transport = transport
+        self.selector = selector
+        self.options = options
+        self.on_dial_failed = on_dial_failed
+        self.link: Link | None = None
+        self.epochs = 0
+        """How many links this run of the tree has had."""
+
+    def spec(self) -> SupervisorSpec:
+        """The session's subtree."""
+        dial_timeout = self.options.connect_timeout * len(self.selector.endpoints) + 1.0
+        return SupervisorSpec(
+            id="session",
+            strategy=Strategy.ONE_FOR_ALL,
+            limit=RestartLimit(max_restarts=0),
+            children=(
+                ChildSpec(id="link", start=self._serve_link, start_timeout=dial_timeout, stop_grace=ROLE_GRACE),
+                *(
+                    ChildSpec(id=role, start=self._role(role), stop_grace=ROLE_GRACE)
+                    for role in self.transport.roles
+                ),
+                ChildSpec(id="closer", start=self._say_goodbye, stop_grace=CLOSE_GRACE),
+            ),
+        )
+
+    def require_link(self) -> Link:
+        """The present link.
+
+        Raises:
+            ConnectionLost: there is none.
+        """
+        if self.link is None or self.link.closed is not None:
+            raise ConnectionLost(f"not connected to {self.selector.current}; supervision is reconnecting")
+        return self.link
+
+    async def dial(self) -> Link:
+        """Connect to the first endpoint that takes us, the one that worked last first.
+
+        Raises:
+            BrokerUnreachable: every endpoint failed; its text has the reason for each.
+            AccessRefused, NotAllowed: the broker knows us and says no; no other endpoint is asked.
+        """
+        failures: list[tuple[Endpoint, BrokerUnreachable]] = []
+        for endpoint in self.selector.one_pass():
+            try:
+                return await self.transport.connect(endpoint, self.options)
+            except BrokerUnreachable as error:
+                failures.append((endpoint, error))
+                if self.on_dial_failed is not None:
+                    self.on_dial_failed(endpoint, error)
+        if len(failures) == 1:
+            raise failures[0][1]
+        reasons = "; ".join(str(error) for _, error in failures)
+        raise BrokerUnreachable(f"none of {len(failures)} endpoints accepted a connection: {reasons}") from failures[-1][1]
+
+    async def _serve_link(self, ctx: ActorContext) -> None:
+        link = await self.dial()
+        self.link = link
+        self.epochs += 1
+        try:
+            ctx.ready()
+            await first_of(link.wait_closed, ctx.stopping.wait)
+            if link.closed is not None and not ctx.stopping.is_set():
+                raise link.closed
+        finally:
+            self.link = None
+            link.kill(ConnectionLost("the session has ended"))
+
+    def _role(self, role: str) -> Callable[[ActorContext], object]:
+        async def serve(ctx: ActorContext) -> None:
+            link = self.require_link()
+            ctx.ready()
+            await link.run(role)
+            await ctx.stopping.wait()
+
+        return serve
+
+    async def _say_goodbye(self, ctx: ActorContext) -> None:
+        link = self.require_link()
+        ctx.ready()
+        await ctx.stopping.wait()
+        if link.closed is None:
+            await link.aclose()
