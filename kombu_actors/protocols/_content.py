@@ -13,7 +13,7 @@ The rules of ``validate_content``; ``None`` for a property means that it is abse
 * ``delivery_mode`` is 1 (transient) or 2 (persistent);
 * ``priority`` is an int from 0 to 255;
 * ``timestamp`` is an int of whole seconds, 0 to 2**63 - 1;
-* ``expiration`` is decimal digits, milliseconds from 0 to 4294967295 (RabbitMQ's longest timer);
+* ``expiration`` is decimal digits, milliseconds from 0 to 315360000000 (ten years, RabbitMQ's longest timer);
 * ``headers`` is a mapping; its keys, nested ones too, are short strings; its values are ``None``,
   ``bool``, ``int`` within 64 signed bits, ``float``, ``Decimal`` (32 signed bits, at most 255
   decimals), ``str``, ``bytes``, ``datetime`` from 1970 on, mappings, lists and tuples; nested at
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 MAX_SHORT_STRING: Final = 255
-MAX_EXPIRATION: Final = 4_294_967_295
+MAX_EXPIRATION: Final = 315_360_000_000
 MAX_NESTING: Final = 32
 """Deeper tables help nobody and cost recursion in every peer; RabbitMQ's Java client draws the same line."""
 MAX_FRAME: Final = 131_072
