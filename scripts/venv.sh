@@ -25,7 +25,7 @@ if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then
 fi
 
 echo "installing into $venv ..." >&2
-install() { "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable '.[dev]'; }
+install() { "$venv/bin/python" -m pip install -qq --disable-pip-version-check --editable '.[dev]'; }
 if ! install; then
     echo "that failed; trying once more, in case it was the network" >&2
     install

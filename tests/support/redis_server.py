@@ -1,0 +1,168 @@
+"""A private Redis server or Sentinel: its own directory and ports; /etc/redis is never read."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+import attrs
+
+from .certs import Certificates
+from .processes import ServerProcess, answers, free_port, wait_until
+
+
+class RedisNode(ServerProcess):
+    """One ``redis-server``; ``conf`` are extra lines of its configuration file.
+
+    ``durable`` writes every command to disk before answering, so that ``kill9`` loses nothing;
+    without it a kill loses everything.  ``tls`` adds a listener on ``tls_port``.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        *,
+        conf: Iterable[str] = (),
+        durable: bool = False,
+        tls: Certificates | None = None,
+        require_client_certificate: bool = False,
+        sentinel: bool = False,
+    ) -> None:
+        base.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self.tls_port = free_port() if tls else None
+        self.socket_path = base / "socket"
+        lines = [
+            "bind 127.0.0.1",
+            f"port {self.port}",
+            f'dir "{base}"',
+            "daemonize no",
+            'logfile ""',
+            f'unixsocket "{self.socket_path}"',
+            "unixsocketperm 700",
+        ]
+        if not sentinel:
+            lines += ['save ""', f"appendonly {'yes' if durable else 'no'}", "appendfsync always"]
+        if tls:
+            lines += [
+                f"tls-port {self.tls_port}",
+                f'tls-cert-file "{tls.server.certificate}"',
+                f'tls-key-file "{tls.server.key}"',
+                f'tls-ca-cert-file "{tls.ca}"',
+                f"tls-auth-clients {'yes' if require_client_certificate else 'no'}",
+            ]
+        configuration = base / "redis.conf"
+        configuration.write_text("\n".join([*lines, *conf]) + "\n")
+        super().__init__(
+            ["redis-server", str(configuration), *(["--sentinel"] if sentinel else [])],
+            directory=base,
+            environment={"PATH": "/usr/bin:/bin", "HOME": str(base), "LANG": "C.UTF-8"},
+            # -LOADING is an answer too, but not yet service.
+            is_serving=lambda: answers(self.port, b"PING\r\n", (b"+PONG", b"-NOAUTH")),
+            start_timeout=20,
+        )
+
+    def url(self, *, db: int = 0, port: int | None = None) -> str:
+        """The server's ``redis://`` URL; ``port`` is for a proxy in front of it."""
+        return f"redis://127.0.0.1:{port or self.port}/{db}"
+
+    def tls_url(self, *, db: int = 0, host: str = "localhost", port: int | None = None) -> str:
+        """The server's ``rediss://`` URL."""
+        return f"rediss://{host}:{port or self.tls_port}/{db}"
+
+    def command(self, *words: str) -> bytes:
+        """Send one command, inline, and return the first bytes of the answer as they come."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(" ".join(words).encode() + b"\r\n")
+            return connection.recv(65536)
+
+    def flush(self) -> None:
+        """Empty all databases."""
+        answer = self.command("FLUSHALL")
+        if answer != b"+OK\r\n":
+            raise RuntimeError(f"FLUSHALL: {answer!r}")
+
+
+@attrs.frozen
+class SentinelGroup:
+    """A primary, its replicas, and the sentinels that watch them."""
+
+    service: str
+    primary: RedisNode
+    replicas: list[RedisNode]
+    sentinels: list[RedisNode]
+
+    def url(self, *, db: int = 0) -> str:
+        """The group's URL as kombu writes it; the service's name goes into ``master_name``."""
+        return ";".join(f"sentinel://127.0.0.1:{sentinel.port}/{db}" for sentinel in self.sentinels)
+
+    def wait_ready(self, timeout: float = 30.0) -> None:
+        """Wait until every sentinel knows the others and the replicas, so that a failover can succeed."""
+        for sentinel in self.sentinels:
+            wait_until(
+                lambda sentinel=sentinel: self._knows_all(sentinel),  # type: ignore[misc]
+                timeout=timeout,
+                waiting_for=f"the sentinel on port {sentinel.port} to know the group",
+            )
+
+    def wait_primary(self, port: int, timeout: float = 30.0) -> None:
+        """Wait until every sentinel names the server on this port as the primary."""
+        wait_until(
+            lambda: {self.primary_port(sentinel) for sentinel in self.sentinels} == {port},
+            timeout=timeout,
+            waiting_for=f"the sentinels to name port {port} as the primary",
+        )
+
+    def primary_port(self, sentinel: RedisNode) -> int:
+        """The port of the primary by this sentinel's lights."""
+        answer = sentinel.command("SENTINEL", "get-master-addr-by-name", self.service)
+        return int(answer.split(b"\r\n")[4])
+
+    def _knows_all(self, sentinel: RedisNode) -> bool:
+        words = sentinel.command("SENTINEL", "master", self.service).split(b"\r\n")
+        known = dict(zip(words[2::4], words[4::4], strict=False))
+        return known[b"num-slaves"] == b"%d" % len(self.replicas) and known[b"num-other-sentinels"] == b"%d" % (
+            len(self.sentinels) - 1
+        )
+
+    def close(self) -> None:
+        """End all of it by force."""
+        for node in (*self.sentinels, *self.replicas, self.primary):
+            if node.running:
+                node.kill9()
+
+
+def start_sentinel_group(base: Path, *, service: str = "tests", replicas: int = 1, sentinels: int = 3) -> SentinelGroup:
+    """Start a group that fails over 0.5 s after its primary went silent.
+
+    The sentinels need some 10 s more until they report the new roles everywhere.
+    """
+    primary = RedisNode(base / "primary", conf=["repl-diskless-sync-delay 0"])
+    followers = [
+        RedisNode(base / f"replica{n}", conf=[f"replicaof 127.0.0.1 {primary.port}", "repl-diskless-sync-delay 0"])
+        for n in range(replicas)
+    ]
+    quorum = sentinels // 2 + 1
+    watchers = [
+        RedisNode(
+            base / f"sentinel{n}",
+            sentinel=True,
+            conf=[
+                f"sentinel monitor {service} 127.0.0.1 {primary.port} {quorum}",
+                f"sentinel down-after-milliseconds {service} 500",
+                f"sentinel failover-timeout {service} 3000",
+            ],
+        )
+        for n in range(sentinels)
+    ]
+    group = SentinelGroup(service, primary, followers, watchers)
+    try:
+        for node in (primary, *followers, *watchers):
+            node.spawn()
+        for node in (primary, *followers, *watchers):
+            node.wait_ready()
+    except BaseException:
+        group.close()
+        raise
+    return group
