@@ -1,0 +1,24 @@
+"""AMQP 0-9-1 without I/O: frames, states, content, confirms.
+
+``AMQPEngine`` is one connection; ``Preparer`` encodes messages for any of them.
+"""
+
+from __future__ import annotations
+
+from .engine import AMQPEngine
+from .errors import LocalProtocolError, NotAMQP, PeerProtocolError, ProtocolError
+from .negotiation import ExternalCredentials, Limits, PlainCredentials
+from .publishing import Prepared, Preparer
+
+__all__ = [
+    "AMQPEngine",
+    "ExternalCredentials",
+    "Limits",
+    "LocalProtocolError",
+    "NotAMQP",
+    "PeerProtocolError",
+    "PlainCredentials",
+    "Prepared",
+    "Preparer",
+    "ProtocolError",
+]

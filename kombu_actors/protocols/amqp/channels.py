@@ -1,0 +1,117 @@
+"""What the engine knows about its channels: states, requests under way, content under way, numbers."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from ...errors import ChannelLimitExceeded
+from .errors import LocalProtocolError, PeerProtocolError
+from .states import ChannelState, ChannelStep, channel_after
+
+__all__ = ["Channel", "ChannelTable", "Content"]
+
+
+@attrs.define(eq=False)
+class Content:
+    """A message that is arriving: its method, then its header, then its body in pieces."""
+
+    method: str
+    arguments: tuple[Any, ...]
+    properties: dict[str, Any] | None = None
+    missing: int = 0
+    pieces: list[bytes] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class Channel:
+    """One channel number in use."""
+
+    number: int
+    state: ChannelState = ChannelState.FREE
+    content: Content | None = None
+    expecting: deque[tuple[tuple[str, ...], Any]] = attrs.field(factory=deque)
+    """What may answer each request under way, with the request's token; the broker answers in order."""
+    confirming: bool = False
+    published: int = 0
+    confirmed: int = 0
+    """The highest publish tag the broker confirmed."""
+    publish_heads: dict[bytes, bytes] = attrs.field(factory=dict)
+
+    def take(self, step: ChannelStep) -> ChannelState:
+        """Move on by ``step``, if that is legal; return the new state."""
+        self.state = channel_after(self.number, self.state, step)
+        return self.state
+
+    def settle(self, method: str) -> Any:
+        """Match a reply with the oldest request; return the request's token."""
+        if not self.expecting or method not in self.expecting[0][0]:
+            due = " or ".join(self.expecting[0][0]) if self.expecting else "no reply"
+            raise PeerProtocolError(503, f"{method} on channel {self.number}, where {due} is due")
+        return self.expecting.popleft()[1]
+
+    def abandon(self) -> tuple[Any, ...]:
+        """Give up all requests and content; return the tokens, oldest first."""
+        tokens = tuple(token for _, token in self.expecting)
+        self.expecting.clear()
+        self.content = None
+        return tokens
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether the broker owes a reply or a confirm."""
+        return bool(self.expecting) or self.published > self.confirmed
+
+
+class ChannelTable:
+    """The channels of one connection.  A number is used again only after its close-ok."""
+
+    def __init__(self) -> None:
+        self.by_number: dict[int, Channel] = {}
+        self._released: list[int] = []
+        self._unused = 1
+
+    def allocate(self, channel_max: int) -> Channel:
+        """Take the lowest free number; raises ``ChannelLimitExceeded`` when there is none."""
+        if self._released:
+            number = heapq.heappop(self._released)
+        elif self._unused <= channel_max:
+            number = self._unused
+            self._unused += 1
+        else:
+            raise ChannelLimitExceeded(
+                f"all {channel_max} channels of this connection are in use: "
+                "close some, or raise channel_max on both sides"
+            )
+        channel = self.by_number[number] = Channel(number)
+        return channel
+
+    def release(self, channel: Channel) -> None:
+        """Free the number of a closed channel."""
+        del self.by_number[channel.number]
+        heapq.heappush(self._released, channel.number)
+
+    def forget(self) -> None:
+        """Give up all channels: their connection is closed or closing."""
+        self.by_number.clear()
+
+    def ours(self, number: int) -> Channel:
+        """The channel that we want to use."""
+        try:
+            return self.by_number[number]
+        except KeyError:
+            raise LocalProtocolError(f"channel {number} is not open") from None
+
+    def theirs(self, number: int) -> Channel:
+        """The channel that the broker uses."""
+        try:
+            return self.by_number[number]
+        except KeyError:
+            raise PeerProtocolError(504, f"a frame for channel {number}, which is not open") from None
+
+    def __iter__(self) -> Iterator[Channel]:
+        return iter(self.by_number.values())

@@ -1,0 +1,367 @@
+"""The AMQP 0-9-1 connection as a machine of bytes: no socket, no clock, no waiting.
+
+A driver feeds ``receive`` with what arrived and sends what ``take_outgoing`` returns.  One engine
+serves one connection, from protocol header to close-ok.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any, Final
+
+from amqp import spec
+
+from .._content import check_table
+from .channels import Channel, ChannelTable
+from .errors import NotAMQP, PeerProtocolError
+from .events import (
+    ConnectionBlocked,
+    ConnectionClosed,
+    ConnectionClosedByPeer,
+    ConnectionOpened,
+    ConnectionUnblocked,
+    Event,
+)
+from .frames import (
+    BODY,
+    END,
+    FRAME_OVERHEAD,
+    GREETING,
+    HEADER,
+    HEARTBEAT,
+    METHOD,
+    FrameBuffer,
+    frame,
+    frame_at,
+    recognise,
+)
+from .methods import Request, encode_method, identify, method_id
+from .negotiation import FRAME_MIN_SIZE, Credentials, Limits, agree, client_properties
+from .publishing import CACHE_SIZE, Prepared
+from .receiving import ChannelReceiver, read_method
+from .states import ChannelState, ChannelStep, ConnectionState, ConnectionStep, connection_after
+
+__all__ = ["AMQPEngine"]
+
+SECURE_ROUNDS: Final = 4
+"""Challenges answered before giving up; PLAIN and EXTERNAL need none."""
+
+_SIZE: Final = struct.Struct(">I")
+_ACK: Final = struct.Struct(">BHIIQBB")
+_MIDDLE: Final = struct.Struct(">BBHI")
+_DELIVER: Final = struct.pack(">I", method_id(spec.Basic.Deliver))
+_BASIC_ACK: Final = method_id(spec.Basic.Ack)
+_BASIC_NACK: Final = method_id(spec.Basic.Nack)
+_BASIC_REJECT: Final = method_id(spec.Basic.Reject)
+_END: Final = bytes([END])
+_HEARTBEAT: Final = frame(HEARTBEAT, 0, b"")
+
+
+class AMQPEngine:
+    """One AMQP connection, client side.
+
+    ``heartbeat`` is in seconds, 0 asks for none; ``frame_max``, ``channel_max`` and ``heartbeat``
+    are wishes until the broker's tune.  ``body_max`` bounds the body of a received message.
+
+    ``limits`` and ``server_properties`` are the broker's from ``ConnectionOpened`` on.
+    """
+
+    def __init__(
+        self,
+        credentials: Credentials,
+        virtual_host: str = "/",
+        *,
+        heartbeat: int = 0,
+        frame_max: int = 131072,
+        channel_max: int = 2047,
+        body_max: int = 64 * 1024 * 1024,
+        properties: Mapping[str, Any] | None = None,
+    ) -> None:
+        if not len(virtual_host.encode()) <= 255:
+            raise ValueError("virtual_host must be at most 255 bytes of UTF-8")
+        if frame_max and frame_max < FRAME_MIN_SIZE:
+            raise ValueError(f"frame_max must be 0 (no limit) or at least {FRAME_MIN_SIZE}, not {frame_max}")
+        self._credentials = credentials
+        self._open = encode_method(spec.Connection.Open, "ssb", virtual_host, "", False)
+        self._start_ok = self._encode_start_ok(client_properties(properties))
+        self.limits = Limits(channel_max, frame_max, heartbeat)
+        self.server_properties: Mapping[str, Any] = {}
+        self.state = ConnectionState.IDLE
+        self.outgoing: list[bytes] = []
+        """Encoded frames in order.  Drivers may append nothing and should use ``take_outgoing``."""
+        self._payload_max = FRAME_MIN_SIZE - FRAME_OVERHEAD
+        self._challenges = 0
+        self._buffer = FrameBuffer()
+        self._channels = ChannelTable()
+        self._receiver = ChannelReceiver(self._channels, body_max, self._send)
+
+    def _encode_start_ok(self, properties: dict[str, Any]) -> bytes:
+        known, _ = check_table("client_properties", properties)
+        mechanism, response = self._credentials.mechanism, self._credentials.initial_response()
+        encoded = encode_method(spec.Connection.StartOk, "FsSs", known, mechanism, response, "en_US")
+        if len(encoded) > FRAME_MIN_SIZE - FRAME_OVERHEAD:
+            raise ValueError(f"client_properties must fit a frame of {FRAME_MIN_SIZE} bytes with the credentials")
+        return encoded
+
+    # -- bytes ---------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Greet the broker."""
+        self._take(ConnectionStep.WE_GREET)
+        self.outgoing.append(GREETING)
+
+    def take_outgoing(self) -> bytes:
+        """Return all bytes to be sent, in order; they are the driver's now."""
+        data = b"".join(self.outgoing)
+        self.outgoing.clear()
+        return data
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Parse received bytes; return what happened, in wire order.
+
+        Raises:
+            PeerProtocolError: the peer broke the protocol.  The connection is closed; the outgoing
+                bytes may hold a connection.close that tells the peer why.
+        """
+        events: list[Event] = []
+        if self.state is ConnectionState.CLOSED:
+            return events
+        try:
+            self._parse(self._buffer.add(data), events)
+        except PeerProtocolError as error:
+            self._give_up(error)
+            raise
+        return events
+
+    def end_of_stream(self) -> PeerProtocolError | None:
+        """Judge an end of the byte stream: an error if what came last explains it, else None."""
+        kept, state = self._buffer.kept, self.state
+        self.state = ConnectionState.CLOSED
+        if not kept:
+            return None
+        if state is ConnectionState.AWAITING_START:
+            try:
+                recognise(kept, whole=True)
+            except NotAMQP as error:
+                return error
+        return PeerProtocolError(501, "the stream ended in the middle of a frame")
+
+    def _parse(self, data: bytes, events: list[Event]) -> None:
+        size = len(data)
+        position = 0
+        if self.state is ConnectionState.AWAITING_START and data and not recognise(data):
+            self._buffer.keep(data, size + 1)
+            return
+        while size - position >= FRAME_OVERHEAD:
+            if data[position + 7 : position + 11] == _DELIVER and self.state is ConnectionState.OPEN:
+                before = position
+                position = self._receiver.deliveries(data, position, self._payload_max, events)
+                if position != before:
+                    continue
+            kind, number, end = frame_at(data, position, self._payload_max)
+            if end >= size:
+                self._buffer.keep(data[position:], end + 1 - position)
+                return
+            self._dispatch(kind, number, data, position + 7, end, events)
+            if self.state is ConnectionState.CLOSED:
+                return
+            position = end + 1
+        self._buffer.keep(data[position:], FRAME_OVERHEAD)
+
+    def _dispatch(self, kind: int, number: int, data: bytes, start: int, end: int, events: list[Event]) -> None:
+        if kind == HEARTBEAT:
+            if number or start != end:
+                raise PeerProtocolError(501, "a heartbeat must be empty and on channel 0")
+        elif number == 0:
+            if kind != METHOD:
+                raise PeerProtocolError(503, "content on channel 0")
+            self._connection_method(data, start, end, events)
+        elif self._take(ConnectionStep.USE) is ConnectionState.OPEN:
+            self._receiver.frame(kind, number, data, start, end, events)
+
+    def _take(self, step: ConnectionStep) -> ConnectionState:
+        self.state = connection_after(self.state, step)
+        return self.state
+
+    def _give_up(self, error: PeerProtocolError) -> None:
+        if self.state not in (ConnectionState.AWAITING_START, ConnectionState.CLOSING):
+            self._send_close(error.code, error.text[:60])
+        self._channels.forget()
+        self.state = ConnectionState.CLOSED
+
+    # -- the connection's own methods ----------------------------------------------------------
+
+    def close(self, code: int = 200, text: str = "bye") -> None:
+        """Say goodbye; everything but the answer is discarded from now on.
+
+        Before the broker's first word there is nobody to say it to: the connection is just closed.
+        """
+        if self.state in (ConnectionState.IDLE, ConnectionState.AWAITING_START):
+            self.state = ConnectionState.CLOSED
+            return
+        self._take(ConnectionStep.WE_CLOSE)
+        self._channels.forget()
+        self._send_close(code, text)
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether the broker owes an answer: to a request, or a confirm to a publish."""
+        return any(channel.awaiting for channel in self._channels)
+
+    def heartbeat(self) -> None:
+        """Send a heartbeat."""
+        self.outgoing.append(_HEARTBEAT)
+
+    def _send(self, number: int, payload: bytes) -> None:
+        if len(payload) > self._payload_max:
+            raise ValueError(f"a method of {len(payload)} bytes doesn't fit a frame: use smaller arguments")
+        self.outgoing.append(frame(METHOD, number, payload))
+
+    def _send_close(self, code: int, text: str) -> None:
+        self._send(0, encode_method(spec.Connection.Close, "BsBB", code, text, 0, 0))
+
+    def _connection_method(self, data: bytes, start: int, end: int, events: list[Event]) -> None:
+        name, arguments = read_method(data, start, end)
+        if name == "connection.start":
+            self._take(ConnectionStep.START)
+            self._on_start(*arguments)
+        elif name == "connection.secure":
+            if self._take(ConnectionStep.SECURE) is not ConnectionState.CLOSING:
+                self._on_secure()
+        elif name == "connection.tune":
+            if self._take(ConnectionStep.TUNE) is not ConnectionState.CLOSING:
+                self._on_tune(*arguments)
+        elif name == "connection.open-ok":
+            if self._take(ConnectionStep.OPENED) is not ConnectionState.CLOSING:
+                events.append(ConnectionOpened(self.server_properties, self.limits))
+        elif name == "connection.close":
+            code, text, class_id, method = arguments
+            self._take(ConnectionStep.CLOSE)
+            self._channels.forget()
+            self._send(0, encode_method(spec.Connection.CloseOk))
+            events.append(ConnectionClosedByPeer(code, text, identify(class_id, method)))
+        elif name == "connection.close-ok":
+            self._take(ConnectionStep.CLOSED)
+            events.append(ConnectionClosed())
+        elif name in ("connection.blocked", "connection.unblocked"):
+            if self._take(ConnectionStep.BLOCKING) is not ConnectionState.CLOSING:
+                events.append(ConnectionBlocked(*arguments) if arguments else ConnectionUnblocked())
+        else:
+            raise PeerProtocolError(503, f"{name} on channel 0")
+
+    def _on_start(self, major: int, minor: int, properties: dict[str, Any], mechanisms: bytes, _: bytes) -> None:
+        if (major, minor) != (0, 9):
+            raise NotAMQP(f"the broker starts with AMQP {major}-{minor}; only 0-9-1 is spoken here")
+        self.server_properties = properties
+        offered = mechanisms.decode("utf-8", "replace").split()
+        wanted = self._credentials.mechanism
+        if wanted not in offered:
+            raise PeerProtocolError(
+                530, f"login method {wanted} is not offered by the broker, but {' '.join(offered) or 'none'}"
+            )
+        self._send(0, self._start_ok)
+
+    def _on_secure(self) -> None:
+        self._challenges += 1
+        if self._challenges > SECURE_ROUNDS:
+            raise PeerProtocolError(503, f"the broker asked for more than {SECURE_ROUNDS} rounds of login")
+        self._send(0, encode_method(spec.Connection.SecureOk, "S", self._credentials.initial_response()))
+
+    def _on_tune(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
+        self.limits = limits = agree(Limits(channel_max, frame_max, heartbeat), self.limits)
+        self._payload_max = (limits.frame_max or 2**32) - FRAME_OVERHEAD
+        reply = encode_method(spec.Connection.TuneOk, "BlB", limits.channel_max, limits.frame_max, limits.heartbeat)
+        self._send(0, reply)
+        self._send(0, self._open)
+
+    # -- channels ------------------------------------------------------------------------------
+
+    def open_channel(self, token: Any) -> int:
+        """Ask for a channel with the lowest free number; ``ChannelOpened`` will carry ``token``.
+
+        Raises:
+            ChannelLimitExceeded: no number is free.
+        """
+        self._take(ConnectionStep.WE_USE)
+        channel = self._channels.allocate(self.limits.channel_max)
+        channel.take(ChannelStep.WE_OPEN)
+        channel.expecting.append((("channel.open-ok",), token))
+        self._send(channel.number, encode_method(spec.Channel.Open, "s", ""))
+        return channel.number
+
+    def close_channel(self, number: int, code: int = 200, text: str = "") -> tuple[Any, ...]:
+        """Close a channel; return the tokens of requests that will get no reply any more."""
+        self._take(ConnectionStep.WE_USE)
+        channel = self._channels.ours(number)
+        channel.take(ChannelStep.WE_CLOSE)
+        self._send(number, encode_method(spec.Channel.Close, "BsBB", code, text, 0, 0))
+        return channel.abandon()
+
+    def request(self, number: int, request: Request, token: Any) -> None:
+        """Send a synchronous method; its ``Replied`` or ``Got`` will carry ``token``.
+
+        Raises:
+            ValueError: the arguments don't fit into a frame.
+        """
+        self._take(ConnectionStep.WE_USE)
+        channel = self._channels.ours(number)
+        channel.take(ChannelStep.WE_USE)
+        self._send(number, request.payload)
+        channel.expecting.append((request.replies, token))
+        if request.name == "confirm.select":
+            channel.confirming = True
+
+    def publish(self, number: int, prepared: Prepared) -> None:
+        """Send a message; on a confirming channel the n-th one has the tag n.
+
+        Raises:
+            ValueError: its properties don't fit into a frame of this connection.
+        """
+        channel = self._channels.ours(number)
+        if channel.state is not ChannelState.OPEN:
+            channel.take(ChannelStep.WE_USE)
+        method, header, body = prepared
+        payload_max = self._payload_max
+        if len(header) > payload_max or len(method) > payload_max:
+            raise ValueError(
+                f"properties and headers of {len(header)} bytes don't fit a frame of {payload_max}: "
+                "put what is large into the body"
+            )
+        size = len(body)
+        head = channel.publish_heads.get(method) or self._publish_head(channel, method)
+        if 0 < size <= payload_max:
+            middle = _MIDDLE.pack(END, BODY, number, size)
+            self.outgoing.extend((head, _SIZE.pack(len(header)), header, middle, body, _END))
+        else:
+            self.outgoing.extend((head, _SIZE.pack(len(header)), header, _END))
+            for start in range(0, size, payload_max):
+                self.outgoing.append(frame(BODY, number, body[start : start + payload_max]))
+        if channel.confirming:
+            channel.published += 1
+
+    def _publish_head(self, channel: Channel, method: bytes) -> bytes:
+        # The whole method frame and the header frame up to its size: the same for each message of a route.
+        if len(channel.publish_heads) >= CACHE_SIZE:
+            channel.publish_heads.clear()
+        head = frame(METHOD, channel.number, method) + struct.pack(">BH", HEADER, channel.number)
+        channel.publish_heads[method] = head
+        return head
+
+    def ack(self, number: int, tag: int, multiple: bool = False) -> None:
+        """Acknowledge one delivery, or all up to it."""
+        self._settle(number, _BASIC_ACK, tag, multiple)
+
+    def nack(self, number: int, tag: int, multiple: bool = False, requeue: bool = True) -> None:
+        """Refuse one delivery, or all up to it."""
+        self._settle(number, _BASIC_NACK, tag, multiple | requeue << 1)
+
+    def reject(self, number: int, tag: int, requeue: bool = False) -> None:
+        """Refuse one delivery."""
+        self._settle(number, _BASIC_REJECT, tag, requeue)
+
+    def _settle(self, number: int, method: int, tag: int, bits: int) -> None:
+        channel = self._channels.ours(number)
+        if channel.state is not ChannelState.OPEN:
+            channel.take(ChannelStep.WE_USE)
+        self.outgoing.append(_ACK.pack(METHOD, number, 13, method, tag, bits, END))

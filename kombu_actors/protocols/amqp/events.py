@@ -1,0 +1,167 @@
+"""What ``AMQPEngine.receive`` reports: one record per thing that happened, in wire order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..._model import Delivery, Returned
+from .negotiation import Limits
+
+__all__ = [
+    "ChannelAborted",
+    "ChannelClosed",
+    "ChannelClosedByPeer",
+    "ChannelOpened",
+    "Confirmed",
+    "ConnectionBlocked",
+    "ConnectionClosed",
+    "ConnectionClosedByPeer",
+    "ConnectionOpened",
+    "ConnectionUnblocked",
+    "ConsumerCancelled",
+    "Delivered",
+    "Event",
+    "FlowChanged",
+    "Got",
+    "MessageReturned",
+    "Replied",
+]
+
+
+class ConnectionOpened(NamedTuple):
+    """The handshake is complete."""
+
+    server_properties: Mapping[str, Any]
+    limits: Limits
+
+
+class ConnectionBlocked(NamedTuple):
+    """The broker stopped reading from publishers."""
+
+    reason: str
+
+
+class ConnectionUnblocked(NamedTuple):
+    """The broker reads from publishers again."""
+
+
+class ConnectionClosedByPeer(NamedTuple):
+    """The broker ended the connection; close-ok is in the outgoing bytes."""
+
+    code: int
+    text: str
+    method: str
+
+
+class ConnectionClosed(NamedTuple):
+    """The broker answered our goodbye."""
+
+
+class ChannelOpened(NamedTuple):
+    """The broker answered ``open_channel``."""
+
+    channel: int
+    token: Any
+
+
+class ChannelClosed(NamedTuple):
+    """The broker answered ``close_channel``; the number is free."""
+
+    channel: int
+
+
+class ChannelClosedByPeer(NamedTuple):
+    """The broker ended the channel; close-ok is in the outgoing bytes, the number is free."""
+
+    channel: int
+    code: int
+    text: str
+    method: str
+    abandoned: tuple[Any, ...]
+    """Tokens of the requests that will get no reply, oldest first."""
+
+
+class ChannelAborted(NamedTuple):
+    """We ended the channel because of what came over it; channel.close is in the outgoing bytes."""
+
+    channel: int
+    code: int
+    text: str
+    abandoned: tuple[Any, ...]
+
+
+class Replied(NamedTuple):
+    """The broker answered a request."""
+
+    channel: int
+    token: Any
+    method: str
+    arguments: tuple[Any, ...]
+
+
+class Got(NamedTuple):
+    """The broker answered basic.get with a message; ``remaining`` are left in the queue."""
+
+    channel: int
+    token: Any
+    delivery: Delivery
+    remaining: int
+
+
+class Delivered(NamedTuple):
+    """Messages of one consumer that came one after another."""
+
+    channel: int
+    consumer_tag: str
+    deliveries: list[Delivery]
+
+
+class MessageReturned(NamedTuple):
+    """A mandatory message found no queue."""
+
+    channel: int
+    returned: Returned
+
+
+class Confirmed(NamedTuple):
+    """The broker took responsibility for a publish, or refused to; ``multiple`` means all up to ``tag``."""
+
+    channel: int
+    tag: int
+    multiple: bool
+    accepted: bool
+
+
+class ConsumerCancelled(NamedTuple):
+    """The broker ended a subscription."""
+
+    channel: int
+    consumer_tag: str
+
+
+class FlowChanged(NamedTuple):
+    """The broker asked to stop or to resume publishing; flow-ok is in the outgoing bytes."""
+
+    channel: int
+    active: bool
+
+
+Event = (
+    ConnectionOpened
+    | ConnectionBlocked
+    | ConnectionUnblocked
+    | ConnectionClosedByPeer
+    | ConnectionClosed
+    | ChannelOpened
+    | ChannelClosed
+    | ChannelClosedByPeer
+    | ChannelAborted
+    | Replied
+    | Got
+    | Delivered
+    | MessageReturned
+    | Confirmed
+    | ConsumerCancelled
+    | FlowChanged
+)

@@ -1,0 +1,117 @@
+"""Encoding of a publish, apart from channel number and framing.
+
+A ``Prepared`` message is immutable and belongs to no connection: after a reconnect the same object
+is sent again.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from amqp import spec
+from amqp.serialization import dumps
+
+from .._content import validate_content
+from .methods import method_id
+from .properties import PROPERTIES, encode_properties
+
+__all__ = ["CACHE_SIZE", "MESSAGE_MAX", "Preparer", "Prepared"]
+
+MESSAGE_MAX: Final = 128 * 1024 * 1024
+"""RabbitMQ 3.10's default ``max_message_size``; beyond it the broker closes the channel."""
+CACHE_SIZE: Final = 1024
+"""Entries per cache: more routes than a program has, and below 1 MiB of short strings each."""
+
+_PUBLISH: Final = struct.pack(">I", method_id(spec.Basic.Publish))
+_CONTENT_HEAD: Final = struct.Struct(">HHQ")
+_KNOWN: Final = frozenset(name for name, _ in PROPERTIES)
+_new = tuple.__new__
+
+
+class Prepared(NamedTuple):
+    """One message, validated and encoded: the payloads of its method, header and body frames."""
+
+    method: bytes
+    header: bytes
+    body: bytes
+
+
+class Preparer:
+    """Validates and encodes messages; its caches may be used from any thread.
+
+    Equal routes and equal properties without headers are encoded once.
+    """
+
+    def __init__(self, *, frame_max: int = 131072, message_max: int = MESSAGE_MAX) -> None:
+        self.frame_max = frame_max
+        self.message_max = message_max
+        self._methods: dict[tuple[str, str, bool], bytes] = {}
+        self._properties: dict[tuple[object, ...], bytes] = {}
+
+    def prepare(
+        self,
+        body: bytes,
+        *,
+        exchange: str,
+        routing_key: str,
+        properties: Mapping[str, Any],
+        mandatory: bool = False,
+    ) -> Prepared:
+        """Validate and encode one message.
+
+        Raises:
+            ValueError: an argument breaks a rule of ``protocols._content``, or the body is too large.
+            TypeError: the body is not bytes.
+        """
+        if type(body) is not bytes:
+            if not isinstance(body, (bytes, bytearray, memoryview)):
+                raise TypeError(f"body must be bytes, not {type(body).__name__}; serialize it first")
+            body = bytes(body)
+        if len(body) > self.message_max:
+            raise ValueError(f"body has {len(body)} bytes; a broker takes {self.message_max} (max_message_size)")
+        method = self._methods.get((exchange, routing_key, mandatory))
+        if method is None:
+            method = self._encode_method(exchange, routing_key, mandatory)
+        key, flat = self._key(properties)
+        encoded = self._properties.get(key) if flat else None
+        if encoded is None:
+            encoded = self._encode_properties(exchange, routing_key, properties, key if flat else None)
+        return _new(Prepared, (method, _CONTENT_HEAD.pack(60, 0, len(body)) + encoded, body))
+
+    def _key(self, properties: Mapping[str, Any]) -> tuple[tuple[object, ...], bool]:
+        # Types are part of the key: True == 1 == 1.0, but only one of them is a priority.
+        headers = properties.get("headers")
+        if headers:
+            return (), False
+        scalars = [(name, value, value.__class__) for name, value in properties.items() if name != "headers"]
+        key = (headers is None, *scalars)
+        try:
+            hash(key)
+        except TypeError:
+            return (), False
+        return key, True
+
+    def _encode_method(self, exchange: str, routing_key: str, mandatory: bool) -> bytes:
+        validate_content(exchange, routing_key, {}, frame_max=self.frame_max)
+        method: bytes = _PUBLISH + dumps("Bssbb", (0, exchange, routing_key, mandatory, False))
+        if len(self._methods) >= CACHE_SIZE:
+            self._methods.clear()
+        self._methods[exchange, routing_key, bool(mandatory)] = method
+        return method
+
+    def _encode_properties(
+        self,
+        exchange: str,
+        routing_key: str,
+        properties: Mapping[str, Any],
+        key: tuple[object, ...] | None,
+    ) -> bytes:
+        checked = validate_content(exchange, routing_key, properties, frame_max=self.frame_max)
+        encoded = encode_properties(checked)
+        if key is not None and _KNOWN.issuperset(properties):
+            if len(self._properties) >= CACHE_SIZE:
+                self._properties.clear()
+            self._properties[key] = encoded
+        return encoded

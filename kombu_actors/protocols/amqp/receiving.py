@@ -1,0 +1,170 @@
+"""What comes over channels: methods, content, and the answers they ask for."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+from amqp import spec
+
+from .channels import Channel, ChannelTable
+from .content import ContentAssembler
+from .deliveries import DeliveryScanner
+from .errors import PeerProtocolError
+from .events import (
+    ChannelAborted,
+    ChannelClosed,
+    ChannelClosedByPeer,
+    ChannelOpened,
+    Confirmed,
+    ConsumerCancelled,
+    Event,
+    FlowChanged,
+    Replied,
+)
+from .fields import read_arguments
+from .frames import HEADER, METHOD
+from .methods import INCOMING, Incoming, encode_method, identify
+from .states import ChannelState, ChannelStep
+
+__all__ = ["ChannelReceiver", "read_method"]
+
+_ID: Final = struct.Struct(">I")
+CONTENT_TOO_LARGE: Final = 311
+
+
+def _identify(data: bytes, start: int, end: int) -> Incoming:
+    if end - start < _ID.size:
+        raise PeerProtocolError(502, "a method frame without class and method")
+    number = _ID.unpack_from(data, start)[0]
+    incoming = INCOMING.get(number)
+    if incoming is None:
+        raise PeerProtocolError(503, f"unknown method {identify(number >> 16, number & 0xFFFF) or number}")
+    return incoming
+
+
+def read_method(data: bytes, start: int, end: int) -> tuple[str, tuple[Any, ...]]:
+    """Decode a method frame's payload into the method's name and arguments."""
+    incoming = _identify(data, start, end)
+    return incoming.name, read_arguments(incoming.layout, data, start + _ID.size, end)
+
+
+class ChannelReceiver:
+    """Judges and decodes each frame that belongs to a channel."""
+
+    def __init__(self, channels: ChannelTable, body_max: int, send: Callable[[int, bytes], None]) -> None:
+        self._channels = channels
+        self._scanner = DeliveryScanner()
+        self._content = ContentAssembler(self._scanner, body_max)
+        self._send = send
+        self._methods: dict[str, Callable[[Channel, tuple[Any, ...], list[Event]], None]] = {
+            "channel.open-ok": self._on_opened,
+            "channel.flow": self._on_flow,
+            "channel.close": self._on_close,
+            "channel.close-ok": self._on_closed,
+            "basic.ack": self._on_ack,
+            "basic.nack": self._on_nack,
+            "basic.cancel": self._on_cancel,
+        }
+
+    def deliveries(self, data: bytes, position: int, payload_max: int, events: list[Event]) -> int:
+        """Take the whole deliveries that start at ``position``; return the position after them."""
+        body_max = self._content.body_max
+        return self._scanner.scan(data, position, payload_max, body_max, self._channels.by_number, events)
+
+    def frame(self, kind: int, number: int, data: bytes, start: int, end: int, events: list[Event]) -> None:
+        """Take one frame with its payload at ``data[start:end]``."""
+        channel = self._channels.theirs(number)
+        if kind == METHOD:
+            self._method(channel, data, start, end, events)
+        elif channel.state is ChannelState.CLOSING:
+            pass  # crossed our close on the wire
+        elif kind == HEADER:
+            refusal = self._content.header(channel, data[start:end], events)
+            if refusal is not None:
+                self._abort(channel, refusal, events)
+        else:
+            self._content.body(channel, data[start:end], events)
+
+    def _method(self, channel: Channel, data: bytes, start: int, end: int, events: list[Event]) -> None:
+        incoming = _identify(data, start, end)
+        name = incoming.name
+        handler = self._methods.get(name)
+        if name.startswith("connection."):
+            raise PeerProtocolError(503, f"{name} on channel {channel.number}")
+        if channel.state is ChannelState.CLOSING and name not in ("channel.close", "channel.close-ok"):
+            return  # crossed our close on the wire
+        self._end_content(channel, name)
+        arguments = read_arguments(incoming.layout, data, start + _ID.size, end)
+        if handler is not None:
+            handler(channel, arguments, events)
+            return
+        channel.take(ChannelStep.USE)
+        if incoming.content:
+            self._content.begin(channel, name, arguments)
+        else:
+            events.append(Replied(channel.number, channel.settle(name), name, arguments))
+
+    @staticmethod
+    def _end_content(channel: Channel, by: str) -> None:
+        # A sender may give up a message by sending a method (spec 4.2.6); only a reply can't be given up.
+        if channel.content is not None and channel.content.method == "basic.get-ok" and by != "channel.close":
+            raise PeerProtocolError(505, f"{by} on channel {channel.number} inside the message of basic.get-ok")
+        channel.content = None
+
+    def _abort(self, channel: Channel, text: str, events: list[Event]) -> None:
+        channel.take(ChannelStep.WE_CLOSE)
+        self._send(channel.number, encode_method(spec.Channel.Close, "BsBB", CONTENT_TOO_LARGE, text, 0, 0))
+        events.append(ChannelAborted(channel.number, CONTENT_TOO_LARGE, text, channel.abandon()))
+
+    def _on_opened(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+        channel.take(ChannelStep.OPENED)
+        events.append(ChannelOpened(channel.number, channel.settle("channel.open-ok")))
+
+    def _on_flow(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+        channel.take(ChannelStep.USE)
+        (active,) = arguments
+        self._send(channel.number, encode_method(spec.Channel.FlowOk, "b", active))
+        events.append(FlowChanged(channel.number, active))
+
+    def _on_close(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+        code, text, class_id, method = arguments
+        state = channel.take(ChannelStep.CLOSE)
+        self._send(channel.number, encode_method(spec.Channel.CloseOk))
+        if state is ChannelState.FREE:
+            self._channels.release(channel)
+            blamed = identify(class_id, method)
+            events.append(ChannelClosedByPeer(channel.number, code, text, blamed, channel.abandon()))
+
+    def _on_closed(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+        channel.take(ChannelStep.CLOSED)
+        self._channels.release(channel)
+        events.append(ChannelClosed(channel.number))
+
+    def _on_ack(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+        tag, multiple = arguments
+        self._confirm(channel, tag, multiple, True, events)
+
+    def _on_nack(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+        tag, multiple, _ = arguments
+        self._confirm(channel, tag, multiple, False, events)
+
+    def _confirm(self, channel: Channel, tag: int, multiple: bool, accepted: bool, events: list[Event]) -> None:
+        channel.take(ChannelStep.USE)
+        if multiple and not tag:
+            tag = channel.published  # spec: zero with multiple means everything
+        if not 0 < tag <= channel.published:
+            raise PeerProtocolError(
+                503, f"a confirm for publish {tag} on channel {channel.number}, which sent {channel.published}"
+            )
+        channel.confirmed = max(channel.confirmed, tag)
+        events.append(Confirmed(channel.number, tag, multiple, accepted))
+
+    def _on_cancel(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+        tag, nowait = arguments
+        channel.take(ChannelStep.USE)
+        if not nowait:
+            raw = tag.encode("utf-8", "surrogateescape")
+            self._send(channel.number, encode_method(spec.Basic.CancelOk, "s", raw))
+        events.append(ConsumerCancelled(channel.number, tag))
