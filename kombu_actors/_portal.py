@@ -26,8 +26,11 @@ from typing import Any, TypeVar
 
 import trio
 
+from .actors.channel import ChannelActor, Settlement
 from .actors.connection import ConnectionActor
+from .actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
 from .errors import DeadlineExceeded, RuntimeStopped
+from .protocols.ledger import Entry
 
 T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.portal")
@@ -131,6 +134,11 @@ class Portal:
         tenant = Tenant(actor)
         await self._nursery.start(tenant.run)
         return tenant
+
+    def spawn(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Run ``fn`` as a task of the runtime; for ``post``."""
+        if self._nursery is not None:
+            self._nursery.start_soon(fn, *args)
 
     def _start(self, job: _Job) -> None:
         try:
@@ -270,6 +278,55 @@ class Inbox:
                 self._waiting -= 1
 
 
+class Outlet:
+    """How threads hand publishes and settlements to one channel, without waiting for the runtime.
+
+    Small publishes go into the channel's bag, which the runtime empties in batches; large ones
+    are handed over one by one, so that what waits in the bag is bounded in bytes as well.
+    """
+
+    LARGE = WINDOW_BYTES // WINDOW_MESSAGES
+
+    def __init__(self, portal: Portal, channel: ChannelActor) -> None:
+        self._portal = portal
+        self._channel = channel
+
+    def publish(self, entry: Entry, timeout: float) -> None:
+        """Have one publish accepted; waits, at most ``timeout`` seconds, only when the window is full.
+
+        Raises:
+            DeadlineExceeded: the window stayed full: the broker confirms nothing.
+        """
+        channel = self._channel
+        if entry.size > self.LARGE:
+            self._portal.call(self._accept, entry, timeout=timeout)
+            return
+        ledger = channel.publisher.ledger
+        if len(channel.bag) + len(ledger.waiting) + len(ledger.written) >= WINDOW_MESSAGES:
+            self._portal.call(channel.publisher.wait_half_empty, timeout=timeout)
+        channel.bag.append(entry)
+        if not channel.bag_posted:
+            channel.bag_posted = True
+            self._portal.post(channel.collect)
+
+    def send(self, entry: Entry, timeout: float) -> None:
+        """Publish and wait for the outcome; see ``Publisher.send``."""
+        self._portal.call(self._channel.publisher.send, entry, timeout=timeout)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Hand over one ack, reject or requeue.  Never waits."""
+        channel = self._channel
+        channel.bag.append(settlement)
+        if not channel.bag_posted:
+            channel.bag_posted = True
+            self._portal.post(channel.collect)
+
+    async def _accept(self, entry: Entry) -> None:
+        publisher = self._channel.publisher
+        await publisher.wait_room()
+        publisher.accept(entry)
+
+
 _lock = threading.Lock()
 _portal: Portal | None = None
 _tenants: dict[int, tuple[Portal, Tenant]] = {}
@@ -287,8 +344,8 @@ def lease() -> Portal:
         return _portal
 
 
-def release(portal: Portal) -> None:
-    """Give one lease back; the last one ends the runtime and joins its thread."""
+def release(portal: Portal, *, wait: bool = True) -> None:
+    """Give one lease back; the last one ends the runtime and joins its thread (unless not to ``wait``)."""
     global _portal
     with _lock:
         portal._leases -= 1
@@ -296,7 +353,7 @@ def release(portal: Portal) -> None:
             return
         _portal = None
     portal.post(portal._stop.set)
-    if threading.current_thread() is not portal._thread:
+    if wait and threading.current_thread() is not portal._thread:
         portal._thread.join()
 
 
@@ -320,6 +377,18 @@ def stop_tree(portal: Portal, tenant: Tenant, drain: float) -> int:
         return portal.call(tenant.leave, drain, timeout=None)
     finally:
         release(portal)
+
+
+def abandon_tree(portal: Portal, tenant: Tenant) -> None:
+    """``stop_tree`` for an owner that was garbage-collected: waits for nothing, in any thread."""
+    if _tenants.pop(id(tenant), None) is not None:
+        portal.post(portal.spawn, tenant.leave, EXIT_DRAIN)
+        release(portal, wait=False)
+
+
+def pause(portal: Portal, seconds: float) -> None:
+    """Sleep in the calling thread, interruptibly, until the runtime's clock says so."""
+    portal.call(trio.sleep, seconds, timeout=None)
 
 
 def _drain_at_exit() -> None:

@@ -85,6 +85,8 @@ class ConnectionActor:
         """Keep dialling when the very first attempt fails; otherwise the tree ends with that failure."""
         self.failure: BaseException | None = None
         """Why supervision gave up; None while it runs, or has not been started."""
+        self.on_failure: Callable[[BaseException], None] | None = None
+        """Told the root cause when supervision gives up."""
         self._supervisor: Supervisor | None = None
         self._topology_actor = TopologyActor(self.topology)
         self._listener = listener
@@ -105,6 +107,8 @@ class ConnectionActor:
                 yield supervisor
         except Escalation as escalation:
             self.failure = root_cause(escalation)
+            if self.on_failure is not None:
+                self.on_failure(self.failure)
             raise self.failure from escalation
         finally:
             self._supervisor = None
@@ -208,6 +212,16 @@ class ConnectionActor:
         while channel.live is None:
             await self._or_failure(self.supervisor.wait_ready(f"channels/{channel.id}/channel"))
         return await call(channel.live)
+
+    def pause_reading(self) -> None:
+        """Stop taking deliveries in: whoever drains them is behind."""
+        if self.session.link is not None:
+            self.session.link.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Undo ``pause_reading``."""
+        if self.session.link is not None:
+            self.session.link.resume_reading()
 
     async def send(self, channel: ChannelActor, entry: Entry) -> None:
         """Publish one message and wait for its outcome; see ``Publisher.send``."""

@@ -41,6 +41,11 @@ class Topology:
         self.bindings: dict[BindingSpec, None] = {}
         self._renamed: dict[str, str] = {}
 
+    @property
+    def has_renamed(self) -> bool:
+        """Whether any queue has another name now than its callers know."""
+        return bool(self._renamed)
+
     def current_name(self, queue: str) -> str:
         """The name by which the broker knows this queue in the present session."""
         return self._renamed.get(queue, queue)

@@ -1,0 +1,35 @@
+"""Transports: bytes, sockets and the one edge where foreign errors are translated."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from ..errors import UnsupportedScheme
+
+if TYPE_CHECKING:
+    from ._link import Transport
+
+_TRANSPORTS = {
+    "amqp": ("amqp", "AMQPTransport"),
+    "amqps": ("amqp", "AMQPTransport"),
+    "pyamqp": ("amqp", "AMQPTransport"),
+    "pyamqps": ("amqp", "AMQPTransport"),
+    "memory": ("memory", "MemoryTransport"),
+}
+
+
+def transport_for(scheme: str) -> Transport:
+    """The transport that answers to a URL scheme, imported when first asked for.
+
+    Raises:
+        UnsupportedScheme: none does.
+    """
+    try:
+        module, name = _TRANSPORTS[scheme]
+    except KeyError:
+        raise UnsupportedScheme(
+            f"no transport answers to the URL scheme {scheme!r}; known schemes: {', '.join(sorted(_TRANSPORTS))}"
+        ) from None
+    transport: Transport = getattr(import_module(f".{module}", __name__), name)()
+    return transport

@@ -131,6 +131,12 @@ class Link(Protocol):
     async def aclose(self) -> None:
         """Say goodbye and close; safe in any state, bounded by the caller's cancel scope."""
 
+    def pause_reading(self) -> None:
+        """Take nothing more in until ``resume_reading``, except while a request waits for its answer."""
+
+    def resume_reading(self) -> None:
+        """Undo ``pause_reading``; a no-op when not paused."""
+
     def kill(self, reason: BaseException) -> None:
         """Drop the connection at once; every waiter gets ``reason``."""
 

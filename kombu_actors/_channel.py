@@ -1,0 +1,503 @@
+"""The facade's channel: kombu's channel calls, made on a supervised channel actor.
+
+Unlike kombu's, it survives its connection and its own death on the wire: QoS, consumers and
+publishes belong to the actor, which brings them back.  Delivery tags seen here are unique over
+all epochs, so a stale one is recognised and never sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from amqp.exceptions import ChannelError, error_for_code
+
+from . import _portal
+from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueSpec, Returned
+from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
+from .errors import ConnectionBlocked, ConnectionClosed, ConnectionLost, DeadlineExceeded, PublishUnknown, StaleDelivery
+from .message import Message
+from .protocols.ledger import Entry
+from .utils.uuid import uuid
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+QUEUE_ARGUMENTS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "expires": ("x-expires", lambda seconds: int(seconds * 1000)),
+    "message_ttl": ("x-message-ttl", lambda seconds: int(seconds * 1000)),
+    "max_length": ("x-max-length", int),
+    "max_length_bytes": ("x-max-length-bytes", int),
+    "max_priority": ("x-max-priority", int),
+}
+"""kombu's queue options in seconds -> RabbitMQ's arguments in milliseconds."""
+
+FRAME_OVERHEAD = 256
+"""Bytes that a publish's frames, headers and bookkeeping take beside its body, roughly."""
+
+
+class queue_declare_ok_t(NamedTuple):  # noqa: N801 - py-amqp's documented name
+    """What ``queue_declare`` returns."""
+
+    queue: str
+    message_count: int
+    consumer_count: int
+
+
+class Feed:
+    """What a batch in the inbox belongs to: one consumer in one epoch."""
+
+    __slots__ = ("channel", "epoch", "no_ack", "tag")
+
+    def __init__(self, channel: int, tag: str, no_ack: bool, epoch: Epoch) -> None:
+        self.channel = channel
+        self.tag = tag
+        self.no_ack = no_ack
+        self.epoch = epoch
+
+    def dispatch(self, channels: Mapping[int, Channel], delivery: Delivery) -> bool:
+        """Call the consumer's callback; False when the delivery is stale and will come again."""
+        if self.epoch.wire.closed is not None and not self.no_ack:
+            return False
+        channel = channels.get(self.channel)
+        callback = channel.callbacks.get(self.tag) if channel is not None else None
+        if channel is None or callback is None:
+            return False
+        callback(channel.make_message(delivery, self.epoch))
+        return True
+
+
+class CancelNotice:
+    """The broker ended a subscription; supervision is restoring it."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[str], object]) -> None:
+        self.callback = callback
+
+    def dispatch(self, channels: Mapping[int, Channel], tag: str) -> bool:
+        self.callback(tag)
+        return True
+
+
+class ReturnNotice:
+    """A mandatory message came back."""
+
+    __slots__ = ("channel",)
+
+    def __init__(self, channel: int) -> None:
+        self.channel = channel
+
+    def dispatch(self, channels: Mapping[int, Channel], returned: Returned) -> bool:
+        channel = channels.get(self.channel)
+        if channel is None:
+            return False
+        for callback in list(channel.events["basic_return"]):
+            callback(channel.return_error(returned), returned.exchange, returned.routing_key, returned)
+        return True
+
+
+class Channel:
+    """A channel of a :class:`~kombu_actors.Connection`; made by ``Connection.channel()``.
+
+    Any method may be called from any thread.  Each ends by its deadline: ``timeout`` where there
+    is one, else the connection's (30 s).
+    """
+
+    def __init__(self, connection: Connection, portal: _portal.Portal, actor: ChannelActor, inbox: _portal.Inbox) -> None:
+        self.connection = connection
+        self.callbacks: dict[str, Callable[[Message], object]] = {}
+        self.no_ack_consumers: set[str] = set()
+        self.events: dict[str, set[Callable[..., object]]] = {"basic_return": set()}
+        self._portal = portal
+        self._actor = actor
+        self._inbox = inbox
+        self._outlet = _portal.Outlet(portal, actor)
+        self._prepare = connection.transport_driver.prepare
+        self._closed = False
+        notice = ReturnNotice(actor.number)
+        actor.publisher.on_returned = lambda returned: inbox.put(notice, [returned])
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.channel_id} of {self.connection!r}: {'open' if self.is_open else 'not open'}>"
+
+    def __enter__(self) -> Channel:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    @property
+    def channel_id(self) -> int:
+        """The channel's number; stays over reconnects."""
+        return self._actor.number
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the channel is usable at this moment."""
+        return not self._closed and self._actor.live is not None
+
+    @property
+    def default_channel(self) -> Channel:
+        """Itself, so that a channel serves where a connection does."""
+        return self
+
+    def close(self) -> None:
+        """Cancel the consumers, hand out what was published, close the channel."""
+        if self._closed:
+            return
+        self._closed = True
+        self.callbacks.clear()
+        self.connection.forget_channel(self)
+        if self.connection.hosts(self._portal):
+            self._call(self._close_actor)
+
+    async def _close_actor(self) -> None:
+        self._actor.collect()
+        await self._actor.publisher.wait_empty()
+        await self._owner.close_channel(self._actor)
+
+    # Messages
+
+    def prepare_message(
+        self,
+        body: bytes | str,
+        priority: int | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> tuple[bytes, dict[str, Any]]:
+        """Put body and properties into the form that ``basic_publish`` takes."""
+        prepared = dict(properties) if properties else {}
+        if content_type is not None:
+            prepared["content_type"] = content_type
+        if content_encoding is not None:
+            prepared["content_encoding"] = content_encoding
+        if priority is not None:
+            prepared["priority"] = priority
+        prepared["headers"] = headers if headers is not None else {}
+        return (body.encode() if isinstance(body, str) else body), prepared
+
+    def basic_publish(
+        self,
+        message: tuple[bytes, dict[str, Any]],
+        exchange: str = "",
+        routing_key: str = "",
+        mandatory: bool = False,
+        immediate: bool = False,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+    ) -> None:
+        """Hand one message to the publisher.
+
+        Returns when the publisher has taken responsibility for it; with the connection's
+        ``confirm_publish`` option, when the broker has confirmed it.
+
+        Raises:
+            ValueError: a name or property that AMQP can't carry; nothing was sent.
+            ConnectionLost: there is no session right now; nothing was accepted.
+            ConnectionBlocked, DeadlineExceeded: the window stayed full until the deadline.
+            PublishReturned, PublishRefused, PublishUnknown, NotFound: with ``confirm_publish`` only.
+        """
+        if immediate:
+            raise ValueError("immediate publishing was removed from RabbitMQ in 3.0; use a TTL of 0 with a dead-letter exchange")
+        body, properties = message
+        actor = self._actor
+        if actor.live is None:
+            self._raise_not_open()
+        topology = actor.owner.topology
+        if not exchange and topology.has_renamed:
+            routing_key = topology.current_name(routing_key)
+        prepared = self._prepare(
+            body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
+        )
+        entry = Entry(prepared, len(body) + FRAME_OVERHEAD, exchange, routing_key, mandatory)
+        try:
+            if self.connection.confirm_publish:
+                self._outlet.send(entry, confirm_timeout or timeout or self.connection.call_timeout)
+            else:
+                self._outlet.publish(entry, timeout or self.connection.call_timeout)
+        except DeadlineExceeded as error:
+            raise self._publish_error(entry, error) from error
+
+    def _publish_error(self, entry: Entry, error: DeadlineExceeded) -> BaseException:
+        link = self._actor.owner.session.link
+        reason = link.blocked if link is not None else None
+        if reason is not None:
+            return ConnectionBlocked(f"the broker takes no publishes ({reason}); the message to {entry.routing_key!r} was not accepted")
+        if entry.attempted:
+            return PublishUnknown(
+                f"no confirm for the message to exchange {entry.exchange!r}, routing key {entry.routing_key!r} "
+                "by its deadline: the broker may have it; publishing again may duplicate it"
+            )
+        return DeadlineExceeded("the publish window stayed full: the broker has confirmed nothing for too long")
+
+    @staticmethod
+    def return_error(returned: Returned) -> Exception:
+        """The exception handed to ``on_return`` callbacks."""
+        error: Exception = error_for_code(returned.code, returned.text, (50, 60), default=ChannelError)
+        return error
+
+    def make_message(self, delivery: Delivery, epoch: Epoch) -> Message:
+        """The message for one delivery, with the tag that is unique over all epochs."""
+        message = Message.from_delivery(delivery, self)
+        if epoch.tag_offset:
+            message.delivery_tag = delivery.delivery_tag + epoch.tag_offset
+        return message
+
+    # Topology
+
+    def exchange_declare(
+        self,
+        exchange: str,
+        type: str = "direct",
+        passive: bool = False,
+        durable: bool = False,
+        auto_delete: bool = True,
+        nowait: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+        internal: bool = False,
+    ) -> None:
+        """Declare an exchange and remember it: it is declared again in every new session.
+
+        ``nowait`` is accepted and waits all the same: an answer nobody reads is an error nobody sees.
+        """
+        spec = ExchangeSpec(
+            name=exchange, type=type, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
+        )
+        self._call(self._owner.declare_exchange, spec, passive=passive)
+
+    def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:
+        """Delete an exchange and forget it."""
+        self._call(self._owner.delete_exchange, exchange, if_unused=if_unused)
+
+    def exchange_bind(
+        self,
+        destination: str,
+        source: str = "",
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Bind an exchange to another one."""
+        self._call(self._owner.bind, _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments))
+
+    def exchange_unbind(
+        self,
+        destination: str,
+        source: str = "",
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Undo ``exchange_bind``."""
+        self._call(self._owner.unbind, _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments))
+
+    def queue_declare(
+        self,
+        queue: str = "",
+        passive: bool = False,
+        durable: bool = False,
+        exclusive: bool = False,
+        auto_delete: bool = True,
+        nowait: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> queue_declare_ok_t:
+        """Declare a queue and remember it; without a name the broker chooses one, anew in each session."""
+        spec = QueueSpec(name=queue, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments)
+        info = self._call(self._owner.declare_queue, spec, passive=passive)
+        return queue_declare_ok_t(info.name, info.messages, info.consumers)
+
+    def queue_bind(
+        self,
+        queue: str,
+        exchange: str = "",
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Bind a queue to an exchange."""
+        self._call(self._owner.bind, _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments))
+
+    def queue_unbind(
+        self,
+        queue: str,
+        exchange: str,
+        routing_key: str = "",
+        nowait: bool = False,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Undo ``queue_bind``."""
+        self._call(self._owner.unbind, _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments))
+
+    def queue_delete(
+        self, queue: str = "", if_unused: bool = False, if_empty: bool = False, nowait: bool = False
+    ) -> int:
+        """Delete a queue and forget it; returns how many messages went with it."""
+        return self._call(self._owner.delete_queue, queue, if_unused=if_unused, if_empty=if_empty)
+
+    def queue_purge(self, queue: str = "", nowait: bool = False) -> int:
+        """Remove the ready messages of a queue; returns how many there were."""
+        return self._call(self._owner.purge_queue, queue)
+
+    @staticmethod
+    def prepare_queue_arguments(arguments: Mapping[str, Any] | None, **options: Any) -> dict[str, Any]:
+        """Translate kombu's queue options to the broker's arguments."""
+        prepared = dict(arguments or {})
+        for option, value in options.items():
+            if value is not None:
+                name, convert = QUEUE_ARGUMENTS[option]
+                prepared[name] = convert(value)
+        return prepared
+
+    # Consuming
+
+    def basic_qos(self, prefetch_size: int, prefetch_count: int, a_global: bool) -> None:
+        """Bound how many messages may be unsettled; kept over reconnects."""
+        qos = QoS(prefetch_count=prefetch_count, prefetch_size=prefetch_size, apply_global=a_global)
+        self._call(self._actor.set_qos, qos)
+
+    def basic_consume(
+        self,
+        queue: str = "",
+        consumer_tag: str = "",
+        no_local: bool = False,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        nowait: bool = False,
+        callback: Callable[[Message], object] | None = None,
+        arguments: Mapping[str, Any] | None = None,
+        on_cancel: Callable[[str], object] | None = None,
+    ) -> str:
+        """Subscribe to a queue; ``callback(message)`` runs in the thread that drains events.
+
+        The subscription is restored after every fault.  ``on_cancel(tag)`` is called when the
+        broker ended it (its queue was deleted), while supervision is already restoring it.
+        """
+        tag = consumer_tag or uuid()
+        number, inbox = self.channel_id, self._inbox
+        feed: Feed | None = None
+
+        def sink(epoch: Epoch, batch: list[Delivery]) -> None:
+            nonlocal feed
+            if feed is None or feed.epoch is not epoch:
+                feed = Feed(number, tag, no_ack, epoch)
+            inbox.put_deliveries(feed, batch)
+
+        def cancelled() -> None:
+            if on_cancel is not None:
+                inbox.put(CancelNotice(on_cancel), [tag])
+
+        spec = ConsumerSpec(
+            tag=tag, queue=queue, no_ack=no_ack, exclusive=exclusive, no_local=no_local, arguments=arguments
+        )
+        if callback is not None:
+            self.callbacks[tag] = callback
+        if no_ack:
+            self.no_ack_consumers.add(tag)
+        try:
+            self._call(self._owner.add_consumer, self._actor, Consumer(spec, sink, cancelled))
+        except BaseException:
+            self.callbacks.pop(tag, None)
+            self.no_ack_consumers.discard(tag)
+            raise
+        return tag
+
+    def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> None:
+        """End a subscription; what was delivered before stays to be acknowledged."""
+        self.callbacks.pop(consumer_tag, None)
+        self.no_ack_consumers.discard(consumer_tag)
+        self._call(self._owner.remove_consumer, self._actor, consumer_tag)
+
+    def basic_get(self, queue: str = "", no_ack: bool = False) -> Message | None:
+        """Take one message, or None when the queue is empty."""
+        topology = self._owner.topology
+
+        async def get(epoch: Epoch) -> tuple[Epoch, tuple[Delivery, int] | None]:
+            answer = await epoch.wire.get(topology.current_name(queue), no_ack=no_ack)
+            if answer is not None:
+                self._actor.saw_tag(answer[0].delivery_tag + epoch.tag_offset)
+            return epoch, answer
+
+        epoch, answer = self._call(self._owner.on_wire, self._actor, get)
+        if answer is None:
+            return None
+        message = self.make_message(answer[0], epoch)
+        message.delivery_info["message_count"] = answer[1]
+        return message
+
+    def basic_recover(self, requeue: bool = False) -> None:
+        """Have the broker deliver all unsettled messages of this channel again."""
+        self._call(self._owner.on_wire, self._actor, lambda epoch: epoch.wire.recover(requeue=requeue))
+
+    def flow(self, active: bool) -> None:
+        """Ask the broker to pause or resume deliveries (RabbitMQ refuses to pause)."""
+        self._call(self._owner.on_wire, self._actor, lambda epoch: epoch.wire.flow(active))
+
+    def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
+        """Acknowledge a delivery.
+
+        Raises:
+            StaleDelivery: it came in a former epoch; nothing was sent, the broker delivers it again.
+        """
+        epoch = self._epoch_of(delivery_tag)
+        self._outlet.settle((epoch, Action.ACK, delivery_tag - epoch.tag_offset, multiple))
+
+    def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
+        """Reject a delivery: requeue it, or have the broker drop or dead-letter it."""
+        epoch = self._epoch_of(delivery_tag)
+        self._outlet.settle((epoch, Action.REJECT, delivery_tag - epoch.tag_offset, requeue))
+
+    def basic_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
+        """RabbitMQ's reject for several deliveries."""
+        epoch = self._epoch_of(delivery_tag)
+        action = Action.REQUEUE if requeue else Action.DISCARD
+        self._outlet.settle((epoch, action, delivery_tag - epoch.tag_offset, multiple))
+
+    def _epoch_of(self, tag: int) -> Epoch:
+        epoch = self._actor.live
+        if epoch is None or (0 < tag <= epoch.tag_offset):
+            raise StaleDelivery(
+                f"delivery {tag} came over channel {self.channel_id} before it was lost; "
+                "nothing was sent, the broker delivers the message again"
+            )
+        return epoch
+
+    # The bridge
+
+    @property
+    def _owner(self) -> Any:
+        return self._actor.owner
+
+    def wait_open(self, timeout: float) -> None:
+        """Wait until the channel is usable again after a fault."""
+
+        async def ready(epoch: Epoch) -> None:
+            return None
+
+        self._call(self._owner.on_wire, self._actor, ready, timeout=timeout)
+
+    def _call(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        if self._closed and fn != self._close_actor:
+            raise ConnectionClosed(f"channel {self.channel_id} was closed; open another with connection.channel()")
+        return self.connection.call(fn, *args, timeout=timeout, **kwargs)
+
+    def _raise_not_open(self) -> None:
+        if self._closed:
+            raise ConnectionClosed(f"channel {self.channel_id} was closed; open another with connection.channel()")
+        failure = self._actor.owner.failure
+        if failure is not None:
+            raise failure
+        raise ConnectionLost(
+            f"{self.connection.as_uri()} is not connected at the moment (supervision is reconnecting); "
+            "nothing was sent. Publish with retry=True to wait for it"
+        )
+
+
+def _binding(
+    kind: BindingKind, destination: str, source: str, routing_key: str, arguments: Mapping[str, Any] | None
+) -> BindingSpec:
+    return BindingSpec(
+        kind=kind, source=source, destination=destination, routing_key=routing_key, arguments=arguments or {}
+    )
