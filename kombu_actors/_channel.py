@@ -63,7 +63,7 @@ class Feed:
         callback = channel.callbacks.get(self.tag) if channel is not None else None
         if channel is None or callback is None:
             return False
-        callback(channel.make_message(delivery, self.epoch))
+        callback(channel.make_message(delivery, self.epoch, no_ack=self.no_ack))
         return True
 
 
@@ -114,6 +114,7 @@ class Channel:
         self._inbox = inbox
         self._outlet = _portal.Outlet(portal, actor)
         self._prepare = connection.transport_driver.prepare
+        self._text_body = connection.transport_driver.name == "amqp"
         self._closed = False
         notice = ReturnNotice(actor.number)
         actor.publisher.on_returned = lambda returned: inbox.put(notice, [returned])
@@ -136,11 +137,6 @@ class Channel:
     def is_open(self) -> bool:
         """Whether the channel is usable at this moment."""
         return not self._closed and self._actor.live is not None
-
-    @property
-    def default_channel(self) -> Channel:
-        """Itself, so that a channel serves where a connection does."""
-        return self
 
     def close(self) -> None:
         """Cancel the consumers, hand out what was published, close the channel."""
@@ -239,9 +235,13 @@ class Channel:
         error: Exception = error_for_code(returned.code, returned.text, (50, 60), default=ChannelError)
         return error
 
-    def make_message(self, delivery: Delivery, epoch: Epoch) -> Message:
+    def make_message(
+        self, delivery: Delivery, epoch: Epoch, *, no_ack: bool = False, message_count: int | None = None
+    ) -> Message:
         """The message for one delivery, with the tag that is unique over all epochs."""
-        message = Message.from_delivery(delivery, self)
+        message = Message.from_delivery(
+            delivery, self, no_ack=no_ack, message_count=message_count, text_body=self._text_body
+        )
         if epoch.tag_offset:
             message.delivery_tag = delivery.delivery_tag + epoch.tag_offset
         return message
@@ -423,9 +423,7 @@ class Channel:
         epoch, answer = self._call(self._owner.on_wire, self._actor, get)
         if answer is None:
             return None
-        message = self.make_message(answer[0], epoch)
-        message.delivery_info["message_count"] = answer[1]
-        return message
+        return self.make_message(answer[0], epoch, no_ack=no_ack, message_count=answer[1])
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Have the broker deliver all unsettled messages of this channel again."""
