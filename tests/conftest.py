@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 from tests.support.brokers import RabbitMQNode, RedisNode
 from tests.support.certs import Certificates, make_certificates
+from tests.support.proxy import FaultProxy
 
 _vhost_numbers = itertools.count(1)
 
@@ -131,3 +133,10 @@ def own_redis(node_directory: Path) -> Iterator[Callable[..., RedisNode]]:
     for node in nodes:
         if node.running:
             node.kill9()
+
+
+@pytest.fixture
+def fault_proxy() -> Iterator[Callable[[int], FaultProxy]]:
+    """Make proxies in front of loopback ports: ``fault_proxy(rabbitmq.port)``."""
+    with contextlib.ExitStack() as proxies:
+        yield lambda port: proxies.enter_context(FaultProxy(port))
