@@ -18,6 +18,7 @@ The rules of ``validate_content``; ``None`` for a property means that it is abse
   ``bool``, ``int`` within 64 signed bits, ``float``, ``Decimal`` (32 signed bits, at most 255
   decimals), ``str``, ``bytes``, ``datetime`` from 1970 on, mappings, lists and tuples; nested at
   most 32 deep;
+* the headers ``CC`` and ``BCC``, which RabbitMQ reads as more routing keys, are lists;
 * headers and properties together fit the one frame that carries them (spec 4.2.6.1).
 
 Strings must be encodable: a lone surrogate is refused, because nobody could decode it.
@@ -65,7 +66,8 @@ def validate_content(
     """Check one message against the rules above.
 
     Returns a private copy of the properties as a receiver will see them: absent ones left out,
-    nested containers copied, tuples as lists, ``bytes`` in headers as ``str`` where they are UTF-8.
+    nested containers copied, tuples as lists, ``bytes`` in headers as ``str`` where they are UTF-8,
+    moments as naive UTC in whole seconds (which is how py-amqp decodes them).
     Raises ``ValueError`` naming the argument.
     """
     check_short_string("exchange", exchange)
@@ -82,6 +84,7 @@ def validate_content(
             sent[name] = value
         elif name == "headers":
             sent[name], size = check_table(name, value)
+            _check_copies(sent[name])
             room -= size
         else:
             _check_number(name, value)
@@ -178,7 +181,7 @@ def _moment(name: str, value: datetime, depth: int) -> tuple[datetime, int]:
     seconds = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
     if seconds.timestamp() < 0:
         raise ValueError(f"{name} must not be before 1970: {value}")
-    return seconds.astimezone(UTC).replace(microsecond=0), 9
+    return seconds.astimezone(UTC).replace(microsecond=0, tzinfo=None), 9
 
 
 def _array(name: str, value: list[Any] | tuple[Any, ...], depth: int) -> tuple[list[Any], int]:
@@ -219,6 +222,12 @@ def _encoded_length(name: str, value: str) -> int:
         return len(value.encode())
     except UnicodeEncodeError:
         raise ValueError(f"{name} can't be encoded as UTF-8: {value!r:.80}") from None
+
+
+def _check_copies(headers: dict[str, Any]) -> None:
+    for name in ("CC", "BCC"):
+        if name in headers and not isinstance(headers[name], list):
+            raise ValueError(f"headers[{name!r}] must be a list of routing keys, not {headers[name]!r:.80}")
 
 
 def _check_expiration(value: str) -> None:

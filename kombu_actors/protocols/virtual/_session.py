@@ -1,0 +1,165 @@
+"""One client's connection as the broker sees it, and what the broker has to tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+from amqp.exceptions import AMQPError
+
+from ..._model import Delivery, Returned
+from ._channel import Channel
+
+if TYPE_CHECKING:
+    from ._broker import VirtualBroker
+    from ._channel import Consumer
+
+OUTGOING_LIMIT: Final = 1_000
+"""Deliveries that may wait for a client to read them.  Stands for the socket buffers and credit that
+stop RabbitMQ from delivering to a connection nobody reads; large enough for full batches."""
+
+
+@attrs.define(eq=False)
+class Delivered:
+    """A batch for one consumer; grows until the session's effects are taken."""
+
+    consumer: Consumer
+    batch: list[Delivery]
+
+
+@attrs.define(eq=False)
+class Confirmed:
+    """``basic.ack`` or ``basic.nack`` to a publisher; grows over a run of tags with one outcome."""
+
+    channel: Channel
+    tag: int
+    multiple: bool
+    accepted: bool
+
+
+@attrs.frozen(eq=False)
+class MessageReturned:
+    """``basic.return``; always before the confirm of the same message."""
+
+    channel: Channel
+    returned: Returned
+
+
+@attrs.frozen(eq=False)
+class ConsumerCancelled:
+    """``basic.cancel`` from the broker: the consumer's queue is gone."""
+
+    consumer: Consumer
+
+
+@attrs.frozen(eq=False)
+class ChannelClosed:
+    """``channel.close`` from the broker."""
+
+    channel: Channel
+    error: AMQPError
+
+
+@attrs.frozen(eq=False)
+class SessionClosed:
+    """``connection.close`` from the broker; nothing follows it."""
+
+    error: AMQPError
+
+
+@attrs.frozen(eq=False)
+class SessionBlocked:
+    """``connection.blocked`` with its reason, or ``connection.unblocked`` (None)."""
+
+    reason: str | None
+
+
+@attrs.frozen(eq=False)
+class Replied:
+    """The driver's own mark: everything before it happened before the reply it stands for."""
+
+    call: Callable[[], None]
+
+
+Effect = (
+    Delivered
+    | Confirmed
+    | MessageReturned
+    | ConsumerCancelled
+    | ChannelClosed
+    | SessionClosed
+    | SessionBlocked
+    | Replied
+)
+
+
+@attrs.define(eq=False)
+class Session:
+    """Owns its channels and what has to be told to its client, in order.
+
+    ``effects`` is bounded by ``OUTGOING_LIMIT`` deliveries, and else by what the client itself
+    asked for and did not collect.
+    """
+
+    broker: VirtualBroker
+    user: str
+    receiver: Any
+    """The driver's own; opaque here."""
+    channels: dict[int, Channel] = attrs.field(factory=dict)
+    effects: list[Effect] = attrs.field(factory=list)
+    outgoing: int = 0
+    """Deliveries among the effects."""
+    blocked: bool = False
+    """The broker does not read from it: it published during an alarm."""
+    closed: bool = False
+
+    def open_channel(self, number: int) -> Channel:
+        """Open channel ``number``, which the driver knows to be free."""
+        channel = self.channels[number] = Channel(self, number)
+        return channel
+
+    def emit(self, effect: Effect) -> None:
+        """Tell the client something; the driver learns from ``broker.woken`` that there is news."""
+        if not self.effects:
+            self.broker.woken.append(self)
+        self.effects.append(effect)
+
+    def take_effects(self) -> list[Effect]:
+        """Take everything there is to tell, and let its consumers have more."""
+        effects = self.effects
+        self.effects = []
+        for effect in effects:
+            if isinstance(effect, Delivered):
+                effect.consumer.batch = None
+            elif isinstance(effect, Confirmed):
+                effect.channel.end_confirm_run()
+        was_full = self.outgoing >= OUTGOING_LIMIT
+        self.outgoing = 0
+        if was_full and not self.closed:
+            for channel in list(self.channels.values()):
+                channel.resume_consumers()
+            self.broker.settle()
+        return effects
+
+    def block(self, reason: str | None) -> None:
+        """Stop reading from this client, or go on (None)."""
+        if self.blocked is not (reason is not None):
+            self.blocked = reason is not None
+            self.emit(SessionBlocked(reason))
+
+    def fail(self, error: AMQPError) -> None:
+        """Close the connection because of an error, and say so."""
+        if not self.closed:
+            self.close()
+            self.emit(SessionClosed(error))
+
+    def close(self) -> None:
+        """End it: what was unacknowledged goes back, what was exclusive goes away."""
+        if self.closed:
+            return
+        self.closed = True
+        for channel in list(self.channels.values()):
+            channel.close()
+        self.broker.forget_session(self)
+        self.broker.settle()
