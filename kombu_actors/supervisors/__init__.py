@@ -1,0 +1,81 @@
+"""Supervision: a pure kernel that decides, a trio driver that acts.  Knows nothing of messaging.
+
+``docs/supervision.md`` explains the vocabulary.  In short::
+
+    spec = SupervisorSpec(id="app", children=(ChildSpec(id="clock", start=clock),))
+    async with open_supervisor(spec) as supervisor:
+        await supervisor.wait_ready()
+        ...
+"""
+
+from . import events
+from ._actor import ActorContext, ActorRef
+from ._backoff import Backoff, Delays, LinearBackoff
+from ._errors import (
+    ActorDown,
+    AskTimeout,
+    ChildFailed,
+    ChildStartError,
+    Escalation,
+    MailboxFull,
+    RestartLimitExceeded,
+    SelfStop,
+    SpecError,
+    StartTimeout,
+    SupervisorError,
+    UnknownChild,
+)
+from ._log import log_events
+from ._mailbox import Envelope, Inbox
+from ._outcome import Failed, Failure, Outcome, Returned, Stopped, leaves, root_cause
+from ._policy import AutoShutdown, ChildState, OnLimit, Restart, RestartLimit, Strategy
+from ._spec import ChildSpec, SupervisorSpec
+from ._stream import EventStream
+from ._supervisor import Supervisor, SupervisorHandle, open_supervisor
+from ._views import ChildView
+from .events import Event
+
+__all__ = [
+    "ActorContext",
+    "ActorDown",
+    "ActorRef",
+    "AskTimeout",
+    "AutoShutdown",
+    "Backoff",
+    "ChildFailed",
+    "ChildSpec",
+    "ChildStartError",
+    "ChildState",
+    "ChildView",
+    "Delays",
+    "Envelope",
+    "Escalation",
+    "Event",
+    "EventStream",
+    "Failed",
+    "Failure",
+    "Inbox",
+    "LinearBackoff",
+    "MailboxFull",
+    "OnLimit",
+    "Outcome",
+    "Restart",
+    "RestartLimit",
+    "RestartLimitExceeded",
+    "Returned",
+    "SelfStop",
+    "SpecError",
+    "StartTimeout",
+    "Stopped",
+    "Strategy",
+    "Supervisor",
+    "SupervisorError",
+    "SupervisorHandle",
+    "SupervisorSpec",
+    "UnknownChild",
+    "events",
+    "leaves",
+    "log_events",
+    "open_supervisor",
+    "root_cause",
+]

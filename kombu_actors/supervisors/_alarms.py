@@ -1,0 +1,73 @@
+"""All timers of a tree in one sleeping task: no polling, no task per timer."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+
+import attrs
+import trio
+
+
+@attrs.define(eq=False)
+class Alarm:
+    """A call that is due at a moment, unless cancelled."""
+
+    at: float
+    call: Callable[[], None] | None
+
+    def cancel(self) -> None:
+        """Forget the call; harmless when it has been made."""
+        self.call = None
+
+    def ring(self) -> None:
+        """Make the call, unless it was made or cancelled."""
+        call, self.call = self.call, None
+        if call is not None:
+            call()
+
+
+class Alarms:
+    """Calls functions at moments of ``trio.current_time``."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Alarm]] = []
+        self._order = itertools.count()
+        self._sleep: trio.CancelScope | None = None
+        self._closed = False
+
+    def at(self, moment: float, call: Callable[[], None]) -> Alarm:
+        """Call ``call()`` in the trio thread at the moment; it must not raise."""
+        alarm = Alarm(moment, call)
+        self.add(alarm)
+        return alarm
+
+    def add(self, alarm: Alarm) -> None:
+        heapq.heappush(self._heap, (alarm.at, next(self._order), alarm))
+        if self._sleep is not None and alarm.at < self._sleep.deadline:
+            self._sleep.deadline = alarm.at
+
+    async def run(self) -> None:
+        """Serve until ``close``; shielded, because stopping in order needs timers too."""
+        with trio.CancelScope(shield=True):
+            while not self._closed:
+                self._ring()
+                with trio.CancelScope(deadline=self._next()) as self._sleep:
+                    if not self._closed:
+                        await trio.sleep_forever()
+                self._sleep = None
+
+    def close(self) -> None:
+        self._closed = True
+        if self._sleep is not None:
+            self._sleep.cancel()
+
+    def _ring(self) -> None:
+        now = trio.current_time()
+        while self._heap and (self._heap[0][0] <= now or self._heap[0][2].call is None):
+            heapq.heappop(self._heap)[2].ring()
+
+    def _next(self) -> float:
+        return self._heap[0][0] if self._heap else math.inf

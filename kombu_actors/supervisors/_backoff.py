@@ -1,0 +1,77 @@
+"""How long to wait before the next attempt: pure functions of the streak and a draw."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import attrs
+
+from ._errors import SpecError
+from ._policy import check_seconds
+
+
+class Delays(Protocol):
+    """What a supervisor needs of a backoff; ``Backoff`` and ``LinearBackoff`` are two."""
+
+    @property
+    def reset_after(self) -> float:
+        """Seconds of continuous READY after which the streak starts afresh."""
+
+    def delay(self, streak: int, u: float) -> float:
+        """Seconds before the attempt that follows ``streak`` earlier retries; ``u`` in [0, 1)."""
+
+
+def _check_jitter(jitter: object) -> None:
+    if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0.0 <= jitter <= 1.0:
+        raise SpecError(f"jitter is the share taken off a delay and must be within 0 and 1, not {jitter!r}")
+
+
+@attrs.frozen(kw_only=True)
+class Backoff:
+    """Exponential delays: ``first``, ``base``, ``base * factor``, ... up to ``maximum`` seconds.
+
+    The first retry of a streak is free by default, so that a single blip costs nothing.
+    Jitter is *taken off* (``delay * (1 - jitter * u)``), so maximum means maximum.  The
+    streak ends after ``reset_after`` seconds of continuous READY, counted from READY and
+    not from the start: else attempts that fail slowly would never be slowed down.
+    """
+
+    first: float = 0.0
+    base: float = 0.5
+    factor: float = 2.0
+    maximum: float = 30.0
+    jitter: float = 0.5
+    reset_after: float = 30.0
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("first", "base", "maximum", "reset_after"):
+            check_seconds(name, getattr(self, name))
+        if not self.factor >= 1.0:
+            raise SpecError(f"factor must be at least 1, or delays would shrink; got {self.factor!r}")
+        _check_jitter(self.jitter)
+
+    def delay(self, streak: int, u: float) -> float:
+        """Seconds to wait before the retry number ``streak`` (from 0) of a streak."""
+        # 64 doublings exceed any maximum; the bound keeps float ** int from overflowing.
+        nominal = self.base * self.factor ** min(streak - 1, 64) if streak > 0 else self.first
+        return min(nominal, self.maximum) * (1.0 - self.jitter * u)
+
+
+@attrs.frozen(kw_only=True)
+class LinearBackoff:
+    """Evenly growing delays: ``start``, ``start + step``, ... up to ``maximum`` seconds; no jitter by default."""
+
+    start: float
+    step: float
+    maximum: float
+    jitter: float = 0.0
+    reset_after: float = 30.0
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("start", "step", "maximum", "reset_after"):
+            check_seconds(name, getattr(self, name))
+        _check_jitter(self.jitter)
+
+    def delay(self, streak: int, u: float) -> float:
+        """Seconds to wait before the retry number ``streak`` (from 0) of a streak."""
+        return min(self.start + max(streak, 0) * self.step, self.maximum) * (1.0 - self.jitter * u)

@@ -1,0 +1,168 @@
+"""One life of an actor: its task, its scope, the ladder from request to cancellation to STUCK."""
+
+from __future__ import annotations
+
+import contextvars
+import math
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from ._actor import ActorContext
+from ._errors import StartTimeout
+from ._mailbox import Inbox
+from ._outcome import Failed, Outcome, Returned, Stopped, leaves
+from ._policy import ChildState
+from ._spec import ChildSpec
+
+if TYPE_CHECKING:
+    from ._alarms import Alarm
+    from ._cell import Cell
+    from ._node import Node
+
+CANCEL_WAIT = 1.0
+"""Seconds between a cancellation and the report that the child is STUCK: long for a task that
+obeys, short for a person who waits."""
+
+inside: contextvars.ContextVar[tuple[tuple[object, str], ...]] = contextvars.ContextVar("inside", default=())
+"""The actors the current task belongs to, as (tree, path), outermost first."""
+
+
+class Incarnation:
+    """Owned by its supervisor's node; ends exactly once, by reporting to it."""
+
+    def __init__(self, node: Node, cell: Cell, spec: ChildSpec, attempt: int) -> None:
+        inbox = Inbox(cell.mailbox, f"epoch {cell.epoch} of actor {cell.path!r}") if cell.mailbox is not None else None
+        self.node = node
+        self.cell = cell
+        self.spec = spec
+        self.context = ActorContext(
+            self, path=cell.path, epoch=cell.epoch, attempt=attempt, previous=cell.previous, inbox=inbox
+        )
+        # Shielded: an outer cancellation reaches the tree through its block only, as an ordered stop.
+        self.scope = trio.CancelScope(shield=True)
+        self.stop_reason: str | None = None
+        self.degraded: str | None = None
+        self.value: Any = None
+        self.alarm: Alarm | None = None
+        self.task: trio.lowlevel.Task | None = None
+        self.done: Outcome | None = None
+
+    def state(self) -> ChildState:
+        state = self.node.child_state(self.context.id)
+        return ChildState.DEGRADED if state is ChildState.READY and self.degraded is not None else state
+
+    # -- the task -----------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Run the actor's ``start``; whatever comes of it is reported, nothing is raised."""
+        self.task = trio.lowlevel.current_task()
+        inside.set((*inside.get(), (self.node.tree, self.cell.path)))
+        self._set_alarm(self.spec.start_timeout, self._start_expired)
+        outcome: Outcome
+        try:
+            with self.scope:
+                value = await self.spec.start(self.context)
+            outcome = self._cancelled() if self.scope.cancelled_caught else self._returned(value)
+        except BaseException as error:
+            outcome = self._raised(error)
+        self._set_alarm(None, self._start_expired)
+        self.done = outcome
+        if self.context._inbox is not None:
+            self.context._inbox.close()
+        self.node.tree.later(self.node.exited, self.cell, outcome)
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it was cancelled for not becoming READY in time."""
+        return self.scope.cancel_called and self.stop_reason is None
+
+    def _returned(self, value: object) -> Outcome:
+        if self.overdue:
+            return self._cancelled()
+        return Returned(value) if self.stop_reason is None else Stopped(self.stop_reason)
+
+    def _cancelled(self) -> Outcome:
+        if self.stop_reason is not None:
+            return Stopped(self.stop_reason)
+        return Failed(
+            StartTimeout(
+                f"actor {self.cell.path!r} was not READY within {self.spec.start_timeout:g} s; "
+                "it may wait for something that never comes, or never call ctx.ready()"
+            )
+        )
+
+    def _raised(self, error: BaseException) -> Outcome:
+        causes = leaves(error)
+        if not causes:
+            return Failed(RuntimeError(f"actor {self.cell.path!r} was cancelled by itself"))
+        decisive = next((leaf for leaf in causes if not isinstance(leaf, Exception)), causes[0])
+        return Failed(decisive, causes)
+
+    # -- words of the actor ---------------------------------------------------------------------
+
+    def said_ready(self, value: object) -> None:
+        if self.done is not None or self.overdue:
+            return
+        self.value = value
+        self.degraded = None
+        self.node.tree.later(self.node.child_ready, self.cell)
+
+    def said_degraded(self, why: str) -> None:
+        if self.done is None and self.degraded != why:
+            self.degraded = why
+            self.node.tree.later(self.node.child_degraded, self.cell, why)
+
+    def serves(self) -> None:
+        """READY: the start timeout is over."""
+        self._set_alarm(None, self._start_expired)
+
+    # -- the ladder -------------------------------------------------------------------------------
+
+    def ask_to_stop(self, reason: str, *, was_ready: bool) -> None:
+        """Let it drain for its grace, then cancel it; at once when it doesn't serve yet."""
+        self.stop_reason = reason
+        self._tell_stopping()
+        grace = self.spec.stop_grace if was_ready else 0.0
+        limit = max(self.node.tree.stop_by - trio.current_time(), 0.0)
+        self._cancel_in(min(grace, limit), reason)
+
+    def cancel_now(self, reason: str) -> None:
+        """The grace is over, whatever it was."""
+        if self.stop_reason is None:
+            self.stop_reason = reason
+            self._tell_stopping()
+        if not self.scope.cancel_called:
+            self._cancel_in(0.0, reason)
+
+    def _tell_stopping(self) -> None:
+        self.context.stopping.set()
+        if self.context._inbox is not None:
+            self.context._inbox.stop()
+
+    def stack(self) -> tuple[str, ...]:
+        """Where the task waits, outermost first."""
+        if self.task is None:
+            return ()
+        frames = self.task.iter_await_frames()
+        return tuple(f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}" for frame, line in frames)
+
+    def _start_expired(self) -> None:
+        self._cancel_in(0.0, "start timeout")
+
+    def _cancel_in(self, seconds: float, reason: str) -> None:
+        if seconds > 0.0:
+            self.scope.deadline = trio.current_time() + seconds
+        else:
+            self.scope.cancel(reason=f"{reason} ({self.cell.path})")
+        self._set_alarm(seconds + CANCEL_WAIT, self._stuck)
+
+    def _stuck(self) -> None:
+        self.node.tree.later(self.node.child_stuck, self.cell)
+
+    def _set_alarm(self, seconds: float | None, call: Any) -> None:
+        if self.alarm is not None:
+            self.alarm.cancel()
+            self.alarm = None
+        if seconds is not None and seconds < math.inf:
+            self.alarm = self.node.tree.alarms.at(trio.current_time() + seconds, call)

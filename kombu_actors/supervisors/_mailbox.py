@@ -1,0 +1,182 @@
+"""Messages to actors: a bounded mailbox that outlives the actor's incarnations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from ._errors import ActorDown, AskTimeout, MailboxFull
+
+
+class Envelope:
+    """A message, and the way back to whoever asks."""
+
+    __slots__ = ("_answer", "_answered", "_error", "_inbox", "_withdrawn", "message")
+
+    def __init__(self, message: Any, *, wants_answer: bool) -> None:
+        self.message = message
+        self._answered = trio.Event() if wants_answer else None
+        self._answer: Any = None
+        self._error: BaseException | None = None
+        self._inbox: Inbox | None = None
+        self._withdrawn = False
+
+    @property
+    def wants_answer(self) -> bool:
+        """Whether someone is waiting for a reply."""
+        return self._answered is not None and not self._answered.is_set()
+
+    def reply(self, value: Any = None) -> bool:
+        """Answer the asker.  False: it no longer waits, or this incarnation is over; the reply was dropped."""
+        return self._settle(value, None)
+
+    def fail(self, error: BaseException) -> bool:
+        """Make the asker's ``ask`` raise ``error``; False as for ``reply``."""
+        return self._settle(None, error)
+
+    def _settle(self, value: Any, error: BaseException | None) -> bool:
+        inbox = self._inbox
+        if inbox is not None and inbox.closed:
+            inbox.reply_dropped()
+            return False
+        if not self.wants_answer or self._withdrawn:
+            return False
+        self._resolve(value, error)
+        return True
+
+    def _resolve(self, value: Any, error: BaseException | None) -> None:
+        if self._inbox is not None:
+            self._inbox.open_asks.discard(self)
+        self._answer, self._error = value, error
+        if self._answered is not None:
+            self._answered.set()
+
+    async def _wait(self) -> Any:
+        assert self._answered is not None
+        await self._answered.wait()
+        if self._error is not None:
+            raise self._error
+        return self._answer
+
+
+class Mailbox:
+    """A bounded queue of envelopes, owned above the actor so that messages survive its restarts."""
+
+    def __init__(self, path: str, capacity: int, on_stale: Callable[[int], None]) -> None:
+        self._path = path
+        self.capacity = capacity
+        self._send, self._receive = trio.open_memory_channel[Envelope](capacity)
+        self._on_stale = on_stale
+        self.stale_replies = 0
+
+    def __len__(self) -> int:
+        return self._send.statistics().current_buffer_used
+
+    async def ask(self, message: Any, timeout: float) -> Any:
+        envelope = Envelope(message, wants_answer=True)
+        try:
+            with trio.move_on_after(timeout):
+                await self.put(envelope)
+                return await envelope._wait()
+            raise AskTimeout(f"actor {self._path!r} did not answer within {timeout:g} s")
+        finally:
+            envelope._withdrawn = True
+            if envelope._inbox is not None:
+                envelope._inbox.open_asks.discard(envelope)
+
+    async def put(self, envelope: Envelope) -> None:
+        try:
+            await self._send.send(envelope)
+        except trio.BrokenResourceError:
+            raise self._gone() from None
+
+    def put_nowait(self, envelope: Envelope) -> None:
+        try:
+            self._send.send_nowait(envelope)
+        except trio.WouldBlock:
+            raise MailboxFull(f"the mailbox of actor {self._path!r} is full ({self.capacity} messages)") from None
+        except trio.BrokenResourceError:
+            raise self._gone() from None
+
+    async def take(self) -> Envelope:
+        while True:
+            envelope = await self._receive.receive()
+            if not envelope._withdrawn:
+                return envelope
+
+    def close(self) -> None:
+        """The actor is gone for good: refuse what waits and what comes."""
+        while True:
+            try:
+                envelope = self._receive.receive_nowait()
+            except (trio.WouldBlock, trio.ClosedResourceError):
+                break
+            envelope._resolve(None, self._gone())
+        self._receive.close()
+
+    def note_stale(self) -> None:
+        self.stale_replies += 1
+        self._on_stale(self.stale_replies)
+
+    def _gone(self) -> ActorDown:
+        return ActorDown(f"actor {self._path!r} is gone for good; nobody will read this message")
+
+
+class Inbox:
+    """One incarnation's access to its mailbox: ``async for envelope in ctx.mailbox``.
+
+    The iteration ends when the actor is asked to stop; what waits in the mailbox is left to
+    the next incarnation, or refused when there is none.  ``receive`` goes on, for an actor
+    that wants to drain.
+    A message received by an incarnation that dies before it answers is not delivered again
+    (its effects are unknown); the asker gets ``ActorDown``.
+    """
+
+    def __init__(self, mailbox: Mailbox, name: str) -> None:
+        self._mailbox = mailbox
+        self._name = name
+        self.open_asks: set[Envelope] = set()
+        self.closed = False
+        self._stopping = False
+        self._iterating: set[trio.CancelScope] = set()
+
+    async def receive(self) -> Envelope:
+        """The next message.  Cancelled while waiting, it takes none."""
+        if self.closed:
+            raise ActorDown(f"{self._name} is over; its mailbox belongs to its successor")
+        envelope = await self._mailbox.take()
+        envelope._inbox = self
+        if envelope.wants_answer:
+            self.open_asks.add(envelope)
+        return envelope
+
+    def __aiter__(self) -> Inbox:
+        return self
+
+    async def __anext__(self) -> Envelope:
+        if not self._stopping:
+            with trio.CancelScope() as waiting:
+                self._iterating.add(waiting)
+                try:
+                    return await self.receive()
+                finally:
+                    self._iterating.discard(waiting)
+        raise StopAsyncIteration
+
+    def stop(self) -> None:
+        """The actor is to stop: end its ``async for``."""
+        self._stopping = True
+        for waiting in self._iterating:
+            waiting.cancel()
+
+    def reply_dropped(self) -> None:
+        self._mailbox.note_stale()
+
+    def close(self) -> None:
+        """The incarnation is over: whoever waits for its answers learns it."""
+        self.closed = True
+        for envelope in tuple(self.open_asks):
+            envelope._resolve(None, ActorDown(f"{self._name} died before it answered"))
+        self.open_asks.clear()

@@ -1,0 +1,406 @@
+"""A living supervisor: feeds its kernel with what happens and carries out what it decides."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from . import events as news
+from ._alarms import Alarm
+from ._errors import ActorDown, ChildFailed, Escalation, RestartLimitExceeded
+from ._incarnation import Incarnation
+from ._kernel import initial, step
+from ._outcome import Failed, Failure, Outcome, Returned, Stopped, root_cause
+from ._policy import FINAL, ChildState
+from ._records import (
+    Arm,
+    AskToStop,
+    Begin,
+    Child,
+    ChildAdded,
+    Closing,
+    Disarm,
+    Effect,
+    Ended,
+    Ending,
+    Event,
+    Exit,
+    Exited,
+    Gone,
+    GotStuck,
+    Grouped,
+    Held,
+    LimitHit,
+    Origin,
+    Ready,
+    Rules,
+    Served,
+    Settled,
+    Shutdown,
+    StartChild,
+    State,
+    Stuck,
+    TimerFired,
+)
+from ._spec import ChildSpec, SupervisorSpec
+
+if TYPE_CHECKING:
+    from ._cell import Cell
+    from ._tree import Tree
+
+HISTORY = 32
+"""Failures an escalation tells about: more than any sensible budget, few enough to read."""
+
+
+@attrs.define(eq=False)
+class FirstStart:
+    """Someone waits for a dynamic child to become READY for the first time."""
+
+    over: trio.Event = attrs.field(factory=trio.Event)
+    outcome: Outcome | None = None
+    """How it went wrong; None: it is READY."""
+
+
+class Node:
+    """One incarnation of a supervisor.  Its kernel state changes in ``feed`` and nowhere else."""
+
+    def __init__(self, tree: Tree, cell: Cell, spec: SupervisorSpec, parent: Node | None) -> None:
+        self.tree = tree
+        self.cell = cell
+        self.spec = spec
+        self.parent = parent
+        self.kernel = State(Rules(spec.strategy, spec.limit, spec.backoff, spec.auto_shutdown))
+        self.alarms: dict[str, Alarm] = {}
+        self.history: deque[Failure] = deque(maxlen=HISTORY)
+        self.down_since: dict[str, float] = {}
+        self.first_starts: dict[str, FirstStart] = {}
+        self.reasons: dict[str, str] = {}
+        """Why children are asked to stop; under "" why all are."""
+        self.error: Escalation | None = None
+        self.done: Outcome | None = None
+
+    # -- what happens ---------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Evaluate the children's specifications and start them."""
+        origin = Origin.RECALLED if callable(self.spec.children) else Origin.STATIC
+        try:
+            specs = self.spec.child_specs()
+        except Exception as error:
+            message = f"supervisor {self.name!r} can't tell its children: {type(error).__name__}: {error}"
+            self.give_up(ChildFailed(message, path=self.cell.path), error)
+            return
+        wanted = {spec.id for spec in specs}
+        for id in [id for id in self.cell.children if id not in wanted]:
+            orphan = self.cell.children[id]
+            orphan.close(self.tree, orphan.previous or Stopped("not brought back when its supervisor restarted"))
+            self.cell.forget(id)
+        children = tuple(self.record(spec, origin) for spec in specs)
+        self.kernel = initial(self.kernel.rules, children)
+        self.feed(Begin())
+
+    def record(self, spec: ChildSpec | SupervisorSpec, origin: Origin) -> Child:
+        """The kernel's record of a child about to be started, and its cell."""
+        cell = self.cell.adopt(self.tree, spec.id, spec)
+        return Child(spec.id, spec.restart, spec.significant, origin, epoch=cell.epoch)
+
+    def add(self, spec: ChildSpec | SupervisorSpec, first: FirstStart) -> None:
+        """Start a dynamic child; ``first`` learns how its first start went."""
+        self.first_starts[spec.id] = first
+        self.feed(ChildAdded(self.record(spec, Origin.ADDED)))
+
+    def child_ready(self, cell: Cell) -> None:
+        self.feed(Ready(_id(cell), cell.epoch, trio.current_time()))
+
+    def child_degraded(self, cell: Cell, why: str) -> None:
+        self.emit(news.ChildDegraded, cell, why=why)
+        self.tree.changed.unpark_all()
+
+    def child_stuck(self, cell: Cell) -> None:
+        self.feed(Stuck(_id(cell), cell.epoch))
+
+    def exited(self, cell: Cell, outcome: Outcome) -> None:
+        """An incarnation of a child is gone."""
+        id, now = _id(cell), trio.current_time()
+        if isinstance(outcome, Returned):
+            self.child_ready(cell)
+        how = Exit.RETURNED
+        if isinstance(outcome, Failed):
+            self.tree.check_panic(outcome.error)
+            cell.failure = Failure(path=cell.path, epoch=cell.epoch, at=now, error=outcome.error)
+            self.history.append(cell.failure)
+            outcome, how = self.judge(id, outcome)
+        cell.live, cell.previous = None, outcome
+        self.down_since.setdefault(id, now)
+        self.kernel, effects = step(self.kernel, Exited(id, cell.epoch, how, now, self.tree.rng.random()))
+        self.announce_exit(cell, outcome)
+        self.carry_out(effects, cell)
+        cell.changed.unpark_all()
+
+    def judge(self, id: str, outcome: Failed) -> tuple[Failed, Exit]:
+        """Whether a restart could cure a failure; of a group the incurable leaf decides."""
+        child, escalate = self.child(id), self.spec.escalate
+        if escalate is None or child is None or child.after is not None:
+            return outcome, Exit.FAILED
+        try:
+            for leaf in outcome.leaves or (outcome.error,):
+                if escalate(root_cause(leaf)):
+                    return Failed(leaf, outcome.leaves), Exit.FATAL
+        except Exception as bug:
+            bug.__cause__ = outcome.error
+            return Failed(bug, outcome.leaves), Exit.FATAL
+        return outcome, Exit.FAILED
+
+    def ask_to_stop(self, reason: str, *, was_ready: bool) -> None:
+        """The parent's wish; ready or not, a supervisor stops its children in order."""
+        self.tree.later(self.shut_down, reason)
+
+    def shut_down(self, reason: str) -> None:
+        self.reasons.setdefault("", reason)
+        self.feed(Shutdown())
+
+    def give_up(self, escalation: Escalation, cause: BaseException) -> None:
+        """Stop in order and fail."""
+        escalation.__cause__ = cause
+        if self.error is None:
+            self.error = escalation
+        self.feed(Shutdown(Ending.FATAL))
+
+    # -- what is decided ------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        self.kernel, effects = step(self.kernel, event)
+        self.carry_out(effects, None)
+
+    def carry_out(self, effects: tuple[Effect, ...], exited: Cell | None) -> None:
+        """Carry out the kernel's decisions; ``exited`` is the child whose end led to them."""
+        for effect in effects:
+            match effect:
+                case StartChild(id, epoch, attempt):
+                    self.start(id, epoch, attempt)
+                case AskToStop(id):
+                    self.stop(id)
+                case Arm(id, timer, delay):
+                    self.arm(id, timer, delay)
+                case Disarm(id):
+                    self.alarms.pop(id).cancel()
+                case Gone(id, fate):
+                    own = exited is not None and _id(exited) == id
+                    self.gone(id, fate.value, exited.previous if own and exited is not None else None)
+                case Ended(ending):
+                    self.ended(ending)
+                case Settled() if self.parent is not None:
+                    self.tree.later(self.parent.child_ready, self.cell)
+                case Served(id):
+                    self.served(id)
+                case GotStuck(id):
+                    live = self.cell.children[id].live
+                    stack = live.stack() if isinstance(live, Incarnation) else ()
+                    self.emit(news.ChildStuck, self.cell.children[id], stack=stack)
+                case Held(id, delay, cooling):
+                    kind = news.CoolingDown if cooling else news.ChildBackingOff
+                    next_at = trio.current_time() + delay
+                    self.reasons.setdefault(id, "to be restarted")
+                    self.emit(kind, self.cell.children[id], delay=delay, next_at=next_at)
+                case Grouped(root, members):
+                    self.reasons.update(dict.fromkeys(members, f"{root} is restarted, and this with it"))
+                    self.emit(news.GroupRestarted, self.cell, root=root, members=members)
+                case LimitHit(id):
+                    self.emit(news.LimitReached, self.cell.children[id])
+                case Closing(ending):
+                    self.closing(ending, exited)
+        self.tree.changed.unpark_all()
+
+    def start(self, id: str, epoch: int, attempt: int) -> None:
+        cell = self.cell.children[id]
+        cell.restarts += cell.epoch > 0 and cell.previous is not None
+        cell.epoch = epoch
+        self.reasons.pop(id, None)
+        self.emit(news.ChildStarting, cell)
+        if isinstance(cell.spec, ChildSpec):
+            incarnation = Incarnation(self, cell, cell.spec, attempt)
+            cell.live = incarnation
+            self.tree.spawn(incarnation)
+        else:
+            node = Node(self.tree, cell, cell.spec, self)
+            cell.live = node
+            self.tree.later(node.begin)
+        cell.changed.unpark_all()
+
+    def stop(self, id: str) -> None:
+        cell, child = self.cell.children[id], self.child(id)
+        assert cell.live is not None
+        assert child is not None
+        asked = self.reasons.pop(id, "stopped")
+        reason = self.reasons.get("", asked) if self.kernel.ending is not None else asked
+        cell.live.ask_to_stop(reason, was_ready=child.ready_at is not None)
+        cell.changed.unpark_all()
+
+    def arm(self, id: str, timer: int, delay: float) -> None:
+        def fire() -> None:
+            self.alarms.pop(id, None)
+            self.tree.later(self.feed, TimerFired(id, timer))
+
+        alarm = self.alarms[id] = Alarm(trio.current_time() + delay, fire)
+        if delay > 0.0:
+            self.tree.alarms.add(alarm)
+        else:
+            self.tree.later(alarm.ring)
+
+    def served(self, id: str) -> None:
+        cell = self.cell.children[id]
+        if isinstance(cell.live, Incarnation):
+            cell.live.serves()
+        first = self.first_starts.pop(id, None)
+        if first is not None:
+            first.over.set()
+        self.emit(news.ChildReady, cell)
+        since = self.down_since.pop(id, None)
+        if since is not None:
+            self.emit(news.ChildRestarted, cell, downtime=trio.current_time() - since)
+        cell.changed.unpark_all()
+
+    def gone(self, id: str, fate: str, outcome: Outcome | None) -> None:
+        """Gone for good, unless this supervisor is itself being restarted: then its parent knows."""
+        cell = self.cell.children[id]
+        outcome = outcome or Stopped(self.reasons.get(id) or self.reasons.get("", "stopped"))
+        cell.previous = outcome
+        self.down_since.pop(id, None)
+        self.reasons.pop(id, None)
+        first = self.first_starts.pop(id, None)
+        if first is not None:
+            first.outcome = outcome
+            first.over.set()
+        if self.kernel.ending is not None and self.parent is not None:
+            return
+        self.emit(news.ChildGone, cell, fate=fate)
+        cell.close(self.tree, outcome)
+        if self.child(id) is None:
+            self.cell.forget(id)
+
+    def closing(self, ending: Ending, exited: Cell | None) -> None:
+        if ending in (Ending.LIMIT, Ending.FATAL) and self.error is None:
+            assert exited is not None
+            assert isinstance(exited.previous, Failed)
+            self.error = self.escalation(ending, exited.path, exited.previous.error)
+        if self.error is not None:
+            self.emit(news.Escalated, self.cell, error=self.error, history=self.error.history)
+        reason = self.reasons.setdefault("", "it gave up" if self.error else "its significant children are done")
+        self.emit(news.SupervisorStopping, self.cell, reason=reason)
+        if self.parent is None:
+            self.tree.closing(self.error)
+
+    def escalation(self, ending: Ending, child: str, error: BaseException) -> Escalation:
+        """The one exception that tells a parent, or the program, why this supervisor gave up."""
+        cause = root_cause(error)
+        tail = f"child {child!r} failed with {type(cause).__name__}: {cause}"
+        history = tuple(self.history)
+        escalation: Escalation
+        if ending is Ending.LIMIT:
+            limit = self.spec.limit
+            allowed = f"{limit.max_restarts} restarts within {limit.within:g} s"
+            message = f"supervisor {self.name!r} has used up its budget of {allowed}; the last straw: {tail}"
+            escalation = RestartLimitExceeded(message, path=self.cell.path, history=history)
+        else:
+            message = f"supervisor {self.name!r} gave up, for no restart could cure this: {tail}"
+            escalation = ChildFailed(message, path=self.cell.path, history=history)
+        escalation.__cause__ = error
+        return escalation
+
+    def ended(self, ending: Ending) -> None:
+        for first in self.first_starts.values():
+            first.outcome = Stopped("its supervisor has ended")
+            first.over.set()
+        self.emit(news.SupervisorStopped, self.cell)
+        outcome: Outcome
+        if self.error is not None:
+            outcome = Failed(self.error)
+        else:
+            outcome = Returned() if ending is Ending.FINISHED else Stopped(self.reasons.get("", "stopped"))
+        self.done = outcome
+        if self.parent is not None:
+            self.tree.later(self.parent.exited, self.cell, outcome)
+        else:
+            self.tree.ended(outcome)
+
+    # -- what is known ----------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return self.cell.path or self.spec.id
+
+    @property
+    def value(self) -> Any:
+        """A supervisor says ready without a value."""
+        return None
+
+    def child(self, id: str) -> Child | None:
+        return next((child for child in self.kernel.children if child.id == id), None)
+
+    def child_state(self, id: str) -> ChildState:
+        """A READY child that is about to be stopped counts as STOPPING: don't rely on it."""
+        child = self.child(id)
+        if child is None:
+            return ChildState.STOPPED
+        return ChildState.STOPPING if child.state is ChildState.READY and child.after is not None else child.state
+
+    def state(self) -> ChildState:
+        if self.parent is not None:
+            return self.parent.child_state(_id(self.cell))
+        if self.kernel.ended:
+            return ChildState.STOPPED
+        if self.kernel.ending is not None:
+            return ChildState.STOPPING
+        return ChildState.READY if self.kernel.settled else ChildState.STARTING
+
+    def serves(self) -> bool:
+        """Whether every child that isn't done serves, all the way down."""
+        if self.kernel.ending is not None or not self.kernel.settled:
+            return False
+        for child in self.kernel.children:
+            if child.state in FINAL:
+                continue
+            cell = self.cell.children[child.id]
+            if not cell.is_ready() or (isinstance(cell.live, Node) and not cell.live.serves()):
+                return False
+        return True
+
+    def check_open(self) -> None:
+        """Raise ``ActorDown`` when this supervisor takes no more children."""
+        if self.kernel.ending is not None:
+            raise ActorDown(f"supervisor {self.name!r} is stopping: {self.reasons.get('', 'stopped')}")
+
+    def budget_left(self) -> int | None:
+        limit = self.spec.limit
+        if limit.max_restarts is None:
+            return None
+        oldest = trio.current_time() - limit.within
+        return limit.max_restarts - sum(at > oldest for at in self.kernel.recent)
+
+    def announce_exit(self, cell: Cell, outcome: Outcome) -> None:
+        match outcome:
+            case Failed(error=error):
+                self.emit(news.ChildFailed, cell, error=error)
+            case Stopped(reason=reason):
+                self.emit(news.ChildStopped, cell, reason=reason)
+            case Returned():
+                child = self.child(_id(cell))
+                done = child is None or child.state is ChildState.COMPLETED
+                self.emit(news.ChildCompleted if done else news.ChildReturned, cell)
+
+    def emit(self, kind: type[news.Event], cell: Cell, **details: Any) -> None:
+        if not self.tree.watched:
+            return
+        child = self.child(_id(cell)) if cell is not self.cell else None
+        starting = kind in (news.ChildStarting, news.ChildReady)
+        attempt = 0 if child is None else child.streak + starting
+        self.tree.emit(
+            kind, path=cell.path, epoch=cell.epoch, attempt=attempt, budget_left=self.budget_left(), **details
+        )
+
+
+def _id(cell: Cell) -> str:
+    return cell.spec.id

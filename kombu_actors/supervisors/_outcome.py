@@ -1,0 +1,70 @@
+"""How a child ended, and what is at the bottom of a failure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import trio
+
+from ._errors import ChildStartError, Escalation
+
+
+@attrs.frozen
+class Returned:
+    """The child's ``start`` returned by itself."""
+
+    value: Any = None
+
+
+@attrs.frozen
+class Failed:
+    """The child raised; of a group ``error`` is the decisive leaf, ``leaves`` all of them."""
+
+    error: BaseException
+    leaves: tuple[BaseException, ...] = ()
+
+
+@attrs.frozen
+class Stopped:
+    """The child was asked to stop and did."""
+
+    reason: str = ""
+
+
+Outcome = Returned | Failed | Stopped
+
+
+@attrs.frozen(kw_only=True)
+class Failure:
+    """One failure in a supervisor's history."""
+
+    path: str
+    epoch: int
+    at: float
+    """Monotonic seconds (``trio.current_time``)."""
+    error: BaseException
+
+
+def leaves(error: BaseException) -> tuple[BaseException, ...]:
+    """The exceptions an error consists of, without ``trio.Cancelled``, groups taken apart."""
+    if isinstance(error, BaseExceptionGroup):
+        return tuple(leaf for part in error.exceptions for leaf in leaves(part))
+    return () if isinstance(error, trio.Cancelled) else (error,)
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The failure underneath escalations, start errors and groups.
+
+    Of a group with several leaves the first one counts; a bare cancellation is its own cause.
+    """
+    while True:
+        if isinstance(error, BaseExceptionGroup):
+            parts = leaves(error)
+            if not parts:
+                return error
+            error = parts[0]
+        elif isinstance(error, (Escalation, ChildStartError)) and error.__cause__ is not None:
+            error = error.__cause__
+        else:
+            return error

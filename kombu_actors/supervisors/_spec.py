@@ -1,0 +1,145 @@
+"""Specifications: frozen data, validated whole before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import attrs
+
+from ._backoff import Backoff, Delays
+from ._errors import SpecError
+from ._policy import AutoShutdown, Restart, RestartLimit, Strategy, check_seconds
+
+if TYPE_CHECKING:
+    from ._actor import ActorContext
+    from ._outcome import Outcome
+
+Start = Callable[["ActorContext"], Awaitable[object]]
+OnExit = Callable[["Outcome"], None]
+
+
+def _check_id(kind: str, id: object) -> None:
+    if not isinstance(id, str) or not id or "/" in id:
+        raise SpecError(f"a {kind}'s id must be a non-empty string without '/' (ids make up paths), not {id!r}")
+
+
+def _check_enum(where: str, name: str, value: object, wanted: type) -> None:
+    if not isinstance(value, wanted):
+        raise SpecError(f"{where}: {name} must be a {wanted.__name__}, not {value!r}")
+
+
+def _check_significant(where: str, significant: bool, restart: Restart) -> None:
+    if significant and restart is Restart.PERMANENT:
+        raise SpecError(
+            f"{where} is significant and PERMANENT: it is restarted whenever it ends, so its end could "
+            "never shut the supervisor down; make it TRANSIENT or TEMPORARY"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class ChildSpec:
+    """One actor: what to run, when to restart it, how long it may take.
+
+    ``start(ctx)`` runs for the child's whole life and calls ``ctx.ready()`` when it serves.
+    It has ``start_timeout`` seconds to do so (None: no limit).  When asked to stop it gets
+    ``stop_grace`` seconds to drain after ``ctx.stopping`` is set (OTP's 5 s), then it is
+    cancelled; a child that is not READY yet is cancelled at once.
+
+    ``mailbox`` is the capacity of its mailbox; None: it has none.  ``on_exit(outcome)`` is
+    called exactly once, in the trio thread, when the child is gone for good, never on
+    restarts; it must not block, and an exception it raises ends the supervisor.
+    """
+
+    id: str
+    start: Start
+    restart: Restart = Restart.PERMANENT
+    significant: bool = False
+    start_timeout: float | None = 30.0
+    stop_grace: float = 5.0
+    mailbox: int | None = None
+    on_exit: OnExit | None = None
+
+    def __attrs_post_init__(self) -> None:
+        _check_id("child", self.id)
+        where = f"child {self.id!r}"
+        if not callable(self.start):
+            raise SpecError(f"{where}: start must be an async function taking the context, not {self.start!r}")
+        _check_enum(where, "restart", self.restart, Restart)
+        _check_significant(where, self.significant, self.restart)
+        if self.start_timeout is not None:
+            check_seconds(f"{where}: start_timeout", self.start_timeout, allow_zero=False)
+        check_seconds(f"{where}: stop_grace", self.stop_grace)
+        box: object = self.mailbox
+        if box is not None and (isinstance(box, bool) or not isinstance(box, int) or box < 1):
+            raise SpecError(f"{where}: mailbox must be None or a capacity of at least 1, not {box!r}")
+
+
+Children = tuple["ChildSpec | SupervisorSpec", ...]
+
+
+@attrs.frozen(kw_only=True)
+class SupervisorSpec:
+    """A supervisor and its children, itself a possible child of another.
+
+    ``children`` may be a callable: it is evaluated at every start of the supervisor, so that
+    the desired state can live above it (children added with ``start_child`` are lost when
+    their supervisor restarts; the callable brings them back).  Under ONE_FOR_ONE the children
+    of a callable are started and stopped without waiting for one another.
+
+    ``escalate(error)`` is asked, with the root cause, about each failure that would lead to a
+    restart; True says that no restart can cure it: the supervisor stops its children in
+    order and fails at once.
+
+    ``restart``, ``significant`` and ``on_exit`` concern it as a child of its parent; there a
+    failure (escalation) is abnormal for every restart type.
+    """
+
+    id: str
+    children: Children | Callable[[], Children] = ()
+    strategy: Strategy = Strategy.ONE_FOR_ONE
+    limit: RestartLimit = attrs.field(factory=RestartLimit)
+    backoff: Delays = attrs.field(factory=Backoff)
+    escalate: Callable[[BaseException], bool] | None = None
+    restart: Restart = Restart.PERMANENT
+    significant: bool = False
+    auto_shutdown: AutoShutdown = AutoShutdown.NEVER
+    on_exit: OnExit | None = None
+
+    def __attrs_post_init__(self) -> None:
+        _check_id("supervisor", self.id)
+        where = f"supervisor {self.id!r}"
+        _check_enum(where, "strategy", self.strategy, Strategy)
+        _check_enum(where, "limit", self.limit, RestartLimit)
+        _check_enum(where, "restart", self.restart, Restart)
+        _check_enum(where, "auto_shutdown", self.auto_shutdown, AutoShutdown)
+        _check_significant(where, self.significant, self.restart)
+        if not callable(self.children):
+            self.check_children(self.children)
+
+    def child_specs(self) -> Children:
+        """The children to start now; raises ``SpecError`` when a callable returned nonsense."""
+        if not callable(self.children):
+            return self.children
+        children = tuple(self.children())
+        self.check_children(children)
+        return children
+
+    def check_children(self, children: Children) -> None:
+        """Raise ``SpecError`` when these children can't live together under this supervisor."""
+        seen: set[str] = set()
+        for child in children:
+            if not isinstance(child, (ChildSpec, SupervisorSpec)):
+                raise SpecError(f"supervisor {self.id!r}: a child must be a ChildSpec or SupervisorSpec, not {child!r}")
+            if child.id in seen:
+                raise SpecError(f"supervisor {self.id!r} has two children named {child.id!r}; ids must differ")
+            seen.add(child.id)
+            self.check_child(child)
+
+    def check_child(self, child: ChildSpec | SupervisorSpec) -> None:
+        """Raise ``SpecError`` when this child doesn't fit this supervisor."""
+        if child.significant and self.auto_shutdown is AutoShutdown.NEVER:
+            raise SpecError(
+                f"child {child.id!r} is significant, but supervisor {self.id!r} has auto_shutdown=NEVER, "
+                "so its end would mean nothing; set auto_shutdown or drop significant"
+            )

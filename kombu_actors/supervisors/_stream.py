@@ -1,0 +1,39 @@
+"""A bounded stream of events for one reader."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import trio
+
+from .events import Event
+
+
+class EventStream:
+    """Events as they happen: ``async for event in stream``; ends when the tree has.
+
+    Never slows the supervisor down: a reader that falls behind loses the oldest events, and
+    ``lost`` counts them.
+    """
+
+    def __init__(self, capacity: int, over: trio.Event) -> None:
+        self.lost = 0
+        self._events: deque[Event] = deque(maxlen=capacity)
+        self._arrived = trio.lowlevel.ParkingLot()
+        self._over = over
+
+    def push(self, event: Event) -> None:
+        self.lost += len(self._events) == self._events.maxlen
+        self._events.append(event)
+        self._arrived.unpark_all()
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> Event:
+        await trio.lowlevel.checkpoint()
+        while not self._events:
+            if self._over.is_set():
+                raise StopAsyncIteration
+            await self._arrived.park()
+        return self._events.popleft()

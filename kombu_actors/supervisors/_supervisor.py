@@ -1,0 +1,292 @@
+"""The public face of a running tree: ``open_supervisor``, its handles and its event stream."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import trio
+
+from ._actor import ActorRef
+from ._cell import Cell
+from ._errors import ActorDown, ChildStartError, SelfStop, SpecError, UnknownChild
+from ._incarnation import Incarnation, inside
+from ._node import FirstStart, Node
+from ._outcome import Failed, Outcome, Stopped
+from ._policy import FINAL, HELD, ChildState
+from ._records import RestartChild, StopChild
+from ._spec import ChildSpec, SupervisorSpec
+from ._stream import EventStream
+from ._tree import Listener, Tree
+from ._views import ChildView
+from .events import describe
+
+
+class SupervisorHandle:
+    """Dynamic operations on one supervisor of the tree; the path is looked up at each call.
+
+    Raises ``ActorDown`` while that supervisor is down or stopping.
+    """
+
+    def __init__(self, tree: Tree, path: str) -> None:
+        self._tree = tree
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}>"
+
+    async def start_child(self, spec: ChildSpec | SupervisorSpec) -> ActorRef:
+        """Start a child beyond the specified ones and return when it is READY.
+
+        Raises ``SpecError`` when the spec doesn't fit or the id is taken, and
+        ``ChildStartError`` when its first start fails; then the child is gone and no restart
+        was spent.  Cancelled while it starts: the child is removed.  It is forgotten when
+        it is gone for good, and when this supervisor restarts (see ``SupervisorSpec.children``).
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        node = self._node()
+        node.check_open()
+        node.spec.check_children((spec,))
+        child = node.child(spec.id)
+        if child is not None and child.state not in FINAL:
+            raise SpecError(f"supervisor {node.name!r} already has a child named {spec.id!r} ({child.state.value})")
+        first = FirstStart()
+        self._tree.later(node.add, spec, first)
+        try:
+            await first.over.wait()
+        except BaseException:
+            self._tree.later(self._withdraw, node, spec.id)
+            raise
+        path = f"{self.path}/{spec.id}" if self.path else spec.id
+        match first.outcome:
+            case None:
+                return ActorRef(self._tree, path)
+            case Failed(error=error):
+                raise ChildStartError(path, f"{type(error).__name__}: {error}") from error
+            case other:
+                raise ChildStartError(path, str(other))
+
+    async def stop_child(self, id: str, *, reason: str = "stop_child") -> Outcome:
+        """Stop a child for good and wait until it is gone; return how it ended.
+
+        No sibling is touched.  Returns at once when it is gone already.  A child of the
+        specification stays visible as STOPPED.  Cancelled: the stop goes on.
+        Raises ``UnknownChild``, and ``SelfStop`` inside the child itself.
+        """
+        return await self._stop(id, reason, forget=False)
+
+    async def remove_child(self, id: str, *, reason: str = "remove_child") -> Outcome:
+        """As ``stop_child``; the record of the child goes too, and its id is free."""
+        return await self._stop(id, reason, forget=True)
+
+    async def restart_child(self, id: str, *, reason: str = "restart_child", now: bool = True) -> None:
+        """Have a child restarted, and its group by the strategy; costs nothing of the budget.
+
+        Returns when the restart has begun, not when the child is READY (``ActorRef.wait_ready``).
+        ``now`` cuts a backoff or cool down short; else the backoff's delay applies.  Does
+        nothing for a child that is on its way up or down already.  Raises ``UnknownChild``,
+        and ``ActorDown`` when the child is gone for good.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        node = self._node()
+        node.check_open()
+        child = node.child(id)
+        if child is None:
+            raise _unknown(node, id)
+        if child.state in FINAL:
+            raise ActorDown(f"child {id!r} of supervisor {node.name!r} is {child.state.value}; start a new one")
+        node.reasons[id] = reason
+        self._tree.later(node.feed, RestartChild(id, now, self._tree.rng.random()))
+
+    def children(self) -> tuple[str, ...]:
+        """The ids of the children, in start order."""
+        return tuple(child.id for child in self._node().kernel.children)
+
+    async def _stop(self, id: str, reason: str, *, forget: bool) -> Outcome:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        node = self._node()
+        if node.child(id) is None:
+            raise _unknown(node, id)
+        cell = node.cell.children[id]
+        _check_not_inside(self._tree, cell.path)
+        node.reasons[id] = reason
+        self._tree.later(node.feed, StopChild(id, forget))
+        while cell.live is not None:
+            await cell.changed.park()
+        if forget and node.child(id) is None:
+            node.cell.forget(id)
+        return cell.previous or Stopped(reason)
+
+    @staticmethod
+    def _withdraw(node: Node, id: str) -> None:
+        node.first_starts.pop(id, None)
+        node.feed(StopChild(id, True))
+
+    def _node(self) -> Node:
+        cell = self._tree.find(self.path)
+        node = cell.live if cell is not None else None
+        if isinstance(node, Node):
+            return node
+        raise ActorDown(f"supervisor {self.path or self._tree.root.spec.id!r} is not running now")
+
+
+class Supervisor(SupervisorHandle):
+    """A running tree, seen from its root."""
+
+    def __init__(self, tree: Tree) -> None:
+        super().__init__(tree, "")
+
+    def ref(self, path: str) -> ActorRef:
+        """The address of the actor at a path; it need not exist yet."""
+        return ActorRef(self._tree, path)
+
+    def nested(self, path: str) -> SupervisorHandle | None:
+        """The supervisor at a path; None when none is running there now."""
+        cell = self._tree.find(path)
+        return SupervisorHandle(self._tree, path) if cell is not None and isinstance(cell.live, Node) else None
+
+    async def wait_ready(self, path: str = "") -> None:
+        """Wait until the node at the path, and all below it, serve; ``""`` is the whole tree.
+
+        Children that are done or stopped for good don't count.  Raises the ``Escalation`` that
+        ends the tree, ``ActorDown`` when it has stopped or the child is gone for good.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._tree.serves(path):
+            await self._tree.changed.park()
+
+    async def wait_stopped(self) -> None:
+        """Wait until the tree has stopped, for whatever reason; raises its ``Escalation``."""
+        await self._tree.over.wait()
+        if self._tree.escalation is not None:
+            raise self._tree.escalation
+
+    async def stop(self, *, reason: str = "stop") -> None:
+        """Stop the whole tree in order and wait for it.  Cancelled: the stop goes on.
+
+        The block goes on too; leaving it has nothing left to do.
+        """
+        _check_not_inside(self._tree, "")
+        self._tree.later(self._tree.root.shut_down, reason)
+        await self._tree.over.wait()
+
+    def snapshot(self) -> ChildView:
+        """The tree as it is now; immutable, ``to_dict()`` makes it JSON-able."""
+        root = self._tree.root
+        return _view(root.cell, root.state(), root, 0, None)
+
+    @asynccontextmanager
+    async def events(self, capacity: int = 256) -> AsyncIterator[EventStream]:
+        """A stream of what happens from now on, holding at most ``capacity`` unread events."""
+        if capacity < 1:
+            raise SpecError(f"capacity must be at least 1, not {capacity!r}")
+        stream = EventStream(capacity, self._tree.over)
+        self._tree.listeners.append(stream.push)
+        try:
+            yield stream
+        finally:
+            self._tree.listeners.remove(stream.push)
+
+
+@asynccontextmanager
+async def open_supervisor(
+    spec: SupervisorSpec,
+    *,
+    deadline: float = 25.0,
+    listener: Listener | None = None,
+    rng: random.Random | None = None,
+) -> AsyncIterator[Supervisor]:
+    """Run a supervision tree while the block runs.
+
+    The block is entered when the first children are being started; ``wait_ready`` waits for
+    them.  Leaving it, by whatever way, stops the children in reverse order: each gets its
+    grace, all together ``deadline`` seconds (25: within a container's usual 30), after which
+    everyone left is cancelled.  An outer cancellation reaches the block first and the children
+    only through that ordered stop; children that are not READY yet are cancelled at once.
+    trio has no kill: a child that defies cancellation is reported STUCK and waited for.
+
+    When the root supervisor gives up, the block is cancelled and exactly one bare exception is
+    raised: ``RestartLimitExceeded`` or ``ChildFailed``, its ``__cause__`` the last failure.
+    ``listener`` gets every event, synchronously in the trio thread; ``rng`` draws the jitter.
+    """
+    tree: Tree | None = None
+    failure: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            tree = Tree(spec, nursery, deadline, rng or random.Random())
+            if listener is not None:
+                tree.listeners.append(listener)
+            nursery.start_soon(tree.alarms.run)
+            tree.later(tree.root.begin)
+            try:
+                with tree.block:
+                    yield Supervisor(tree)
+            except BaseException as error:
+                failure = error
+            tree.later(tree.root.shut_down, "the block was left")
+            with trio.CancelScope(shield=True):
+                await tree.over.wait()
+            tree.alarms.close()
+    except BaseException as error:
+        # Only an outer cancellation in the last moment, when nothing is left to be stopped.
+        failure = failure or error
+    assert tree is not None
+    raise_end(tree, failure)
+
+
+def raise_end(tree: Tree, failure: BaseException | None) -> None:
+    """Raise the one exception that says why the block is over."""
+    if tree.panic is not None:
+        raise tree.panic
+    if tree.escalation is not None:
+        if failure not in (None, tree.escalation) and not isinstance(failure, trio.Cancelled):
+            tree.escalation.add_note(f"the block also raised {type(failure).__name__}: {failure}")
+        raise tree.escalation
+    if failure is not None:
+        raise failure
+
+
+def _unknown(node: Node, id: str) -> UnknownChild:
+    return UnknownChild(f"supervisor {node.name!r} has no child named {id!r}")
+
+
+def _check_not_inside(tree: Tree, path: str) -> None:
+    """Raise ``SelfStop`` when the current task belongs to what it wants to see stopped."""
+    for other, own in inside.get():
+        if other is tree and (not path or own == path or own.startswith(path + "/")):
+            raise SelfStop(
+                f"actor {own!r} asked to stop {path or 'the whole tree'!r}, which it is a part of, and would wait for "
+                "itself; return from its start instead, or let someone outside ask"
+            )
+
+
+def _view(cell: Cell, state: ChildState, node: Node | None, attempt: int, next_at: float | None) -> ChildView:
+    below = []
+    for child in node.kernel.children if node is not None else ():
+        own = node.cell.children[child.id] if node is not None else cell
+        alarm = node.alarms.get(child.id) if node is not None and child.state in HELD else None
+        live = own.live
+        own_state = live.state() if live is not None else child.state
+        below.append(
+            _view(own, own_state, live if isinstance(live, Node) else None, child.streak, alarm.at if alarm else None)
+        )
+    failure, box, live = cell.failure, cell.mailbox, cell.live
+    spec = cell.spec
+    return ChildView(
+        id=spec.id,
+        path=cell.path,
+        state=state,
+        epoch=cell.epoch,
+        restarts=cell.restarts,
+        attempt=attempt,
+        next_attempt_in=None if next_at is None else max(next_at - trio.current_time(), 0.0),
+        last_failure=None if failure is None else describe(failure.error),
+        degraded=live.degraded if isinstance(live, Incarnation) else None,
+        mailbox=None
+        if box is None
+        else {"waiting": len(box), "capacity": box.capacity, "stale_replies": box.stale_replies},
+        strategy=spec.strategy.value if isinstance(spec, SupervisorSpec) else None,
+        budget_left=node.budget_left() if node is not None else None,
+        children=tuple(below),
+    )

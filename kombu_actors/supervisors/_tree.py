@@ -1,0 +1,184 @@
+"""What all supervisors of one tree share: the nursery, the clock's alarms, the queue, the listeners."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from . import events as news
+from ._alarms import Alarms
+from ._cell import Cell
+from ._errors import ActorDown, ChildFailed, Escalation
+from ._incarnation import Incarnation
+from ._node import Node
+from ._outcome import Outcome
+from ._policy import ChildState
+from ._records import Shutdown
+from ._spec import SupervisorSpec
+
+Listener = Callable[[news.Event], None]
+
+log = logging.getLogger(__name__)
+
+
+class Tree:
+    """The root of a running supervision tree.  Everything happens in one trio thread, one step at a time."""
+
+    def __init__(self, spec: SupervisorSpec, nursery: trio.Nursery, deadline: float, rng: random.Random) -> None:
+        self.nursery = nursery
+        self.deadline = deadline
+        self.rng = rng
+        self.alarms = Alarms()
+        self.listeners: list[Listener] = []
+        self.changed = trio.lowlevel.ParkingLot()
+        self.over = trio.Event()
+        self.block = trio.CancelScope()
+        self.stop_by = float("inf")
+        self.escalation: Escalation | None = None
+        self.panic: BaseException | None = None
+        self.root = Node(self, Cell(self, "", spec, 1), spec, None)
+        self.root.cell.live = self.root
+        self._context = contextvars.copy_context()
+        self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._busy = False
+
+    def later(self, call: Callable[..., None], *args: Any) -> None:
+        """Run a step after the one under way; now, if none is.  Steps never interleave."""
+        self._queue.append((call, args))
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._queue:
+                call, args = self._queue.popleft()
+                call(*args)
+        finally:
+            self._busy = False
+
+    def spawn(self, incarnation: Incarnation) -> None:
+        """Start an actor's task, with the context variables of whoever opened the tree."""
+        self._context.copy().run(self.nursery.start_soon, incarnation.run)
+
+    # -- lookups ------------------------------------------------------------------------------
+
+    def find(self, path: str) -> Cell | None:
+        cell: Cell | None = self.root.cell
+        for id in path.split("/") if path else ():
+            cell = cell.children.get(id) if cell is not None else None
+        return cell
+
+    def cells(self) -> list[Cell]:
+        """Every cell of the tree, parents before children."""
+        found = [self.root.cell]
+        for cell in found:
+            found.extend(cell.children.values())
+        return found
+
+    def check_alive(self) -> None:
+        """Raise what ended the tree, if it has ended or is about to."""
+        if self.escalation is not None:
+            raise self.escalation
+        if self.root.kernel.ended:
+            raise ActorDown(f"the supervision tree {self.root.spec.id!r} has stopped")
+
+    # -- the end --------------------------------------------------------------------------------
+
+    def closing(self, error: Escalation | None) -> None:
+        """The root begins to stop: the clock of the deadline runs."""
+        self.stop_by = trio.current_time() + self.deadline
+        if self.deadline < float("inf"):
+            self.alarms.at(self.stop_by, self._deadline_passed)
+        if error is not None:
+            self.escalation = error
+            self.changed.unpark_all()
+            self.block.cancel(reason=str(error))
+
+    def ended(self, outcome: Outcome) -> None:
+        self.root.cell.close(self, outcome)
+        self.root.cell.live = None
+        self.changed.unpark_all()
+        self.over.set()
+
+    def check_panic(self, error: BaseException) -> None:
+        """KeyboardInterrupt, SystemExit and their like end the tree, whatever its rules say."""
+        if isinstance(error, Exception) or self.panic is not None:
+            return
+        self.panic = error
+        self.later(self.root.shut_down, repr(error))
+        self.block.cancel(reason=repr(error))
+
+    def call_on_exit(self, path: str, on_exit: Callable[[Outcome], None], outcome: Outcome) -> None:
+        try:
+            on_exit(outcome)
+        except Exception as error:
+            crash = ChildFailed(f"on_exit of child {path!r} raised {type(error).__name__}: {error}", path="")
+            if self.escalation is None:
+                crash.__cause__ = error
+                self.root.error = self.root.error or crash
+                self.escalation = crash
+                self.block.cancel(reason=str(crash))
+                self.later(self.root.feed, Shutdown())
+            else:
+                self.escalation.add_note(str(crash))
+
+    def _deadline_passed(self) -> None:
+        self.later(self._cancel_all)
+
+    def _cancel_all(self) -> None:
+        """The ordered stop took too long: everyone at once, and nobody is started again."""
+        live = [cell.live for cell in self.cells() if cell.live is not None]
+        left = tuple(actor.cell.path for actor in live if isinstance(actor, Incarnation))
+        if not left:
+            return
+        reason = f"the stop took longer than its deadline of {self.deadline:g} s"
+        root = self.root
+        self.emit(news.DeadlinePassed, path="", epoch=1, attempt=0, budget_left=root.budget_left(), left=left)
+        for actor in live:
+            if isinstance(actor, Node):
+                actor.shut_down(reason)
+        for actor in live:
+            if isinstance(actor, Incarnation):
+                actor.cancel_now(reason)
+
+    # -- news -----------------------------------------------------------------------------------
+
+    @property
+    def watched(self) -> bool:
+        return bool(self.listeners)
+
+    def emit(self, kind: type[news.Event], **details: Any) -> None:
+        event = kind(at=trio.current_time(), wall=time.time(), **details)
+        for listener in tuple(self.listeners):
+            try:
+                listener(event)
+            except Exception:
+                # An observer must not harm what it observes; it is reported and heard no more.
+                self.listeners.remove(listener)
+                log.exception("a listener failed on %r and was removed", event)
+
+    def reply_dropped(self, cell: Cell, count: int) -> None:
+        parent = self.find(cell.path.rpartition("/")[0])
+        if parent is not None and isinstance(parent.live, Node):
+            parent.live.emit(news.ReplyDropped, cell, count=count)
+
+    def serves(self, path: str) -> bool:
+        """Whether the node at the path serves, with everything below it; raises when it never will."""
+        self.check_alive()
+        if not path:
+            return self.root.serves()
+        cell = self.find(path)
+        if cell is not None and cell.closed:
+            raise ActorDown(f"{path!r} is gone for good: {cell.previous}")
+        if cell is None or not cell.is_ready():
+            return False
+        return not isinstance(cell.live, Node) or cell.live.serves()
+
+    def state(self, cell: Cell) -> ChildState:
+        return cell.live.state() if cell.live is not None else ChildState.STOPPED

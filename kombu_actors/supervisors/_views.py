@@ -1,0 +1,52 @@
+"""A supervision tree at one moment, as frozen JSON-able data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from ._policy import ChildState
+
+
+@attrs.frozen(kw_only=True)
+class ChildView:
+    """One node of a snapshot: an actor, or a supervisor with its children."""
+
+    id: str
+    path: str
+    state: ChildState
+    epoch: int = 0
+    """Incarnations so far."""
+    restarts: int = 0
+    attempt: int = 0
+    """Failures in a row."""
+    next_attempt_in: float | None = None
+    """Seconds until the next start; None when none is timed."""
+    last_failure: dict[str, str] | None = None
+    """``{"type": ..., "text": ...}``"""
+    degraded: str | None = None
+    mailbox: dict[str, int] | None = None
+    """Messages waiting, capacity, and replies dropped because they came from a dead epoch."""
+    strategy: str | None = None
+    """Of a supervisor, as everything below."""
+    budget_left: int | None = None
+    """Restarts left in the window; None: any number."""
+    children: tuple[ChildView, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The tree as dicts, lists, strings and numbers."""
+        record = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        record["state"] = self.state.value
+        record["children"] = [child.to_dict() for child in self.children]
+        return record
+
+    def find(self, path: str) -> ChildView | None:
+        """The node at a path below this one; ``""`` is the node itself."""
+        view = self
+        for id in path.split("/") if path else ():
+            below = [child for child in view.children if child.id == id]
+            if not below:
+                return None
+            view = below[0]
+        return view
