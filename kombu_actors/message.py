@@ -40,6 +40,7 @@ class Message:
     __slots__ = (
         "__dict__",
         "_delivery",
+        "_messages_left",
         "_payload",
         "_state",
         "accept",
@@ -54,6 +55,7 @@ class Message:
         "properties",
     )
 
+    _messages_left: int | None
     body: Any
     delivery_info: dict[str, Any]
     errors: list[Any]
@@ -119,8 +121,7 @@ class Message:
         if not headers or not headers.get("compression"):
             self.errors = []
             self.body = _as_text(delivery.body, encoding) if text_body and encoding else delivery.body
-        if message_count is not None:
-            self.delivery_info["message_count"] = message_count
+        self._messages_left = message_count
         return self
 
     def __getattr__(self, name: str) -> Any:
@@ -129,7 +130,7 @@ class Message:
         if delivery is None or name not in _LATER:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         if name == "delivery_info":
-            self.delivery_info = _delivery_info(delivery)
+            self.delivery_info = self._describe(delivery)
         elif name == "headers":
             self.headers = dict(delivery.properties.get("headers") or ())
         elif name == "properties":
@@ -139,6 +140,16 @@ class Message:
         else:
             self._unpack(delivery.body, delivery.properties["headers"]["compression"])
         return object.__getattribute__(self, name)
+
+    def _describe(self, delivery: Delivery) -> dict[str, Any]:
+        info: dict[str, Any] = {"consumer_tag": delivery.consumer_tag} if delivery.consumer_tag else {}
+        info["delivery_tag"] = self.delivery_tag  # the channel's, unique over all its epochs
+        info["redelivered"] = delivery.redelivered
+        info["exchange"] = delivery.exchange
+        info["routing_key"] = delivery.routing_key
+        if self._messages_left is not None:
+            info["message_count"] = self._messages_left
+        return info
 
     def _unpack(self, body: Any, compression: str | None, postencode: str | None = None) -> None:
         self.errors = []
@@ -268,12 +279,3 @@ def _as_text(body: bytes, encoding: str) -> bytes | str:
         return body if encoding.lower() in SKIP_DECODE else decode_text(body, encoding)
     except (UnicodeDecodeError, DecodeError):
         return body
-
-
-def _delivery_info(delivery: Delivery) -> dict[str, Any]:
-    info: dict[str, Any] = {"consumer_tag": delivery.consumer_tag} if delivery.consumer_tag else {}
-    info["delivery_tag"] = delivery.delivery_tag
-    info["redelivered"] = delivery.redelivered
-    info["exchange"] = delivery.exchange
-    info["routing_key"] = delivery.routing_key
-    return info
