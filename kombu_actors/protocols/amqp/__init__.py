@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from . import events
 from .engine import AMQPEngine
 from .errors import LocalProtocolError, NotAMQP, PeerProtocolError, ProtocolError
 from .negotiation import ExternalCredentials, Limits, PlainCredentials
@@ -21,4 +22,5 @@ __all__ = [
     "Prepared",
     "Preparer",
     "ProtocolError",
+    "events",
 ]

@@ -96,8 +96,9 @@ class ChannelTable:
         heapq.heappush(self._released, channel.number)
 
     def forget(self) -> None:
-        """Give up all channels: their connection is closed or closing."""
-        self.by_number.clear()
+        """Make all channels unusable: their connection is closed or closing."""
+        for channel in self.by_number.values():
+            channel.state = ChannelState.FREE
 
     def ours(self, number: int) -> Channel:
         """The channel that we want to use."""

@@ -36,7 +36,7 @@ from .frames import (
     frame_at,
     recognise,
 )
-from .methods import Request, encode_method, identify, method_id
+from .methods import Request, encode_method, method_id
 from .negotiation import FRAME_MIN_SIZE, Credentials, Limits, agree, client_properties
 from .publishing import CACHE_SIZE, Prepared
 from .receiving import ChannelReceiver, read_method
@@ -209,6 +209,10 @@ class AMQPEngine:
         """Whether the broker owes an answer: to a request, or a confirm to a publish."""
         return any(channel.awaiting for channel in self._channels)
 
+    def abandon(self) -> tuple[Any, ...]:
+        """Give up all requests; return the tokens of those that got no reply, by channel, oldest first."""
+        return tuple(token for channel in self._channels for token in channel.abandon())
+
     def heartbeat(self) -> None:
         """Send a heartbeat."""
         self.outgoing.append(_HEARTBEAT)
@@ -240,7 +244,7 @@ class AMQPEngine:
             self._take(ConnectionStep.CLOSE)
             self._channels.forget()
             self._send(0, encode_method(spec.Connection.CloseOk))
-            events.append(ConnectionClosedByPeer(code, text, identify(class_id, method)))
+            events.append(ConnectionClosedByPeer(code, text, (class_id, method)))
         elif name == "connection.close-ok":
             self._take(ConnectionStep.CLOSED)
             events.append(ConnectionClosed())

@@ -51,7 +51,8 @@ class ConnectionClosedByPeer(NamedTuple):
 
     code: int
     text: str
-    method: str
+    method: tuple[int, int]
+    """Class and method id of what the broker blames, (0, 0) if nothing."""
 
 
 class ConnectionClosed(NamedTuple):
@@ -77,7 +78,8 @@ class ChannelClosedByPeer(NamedTuple):
     channel: int
     code: int
     text: str
-    method: str
+    method: tuple[int, int]
+    """Class and method id of what the broker blames, (0, 0) if nothing."""
     abandoned: tuple[Any, ...]
     """Tokens of the requests that will get no reply, oldest first."""
 

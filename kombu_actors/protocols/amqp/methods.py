@@ -14,7 +14,7 @@ from amqp.serialization import dumps
 
 from .._content import check_table
 
-__all__ = ["INCOMING", "Incoming", "Request", "encode_method", "identify", "method_id", "request"]
+__all__ = ["INCOMING", "Incoming", "Request", "encode_method", "method_id", "request"]
 
 _IDS: Final = struct.Struct(">HH")
 
@@ -149,26 +149,3 @@ def _encoded(value: str) -> bytes:
         return value.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
         raise ValueError(f"{value!r:.80} can't be encoded as UTF-8") from None
-
-
-def identify(class_id: int, method: int) -> str:
-    """The name of the method a close frame blames, or an empty string when it blames none."""
-    if not class_id:
-        return ""
-    signature = (class_id, method)
-    for name, (known, _, _) in _OUTGOING.items():
-        if known == signature:
-            return name
-    return _OTHERS.get(signature, f"method {class_id}.{method}")
-
-
-_OTHERS: Final[dict[tuple[int, int], str]] = {
-    spec.Connection.StartOk: "connection.start-ok",
-    spec.Connection.TuneOk: "connection.tune-ok",
-    spec.Connection.Open: "connection.open",
-    spec.Channel.Open: "channel.open",
-    spec.Basic.Publish: "basic.publish",
-    spec.Basic.Ack: "basic.ack",
-    spec.Basic.Nack: "basic.nack",
-    spec.Basic.Reject: "basic.reject",
-}

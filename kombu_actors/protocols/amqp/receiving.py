@@ -25,7 +25,7 @@ from .events import (
 )
 from .fields import read_arguments
 from .frames import HEADER, METHOD
-from .methods import INCOMING, Incoming, encode_method, identify
+from .methods import INCOMING, Incoming, encode_method
 from .states import ChannelState, ChannelStep
 
 __all__ = ["ChannelReceiver", "read_method"]
@@ -40,7 +40,7 @@ def _identify(data: bytes, start: int, end: int) -> Incoming:
     number = _ID.unpack_from(data, start)[0]
     incoming = INCOMING.get(number)
     if incoming is None:
-        raise PeerProtocolError(503, f"unknown method {identify(number >> 16, number & 0xFFFF) or number}")
+        raise PeerProtocolError(503, f"unknown method {number >> 16}.{number & 0xFFFF}")
     return incoming
 
 
@@ -134,8 +134,7 @@ class ChannelReceiver:
         self._send(channel.number, encode_method(spec.Channel.CloseOk))
         if state is ChannelState.FREE:
             self._channels.release(channel)
-            blamed = identify(class_id, method)
-            events.append(ChannelClosedByPeer(channel.number, code, text, blamed, channel.abandon()))
+            events.append(ChannelClosedByPeer(channel.number, code, text, (class_id, method), channel.abandon()))
 
     def _on_closed(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
         channel.take(ChannelStep.CLOSED)

@@ -1,0 +1,126 @@
+"""What tasks of one link wait for: replies, work to send, leave to read, the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+__all__ = ["Ending", "Outbox", "PendingReply", "ReadGate"]
+
+
+class Ending:
+    """How something ended, once: the first reason stays."""
+
+    def __init__(self) -> None:
+        self.reason: BaseException | None = None
+        self._happened = trio.Event()
+
+    def happen(self, reason: BaseException) -> None:
+        """It ended now, for this reason, unless it ended before."""
+        if self.reason is None:
+            self.reason = reason
+            self._happened.set()
+
+    async def wait(self) -> BaseException:
+        """Wait for the end and say why."""
+        await self._happened.wait()
+        assert self.reason is not None
+        return self.reason
+
+    def check(self) -> None:
+        """Raise the reason, if it has ended."""
+        if self.reason is not None:
+            # One reason is raised to many: their tracebacks must not pile up on it.
+            raise self.reason.with_traceback(None)
+
+
+class Outbox:
+    """Wakes the one writer; the bytes themselves are in the engine."""
+
+    def __init__(self) -> None:
+        self.sending = False
+        self._parked: trio.lowlevel.Task | None = None
+
+    def wake(self) -> None:
+        """There is something to send, or the end has come."""
+        if self._parked is not None:
+            trio.lowlevel.reschedule(self._parked)
+            self._parked = None
+
+    async def wait(self) -> None:
+        """Wait to be woken."""
+
+        def give_up(_: Any) -> trio.lowlevel.Abort:
+            self._parked = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._parked = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(give_up)
+
+
+class ReadGate:
+    """Where the reader waits while it is paused."""
+
+    def __init__(self) -> None:
+        self.paused = False
+        self._nudged: trio.Event | None = None
+
+    def nudge(self) -> None:
+        """Let the reader look again whether it may read."""
+        if self._nudged is not None:
+            self._nudged.set()
+            self._nudged = None
+
+    async def wait(self) -> None:
+        """Wait for a nudge."""
+        self._nudged = trio.Event()
+        await self._nudged.wait()
+
+
+class PendingReply:
+    """The token of one request.  The engine pairs it with its reply, in order.
+
+    A cancelled request leaves it behind as a tombstone: the late reply is consumed here, and
+    ``undo`` takes back what it granted.
+    """
+
+    def __init__(
+        self,
+        *,
+        applied: Callable[[Any], None] | None = None,
+        undo: Callable[[Any], None] | None = None,
+    ) -> None:
+        self._applied = applied
+        self._undo = undo
+        self._settled = trio.Event()
+        self._given_up = False
+        self._reply: Any = None
+        self._error: BaseException | None = None
+
+    def resolve(self, reply: Any) -> None:
+        """Hand over the reply; ``applied`` or ``undo`` run before anything that came after it."""
+        self._reply = reply
+        act = self._undo if self._given_up else self._applied
+        if act is not None:
+            act(reply)
+        self._settled.set()
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no reply."""
+        self._error = error
+        self._settled.set()
+
+    async def wait(self) -> Any:
+        """Wait for the reply; raise the error that took its place."""
+        try:
+            await self._settled.wait()
+        except trio.Cancelled:
+            self._given_up = True
+            if self._settled.is_set() and self._undo is not None and self._error is None:
+                self._undo(self._reply)
+            raise
+        if self._error is not None:
+            raise self._error.with_traceback(None)
+        return self._reply

@@ -1,0 +1,97 @@
+"""A connected socket, plain or TLS, as send and receive.
+
+The plain path talks to the trio socket directly: one system call per chunk and nothing between.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from typing import Final
+
+import trio
+
+from ..errors import BrokerUnreachable, HandshakeFailed
+from ._tls import explain_tls
+
+__all__ = ["ByteStream", "STREAM_ERRORS", "dial"]
+
+RECEIVE_SIZE: Final = 256 * 1024
+"""Two full frames of RabbitMQ's default size: a whole batch of small messages per system call."""
+
+STREAM_ERRORS: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+"""What ``ByteStream`` raises when the connection is gone."""
+
+
+class ByteStream:
+    """Bytes to and from one peer.  ``close`` is immediate and may be called at any time."""
+
+    def __init__(self, sock: trio.socket.SocketType, tls: trio.SSLStream[trio.SocketStream] | None = None) -> None:
+        self._socket = sock
+        self._tls = tls
+
+    async def send_all(self, data: bytes) -> None:
+        """Send all of ``data``; cancellation may leave a part of it sent."""
+        if self._tls is not None:
+            await self._tls.send_all(data)
+            return
+        sent = await self._socket.send(data)
+        with memoryview(data) as view:
+            while sent < len(data):
+                sent += await self._socket.send(view[sent:])
+
+    async def receive(self) -> bytes:
+        """Wait for bytes; empty when the peer has closed."""
+        if self._tls is not None:
+            return bytes(await self._tls.receive_some(RECEIVE_SIZE))
+        return await self._socket.recv(RECEIVE_SIZE)
+
+    def close(self) -> None:
+        """Close the socket; whoever waits for it wakes with an error."""
+        self._socket.close()
+
+    def limit_silence(self, seconds: float) -> None:
+        """Let the kernel give up when sent bytes stay unacknowledged for ``seconds``; 0 for its default."""
+        if hasattr(socket, "TCP_USER_TIMEOUT") and self._socket.fileno() >= 0:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+
+async def dial(host: str, port: int, tls: ssl.SSLContext | None) -> ByteStream:
+    """Connect, with TLS if a context is given.
+
+    Raises:
+        BrokerUnreachable: nothing answers there.
+        HandshakeFailed: what answers fails TLS, or its certificate fails the check.
+    """
+    where = f"{host}:{port}"
+    try:
+        tcp = await trio.open_tcp_stream(host, port)
+    except (OSError, ValueError) as error:
+        raise BrokerUnreachable(f"can't reach {where}: {_reason(error)}") from error
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if tls is None:
+        return ByteStream(tcp.socket)
+    stream = trio.SSLStream(tcp, tls, server_hostname=host, https_compatible=True)
+    try:
+        await stream.do_handshake()
+    except (*STREAM_ERRORS, ssl.SSLError) as error:
+        tcp.socket.close()
+        text = explain_tls(error, host) or f"the TLS handshake was cut short: {_reason(error)}"
+        raise HandshakeFailed(f"{where}: {text}") from error
+    except BaseException:
+        tcp.socket.close()
+        raise
+    return ByteStream(tcp.socket, stream)
+
+
+def _reason(error: BaseException) -> str:
+    """The operating system's word for it, out of what trio wraps it in."""
+    cause = error.__cause__
+    if isinstance(error, socket.gaierror):
+        return f"the host name can't be resolved ({error.strerror})"
+    if isinstance(cause, BaseExceptionGroup):
+        return "; ".join(dict.fromkeys(_reason(each) for each in cause.exceptions))
+    if isinstance(cause, OSError):
+        return _reason(cause)
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

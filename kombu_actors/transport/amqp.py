@@ -1,0 +1,171 @@
+"""AMQP 0-9-1 over TCP or TLS: RabbitMQ and what speaks like it.
+
+``AMQPTransport`` dials, shakes hands and hands over an ``AMQPLink``.  This is the one edge where
+errors of sockets, TLS and the protocol become ``kombu_actors.errors``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import trio
+from amqp import exceptions as amqp_errors
+
+from ..errors import BrokerUnreachable, HandshakeFailed
+from ..protocols.amqp import (
+    AMQPEngine,
+    ExternalCredentials,
+    NotAMQP,
+    PeerProtocolError,
+    PlainCredentials,
+    Preparer,
+)
+from ..protocols.amqp.events import ConnectionClosedByPeer, ConnectionOpened, Event
+from ..protocols.amqp.negotiation import Credentials
+from ..protocols.amqp.states import ConnectionState
+from ._amqp_link import ROLES, AMQPLink
+from ._link import Capabilities
+from ._stream import STREAM_ERRORS, ByteStream, dial
+from ._tls import explain_tls
+
+__all__ = ["AMQPTransport"]
+
+LAST_WORD_TIMEOUT: Final = 1.0
+"""Seconds for close-ok to leave after a failed handshake: courtesy, so short."""
+
+
+class AMQPTransport:
+    """Opens AMQP connections and encodes messages for them.
+
+    ``frame_max`` bounds a message's properties and headers, which must fit one frame.
+    """
+
+    name = "amqp"
+    roles: Sequence[str] = ROLES
+    capabilities = Capabilities(
+        heartbeats=True,
+        confirms=True,
+        exchange_types=frozenset({"direct", "topic", "fanout", "headers"}),
+    )
+
+    def __init__(self, *, frame_max: int = 131072) -> None:
+        self._preparer = Preparer(frame_max=frame_max)
+        self.prepare = self._preparer.prepare
+
+    async def connect(self, endpoint: Any, options: Any) -> AMQPLink:
+        """Dial ``endpoint`` and shake hands, within ``options.connect_timeout`` seconds altogether.
+
+        Raises:
+            BrokerUnreachable: nobody answers, or not in time, or the broker is going down.
+            HandshakeFailed: the peer fails TLS or doesn't speak AMQP 0-9-1.
+            amqp.exceptions.AccessRefused: user or password are wrong (403).
+            amqp.exceptions.NotAllowed: the user may not use the virtual host, or there is none (530).
+
+        Cancelled, it leaves no socket behind.
+        """
+        attempt = _Attempt(endpoint, options)
+        with trio.move_on_after(options.connect_timeout):
+            return await attempt.run()
+        raise BrokerUnreachable(
+            f"{attempt.where} did not answer within {options.connect_timeout:g} s ({attempt.phase})"
+        )
+
+
+class _Attempt:
+    """One try to open a connection; ``phase`` is what it waits for."""
+
+    def __init__(self, endpoint: Any, options: Any) -> None:
+        self.endpoint = endpoint
+        self.options = options
+        default_port = 5671 if endpoint.tls is not None else 5672
+        self.port: int = endpoint.port or default_port
+        self.where = f"{endpoint.host}:{self.port}"
+        self.userid = "guest" if endpoint.userid is None else endpoint.userid
+        self.phase = "while connecting"
+
+    async def run(self) -> AMQPLink:
+        engine = AMQPEngine(
+            self._credentials(),
+            self.endpoint.virtual_host,
+            heartbeat=min(math.ceil(self.options.heartbeat or 0), 65535),
+            frame_max=self.options.frame_max,
+            channel_max=self.options.channel_max,
+            body_max=self.options.body_max,
+            properties=self.options.client_properties,
+        )
+        stream = await dial(self.endpoint.host, self.port, self.endpoint.tls)
+        try:
+            backlog = await self._shake_hands(engine, stream)
+        except BaseException:
+            stream.close()
+            raise
+        return AMQPLink(engine, stream, name=self.where, goodbye_timeout=self.options.connect_timeout, backlog=backlog)
+
+    def _credentials(self) -> Credentials:
+        method = self.options.login_method or "PLAIN"
+        if method == "EXTERNAL":
+            return ExternalCredentials()
+        if method == "PLAIN":
+            password = "guest" if self.endpoint.userid is None else self.endpoint.password
+            return PlainCredentials(self.userid, password or "")
+        raise ValueError(f"login_method must be 'PLAIN' or 'EXTERNAL', not {method!r}")
+
+    async def _shake_hands(self, engine: AMQPEngine, stream: ByteStream) -> list[Event]:
+        """Run the handshake; return what came after open-ok in the same bytes."""
+        engine.start()
+        try:
+            while True:
+                self.phase = f"AMQP handshake, {engine.state.value}"
+                await stream.send_all(engine.take_outgoing())
+                data = await stream.receive()
+                if not data:
+                    raise self._cut_short(engine)
+                for index, event in enumerate(events := engine.receive(data)):
+                    if isinstance(event, ConnectionOpened):
+                        return events[index + 1 :]
+                    if isinstance(event, ConnectionClosedByPeer):
+                        await self._last_word(engine, stream)
+                        raise self._refused(event)
+        except PeerProtocolError as error:
+            await self._last_word(engine, stream)
+            raise HandshakeFailed(f"{self.where}: {error.text}") from error
+        except STREAM_ERRORS as error:
+            text = explain_tls(error, self.endpoint.host)
+            if text is not None:
+                raise HandshakeFailed(f"{self.where}: {text}") from error
+            raise self._cut_short(engine, error) from error
+
+    async def _last_word(self, engine: AMQPEngine, stream: ByteStream) -> None:
+        with trio.move_on_after(LAST_WORD_TIMEOUT):
+            try:
+                await stream.send_all(engine.take_outgoing())
+            except STREAM_ERRORS:
+                return  # the peer hung up first; the reason is already known
+
+    def _refused(self, closed: ConnectionClosedByPeer) -> Exception:
+        user = f"user {self.userid!r}, virtual host {self.endpoint.virtual_host!r}"
+        text = f"{self.where} refused {user}: {closed.text}"
+        if closed.code in (403, 530):
+            refusal: Exception = amqp_errors.error_for_code(
+                closed.code, text, closed.method, amqp_errors.ConnectionError
+            )
+            return refusal
+        return BrokerUnreachable(f"{self.where} ended the handshake: {closed.code} {closed.text}")
+
+    def _cut_short(self, engine: AMQPEngine, error: BaseException | None = None) -> Exception:
+        state = engine.state
+        judged = engine.end_of_stream()
+        if isinstance(judged, NotAMQP):
+            return HandshakeFailed(f"{self.where}: {judged.text}")
+        hint = _HINTS.get(state, "")
+        detail = f" ({error})" if error is not None and str(error) else ""
+        return HandshakeFailed(f"{self.where} closed the connection during the handshake, {state.value}{detail}{hint}")
+
+
+_HINTS: Final[Mapping[ConnectionState, str]] = {
+    ConnectionState.AWAITING_START: ": is this a broker's plain AMQP port?",
+    ConnectionState.AWAITING_TUNE: ": user or password may be wrong",
+    ConnectionState.AWAITING_OPEN: ": the virtual host may not exist, or not for this user",
+}
