@@ -28,7 +28,7 @@ from .compression import decompress
 from .errors import ConnectionBlocked, DeadlineExceeded, InvalidURL, MessageStateError, PublishUnknown, StaleDelivery
 from .protocols.ledger import Entry
 from .serialization import dumps, loads, prepare_accept_content, registry
-from .supervisors import Event, TreeView
+from .supervisors import ChildView, Event
 from .transport import transport_for
 from .utils.uuid import uuid
 
@@ -119,7 +119,7 @@ class Broker:
         self._publishing: ChannelActor | None = None
         self._opening = trio.Lock()
 
-    def snapshot(self) -> TreeView:
+    def snapshot(self) -> ChildView:
         """The supervision tree as it is now: immutable, JSON-able."""
         return self._actor.supervisor.snapshot()
 

@@ -25,11 +25,13 @@ from ..supervisors import (
     ActorContext,
     Backoff,
     ChildSpec,
+    Failed,
     Outcome,
     Restart,
     RestartLimit,
     Strategy,
     SupervisorSpec,
+    root_cause,
 )
 from ..transport._link import Link, LinkChannel
 from ._waiting import first_of
@@ -43,6 +45,9 @@ reported to its owner, a broker's hiccup is not."""
 CHANNEL_BACKOFF = Backoff(first=0.0, base=0.25, maximum=8.0, reset_after=10.0)
 CLOSE_GRACE = 2.0
 """Seconds to wait for close-ok or cancel-ok while stopping."""
+
+LOST_QUEUE = (amqp_errors.ConsumerCancelled, amqp_errors.NotFound)
+"""Failures after which the consumer's queue is declared again before it is consumed again."""
 
 
 @attrs.frozen(eq=False)
@@ -232,7 +237,7 @@ class ChannelActor:
 
     async def _serve_consumer(self, ctx: ActorContext, consumer: Consumer) -> None:
         epoch = self.require_live()
-        if ctx.attempt:
+        if isinstance(ctx.previous, Failed) and isinstance(root_cause(ctx.previous.error), LOST_QUEUE):
             await self.owner.restore_queue(consumer.spec.queue)
         cancelled = trio.Event()
 
@@ -255,9 +260,9 @@ class ChannelActor:
                 await epoch.wire.cancel(consumer.spec.tag)
 
     def _exited(self, outcome: Outcome) -> None:
-        error = outcome.failure
-        if error is None:
+        if not isinstance(outcome, Failed):
             return
+        error = root_cause(outcome.error)
         logger.error("channel %d was given up after too many restarts: %r", self.number, error)
         for consumer in self.consumers.values():
             if consumer.on_gone is not None:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -21,7 +22,6 @@ from .._model import BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ..errors import (
     ConnectionClosed,
     ConnectionLost,
-    HandshakeFailed,
     InvalidURL,
 )
 from ..protocols.ledger import Entry
@@ -36,7 +36,9 @@ from ..supervisors import (
     RestartLimit,
     Strategy,
     Supervisor,
+    SpecError,
     SupervisorSpec,
+    UnknownChild,
     open_supervisor,
     root_cause,
 )
@@ -56,8 +58,8 @@ STOP_DEADLINE = 10.0
 TOPOLOGY_MAILBOX = 64
 """Declarations waiting for the topology actor; more callers wait with their own deadlines."""
 
-PERMANENT = (amqp_errors.AccessRefused, amqp_errors.NotAllowed, HandshakeFailed, InvalidURL)
-"""Answers that asking again won't change: wrong password, no such virtual host, not a broker."""
+PERMANENT = (amqp_errors.AccessRefused, amqp_errors.NotAllowed, InvalidURL)
+"""Answers that asking again won't change: wrong password, no such virtual host."""
 
 
 class ConnectionActor:
@@ -256,39 +258,44 @@ class ConnectionActor:
         while True:
             ref = self.supervisor.ref("topology")
             try:
-                return await ref.ask(Request(perform))
+                answer: T = await ref.ask(Request(perform), timeout=math.inf)
+                return answer
             except ActorDown:
                 await self.wait_ready()
 
     async def _start(self, parent: str, spec: ChildSpec | SupervisorSpec) -> None:
+        """Start a child that the desired state already knows, and wait until it serves.
+
+        While its supervisor is down nothing needs to be started: coming up, it starts what it
+        finds in the desired state.
+        """
         path = f"{parent}/{spec.id}"
-        while True:
-            await self._or_failure(self.supervisor.wait_ready(parent))
-            handle = self.supervisor.nested(parent)
-            if handle is None:
-                continue
+        handle = self.supervisor.nested(parent)
+        if handle is not None:
             try:
-                if not handle.has_child(spec.id):
-                    await handle.start_child(spec)
+                await handle.start_child(spec)
             except ChildStartError as error:
                 cause = root_cause(error)
-                if isinstance(cause, ConnectionLost):
-                    continue
-                raise cause from error
-            except ActorDown:
-                continue
-            await self._or_failure(self.supervisor.wait_ready(path))
-            return
+                if not isinstance(cause, ConnectionLost):
+                    raise cause from error
+            except (ActorDown, SpecError):
+                pass
+            else:
+                return
+        await self._or_failure(self.supervisor.wait_ready(path))
 
     async def _stop(self, parent: str, child: str) -> None:
-        if self._supervisor is None:
-            return
-        handle = self._supervisor.nested(parent)
-        if handle is not None and handle.has_child(child):
-            await handle.remove_child(child)
+        handle = self._supervisor.nested(parent) if self._supervisor is not None else None
+        if handle is not None:
+            try:
+                await handle.remove_child(child)
+            except (ActorDown, UnknownChild):
+                logger.debug("%s/%s was gone before it was stopped", parent, child)
 
     async def _or_failure(self, wait: Awaitable[T]) -> T:
         try:
             return await wait
         except Escalation as escalation:
             raise root_cause(escalation) from escalation
+        except ActorDown as down:
+            raise self.failure or ConnectionClosed(str(down)) from down

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import trio
 
 from .._endpoint import Endpoint, EndpointSelector, LinkOptions
-from ..errors import BrokerUnreachable, ConnectionLost
+from ..errors import BrokerUnreachable, ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, ChildSpec, RestartLimit, Strategy, SupervisorSpec
 from ..transport._link import Link, Transport
 from ._waiting import first_of
@@ -100,7 +100,9 @@ class Session:
         try:
             ctx.ready()
             await first_of(link.wait_closed, ctx.stopping.wait)
-            if link.closed is not None and not ctx.stopping.is_set():
+            if isinstance(link.closed, ConnectionClosed):
+                await ctx.stopping.wait()  # closer said goodbye; our turn to stop comes
+            elif link.closed is not None:
                 raise link.closed
         finally:
             self.link = None
