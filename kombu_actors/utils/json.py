@@ -175,7 +175,7 @@ def register_type(
 
 
 _decoders["bytes"] = lambda o: o.encode("utf-8")
-_decoders["base64"] = lambda o: base64.b64decode(o.encode("utf-8"))
+_decoders["base64"] = lambda o: base64.b64decode(o, validate=True)
 register_type(datetime, "datetime", datetime.isoformat, datetime.fromisoformat)
 register_type(date, "date", date.isoformat, lambda o: datetime.fromisoformat(o).date())
 register_type(time, "time", time.isoformat, time.fromisoformat)
