@@ -29,6 +29,11 @@ if [ ! -e "$policy" ]; then
     $root chmod 755 "$policy"
 fi
 
+enabled_units() {
+    [ ! -d /run/systemd/system ] || systemctl list-unit-files --state=enabled --no-legend --no-pager | cut -d ' ' -f 1
+}
+enabled_before=$(enabled_units)
+
 log=$(mktemp)
 apt() { $root env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o DPkg::Lock::Timeout=300 "$@" </dev/null >>"$log" 2>&1; }
 echo "installing from Debian: $* ..." >&2
@@ -39,11 +44,9 @@ if ! apt update || ! apt install --no-install-recommends --no-upgrade "$@"; then
 fi
 rm -f "$log"
 
-# Installed for the tests, which start nodes of their own: not to be started at the next boot either.
-if [ -d /run/systemd/system ]; then
-    for package in "$@"; do
-        if systemctl --quiet is-enabled "$package.service" 2>/dev/null; then
-            $root systemctl --quiet disable "$package.service"
-        fi
-    done
-fi
+# Installed for the tests, which start nodes of their own: nothing of it is to start at the next boot.
+enabled_units | while read -r unit; do
+    if ! printf '%s\n' "$enabled_before" | grep -qxF "$unit"; then
+        $root systemctl --quiet disable "$unit"
+    fi
+done

@@ -121,6 +121,7 @@ def test_the_supervision_kernel_is_pure(imports: dict[str, list[Import]]) -> Non
             continue
         seen.add(module)
         todo += [item.imported for item in imports[module] if is_ours(item.imported)]
+    assert f"{PACKAGE}.{KERNEL}" in imports
     wrong = {module: found for module in sorted(seen) if (found := roots(imports[module]) & (IMPURE | {"logging"}))}
     assert wrong == {}
 
