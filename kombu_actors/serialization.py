@@ -41,8 +41,8 @@ INSECURE: Final = ("pickle", "yaml", "msgpack")
 TEXT_CHARSETS: Final = frozenset({
     "ascii", "utf_8", "utf_8_sig", "utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_32_be", "utf_32_le",
     "latin_1", *(f"iso8859_{n}" for n in range(2, 17) if n != 12), *(f"cp125{n}" for n in range(9)), "cp437",
-    "cp850", "cp866", "koi8_r", "koi8_u", "mac_roman", "gbk", "gb2312", "gb18030", "big5", "hz", "shift_jis", "cp932", "euc_jp",
-    "iso2022_jp", "euc_kr", "cp949",
+    "cp850", "cp866", "koi8_r", "koi8_u", "mac_roman", "gbk", "gb2312", "gb18030", "big5", "hz", "shift_jis",
+    "cp932", "euc_jp", "iso2022_jp", "euc_kr", "cp949",
 })  # fmt: skip
 """Python's names of the charsets a sender may ask for.
 

@@ -6,14 +6,15 @@ import contextlib
 import gzip
 import tracemalloc
 from collections.abc import Iterator
+from typing import Any
 
-import kombu.compression as oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kombu_actors import compression
 from kombu_actors.errors import DecodeError, EncodeError
+from tests.facade.oracle import compression as oracle
 
 METHODS = compression.encoders()
 BODY = bytes(range(256)) * 40 + b"a" * 100_000
@@ -22,13 +23,13 @@ BODY = bytes(range(256)) * 40 + b"a" * 100_000
 @pytest.fixture(autouse=True)
 def methods_as_they_were() -> Iterator[None]:
     """Tests may register methods and move the bound."""
-    tables = [compression._aliases, compression._encoders, compression._decoders, compression._bounded]
+    tables: list[Any] = [compression._aliases, compression._encoders, compression._decoders, compression._bounded]
     before = [dict(table) for table in tables]
     limit = compression.output_limit
     yield
     for table, content in zip(tables, before, strict=True):
         table.clear()
-        table.update(content)  # type: ignore[arg-type]
+        table.update(content)
     compression.output_limit = limit
 
 

@@ -14,11 +14,9 @@ from decimal import Decimal
 from enum import IntEnum
 from typing import Any, ClassVar
 
-import kombu.serialization as oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from kombu.utils import json as oracle_json
 
 from kombu_actors import serialization
 from kombu_actors.errors import ContentDisallowed, DecodeError, EncodeError, SerializerNotInstalled
@@ -31,6 +29,8 @@ from kombu_actors.serialization import (
     registry,
 )
 from kombu_actors.utils import json as ours
+from tests.facade.oracle import json as oracle_json
+from tests.facade.oracle import serialization as oracle
 
 JSON = "application/json"
 PICKLE = "application/x-python-serialize"
