@@ -1,0 +1,69 @@
+"""``python -m benchmarks [case ...] [--quick] [--rounds N]``; see docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from .cases import CASES, Case
+from .meter import Sample
+from .report import circumstances, table
+from .yard import RunFailed, Yard, open_yard
+
+ROUNDS = 5
+"""Odd, so that the median is a run that took place."""
+QUICK_ROUNDS = 3
+QUICK_SHARE = 5
+"""``--quick`` sends a fifth of the messages: enough to see a factor, too few for a percentage."""
+WARM_UP_SHARE = 10
+"""A tenth of the messages goes ahead unmeasured: caches, allocator, the broker's flow."""
+
+
+def main() -> int:
+    """Run the cases asked for; 1 when a contender failed at its task, whatever the figures say."""
+    options = _options()
+    cases = [case for case in CASES if not options.cases or case.name in options.cases]
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    began = time.monotonic()
+    failed = False
+    with open_yard() as (yard, version):
+        print(circumstances(version), flush=True)
+        for case in cases:
+            messages = case.messages // QUICK_SHARE if options.quick else case.messages
+            samples, failures = _interleaved(yard, case, messages, rounds)
+            print(f"\n{table(case, samples)}", flush=True)
+            for name, reason in failures.items():
+                failed = True
+                print(f"  {name} FAILED: {reason}", flush=True)
+    print(f"\n{time.monotonic() - began:.0f} s")
+    return int(failed)
+
+
+def _interleaved(
+    yard: Yard, case: Case, messages: int, rounds: int
+) -> tuple[dict[str, list[Sample]], dict[str, RunFailed]]:
+    """A B A B ...: what else the machine does falls on both alike.  Who fails once runs no more."""
+    samples: dict[str, list[Sample]] = {contender.name: [] for contender in case.contenders}
+    failures: dict[str, RunFailed] = {}
+    for _ in range(rounds):
+        for contender in case.contenders:
+            if contender.name in failures:
+                continue
+            try:
+                samples[contender.name].append(yard.run(case, contender, messages, messages // WARM_UP_SHARE))
+            except RunFailed as error:
+                failures[contender.name] = error
+    return samples, failures
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Client CPU per message, beside others.")
+    parser.add_argument("cases", nargs="*", choices=[[], *(case.name for case in CASES)], help="default: all")
+    parser.add_argument("--quick", action="store_true", help="fewer messages and rounds: under a minute")
+    parser.add_argument("--rounds", type=int, help=f"per case (default {ROUNDS}; --quick: {QUICK_ROUNDS})")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

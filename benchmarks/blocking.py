@@ -1,0 +1,95 @@
+"""kombu and kombu_actors: one program for both, written to kombu's documentation."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .cases import PREFETCH, Task
+from .meter import BODY, Meter, Sample
+
+# The libraries are handed in as modules: which one runs is the only difference.
+
+
+def publish(library: Any, task: Task) -> Sample:
+    """``Producer.publish`` in a loop, and ``release``, which for us includes waiting for all confirms."""
+    with library.Connection(task.url) as connection:
+        _publish(connection.Producer(), task.queue, task.warm_up)
+    connection = library.Connection(task.url)
+    producer = connection.Producer()
+    _publish(producer, task.queue, 1)  # connects and opens the channel
+    meter = Meter.start()
+    _publish(producer, task.queue, task.messages - 1)
+    connection.release()
+    return meter.stop(task.messages - 1)
+
+
+def consume(library: Any, task: Task) -> Sample:
+    """A callback that acknowledges, in a ``drain_events`` loop."""
+    received = 0
+
+    def callback(body: Any, message: Any) -> None:
+        nonlocal received
+        received += 1
+        message.ack()
+
+    with library.Connection(task.url) as connection:
+        queue = library.Queue(task.queue)
+        with connection.Consumer(queue, callbacks=[callback], prefetch_count=PREFETCH):
+            while received < task.warm_up:
+                connection.drain_events(timeout=10)
+            meter, before = Meter.start(), received
+            while received < task.warm_up + task.messages:
+                connection.drain_events(timeout=10)
+    return meter.stop(received - before)
+
+
+def latency(library: Any, task: Task) -> Sample:
+    """Publish one message, drain until it has come, acknowledge it; then the next."""
+    latencies: list[float] = []
+    sent_at = 0.0
+
+    def callback(body: Any, message: Any) -> None:
+        latencies.append(time.perf_counter() - sent_at)
+        message.ack()
+
+    with library.Connection(task.url) as connection:
+        producer = connection.Producer()
+        queue = library.Queue(task.queue)
+        with connection.Consumer(queue, callbacks=[callback], prefetch_count=PREFETCH):
+            for count in (task.warm_up, task.messages):
+                latencies.clear()
+                meter = Meter.start()
+                for done in range(count):
+                    sent_at = time.perf_counter()
+                    producer.publish(BODY, routing_key=task.queue, delivery_mode=2)
+                    while len(latencies) == done:
+                        connection.drain_events(timeout=10)
+            return meter.stop(task.messages, latencies)
+
+
+def memory(library: Any, task: Task) -> Sample:
+    """Publish everything, then consume everything, within the process."""
+    received = 0
+
+    def callback(body: Any, message: Any) -> None:
+        nonlocal received
+        received += 1
+        message.ack()
+
+    with library.Connection("memory://benchmarks") as connection:
+        producer = connection.Producer()
+        queue = library.Queue(task.queue)
+        with connection.Consumer(queue, callbacks=[callback], prefetch_count=PREFETCH):
+            for count in (task.warm_up, task.messages):
+                received = 0
+                meter = Meter.start()
+                _publish(producer, task.queue, count)
+                while received < count:
+                    connection.drain_events(timeout=10)
+            return meter.stop(task.messages)
+
+
+def _publish(producer: Any, queue: str, count: int) -> None:
+    for _ in range(count):
+        producer.publish(BODY, routing_key=queue, delivery_mode=2)

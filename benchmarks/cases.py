@@ -1,0 +1,133 @@
+"""What is measured, on whom, and what we want to reach."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import attrs
+
+PREFETCH = 200
+"""Unacknowledged messages per consumer, the same for everyone."""
+CONCURRENCY = 100
+"""Tasks that publish at the same time in the cases of the event loops, the same for everyone."""
+
+
+class Start(Enum):
+    """What the queue holds when a run begins, and so what it must hold when the run has ended."""
+
+    EMPTY = "empty"  # and all messages in the end
+    FULL = "full"  # and nothing in the end
+    PRIVATE = "private"  # the run takes what it has put in
+
+
+@attrs.frozen
+class Task:
+    """One run: where, and how many messages, of which ``warm_up`` come before measuring."""
+
+    url: str
+    queue: str
+    messages: int
+    warm_up: int
+
+
+@attrs.frozen
+class Contender:
+    """Whom a case measures: a library, and what runs it (``benchmarks.<module>:<function>``)."""
+
+    name: str
+    program: str
+    library: str
+    """Imported, and handed to the program when that serves several libraries with one API."""
+
+
+@attrs.frozen
+class Goal:
+    """A bound on the ratio of our median to the yardstick's."""
+
+    metric: str
+    bound: float
+    at_least: bool = False
+
+    def is_met(self, ratio: float) -> bool:
+        """Whether a ratio is within the bound."""
+        return ratio >= self.bound if self.at_least else ratio <= self.bound
+
+    def __str__(self) -> str:
+        return f"{'>=' if self.at_least else '<='} {self.bound:.2f}"
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """One task for two contenders: the yardstick, then ours."""
+
+    name: str
+    title: str
+    contenders: tuple[Contender, Contender]
+    start: Start
+    messages: int
+    goals: tuple[Goal, ...] = ()
+    needs_broker: bool = True
+
+
+def _blocking(function: str) -> tuple[Contender, Contender]:
+    program = f"blocking:{function}"
+    return Contender("kombu", program, "kombu"), Contender("kombu_actors", program, "kombu_actors")
+
+
+def _looping(function: str) -> tuple[Contender, Contender]:
+    return (
+        Contender("aio-pika", f"on_asyncio:{function}", "aio_pika"),
+        Contender("kombu_actors.broker", f"on_trio:{function}", "kombu_actors"),
+    )
+
+
+CASES = (
+    Case(
+        name="publish",
+        title="publish persistent messages; ours until all are confirmed, kombu's unconfirmed (both by default)",
+        contenders=_blocking("publish"),
+        start=Start.EMPTY,
+        messages=20_000,
+        goals=(Goal("cpu", 0.40),),
+    ),
+    Case(
+        name="consume",
+        title=f"consume, decode and acknowledge, prefetch {PREFETCH}",
+        contenders=_blocking("consume"),
+        start=Start.FULL,
+        messages=20_000,
+        goals=(Goal("cpu", 0.35), Goal("rate", 1.7, at_least=True)),
+    ),
+    Case(
+        name="latency",
+        title="publish to receipt, one message at a time over one connection",
+        contenders=_blocking("latency"),
+        start=Start.PRIVATE,
+        messages=4_000,
+        goals=(Goal("p50", 1.0),),
+    ),
+    Case(
+        name="loop-publish",
+        title=f"await publish until confirmed, {CONCURRENCY} tasks at a time",
+        contenders=_looping("publish"),
+        start=Start.EMPTY,
+        messages=20_000,
+        goals=(Goal("cpu", 0.25),),
+    ),
+    Case(
+        name="loop-consume",
+        title=f"async for over a queue: decode and acknowledge, prefetch {PREFETCH}",
+        contenders=_looping("consume"),
+        start=Start.FULL,
+        messages=20_000,
+        goals=(Goal("cpu", 0.25),),
+    ),
+    Case(
+        name="memory",
+        title="publish, then consume and acknowledge within the process (memory://); for information",
+        contenders=_blocking("memory"),
+        start=Start.PRIVATE,
+        messages=10_000,
+        needs_broker=False,
+    ),
+)

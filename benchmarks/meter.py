@@ -1,0 +1,63 @@
+"""Measuring: what a process spent on a number of messages."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Self
+
+import attrs
+
+BODY = {
+    "id": "061da373-7261-4553-bdf0-a224062ff2c5",
+    "task": "orders.confirm",
+    "args": [12345, "hello"],
+    "retries": 0,
+    "eta": None,
+}
+"""The message of every case: 125 bytes as JSON."""
+
+
+@attrs.frozen(kw_only=True)
+class Sample:
+    """What one run of one contender came to."""
+
+    cpu: float
+    """CPU of the client process per message, all its threads, user and system: microseconds."""
+    rate: float
+    """Messages per second of wall clock."""
+    p50: float | None = None
+    """Median time from publish to receipt: microseconds."""
+    p99: float | None = None
+
+
+@attrs.frozen
+class Meter:
+    """Runs from ``start`` to ``stop``; reading it costs some microseconds once."""
+
+    cpu: float
+    wall: float
+
+    @classmethod
+    def start(cls) -> Self:
+        """Begin to measure."""
+        return cls(_cpu_seconds(), time.perf_counter())
+
+    def stop(self, messages: int, latencies: Sequence[float] = ()) -> Sample:
+        """End; ``latencies`` are in seconds, one per message, where the case is about them."""
+        wall = time.perf_counter() - self.wall
+        cpu = _cpu_seconds() - self.cpu
+        cuts = statistics.quantiles(latencies, n=100) if latencies else None
+        return Sample(
+            cpu=cpu / messages * 1e6,
+            rate=messages / wall,
+            p50=cuts[49] * 1e6 if cuts else None,
+            p99=cuts[98] * 1e6 if cuts else None,
+        )
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
