@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Container
 from logging import Logger
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from ._model import Delivery
 from .compression import decompress
@@ -124,22 +124,24 @@ class Message:
         self._messages_left = message_count
         return self
 
-    def __getattr__(self, name: str) -> Any:
-        """Fill a slot that ``from_delivery`` left for later."""
-        delivery = None if name == "_delivery" else self._delivery
-        if delivery is None or name not in _LATER:
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        if name == "delivery_info":
-            self.delivery_info = self._describe(delivery)
-        elif name == "headers":
-            self.headers = dict(delivery.properties.get("headers") or ())
-        elif name == "properties":
-            self.properties = dict(delivery.properties)
-            if "headers" in self.properties:  # under py-amqp's name, as kombu shows it
-                self.properties["application_headers"] = self.properties.pop("headers")
-        else:
-            self._unpack(delivery.body, delivery.properties["headers"]["compression"])
-        return object.__getattribute__(self, name)
+    if not TYPE_CHECKING:  # a misspelt attribute must stay an error to the type checker
+
+        def __getattr__(self, name: str) -> Any:
+            """Fill a slot that ``from_delivery`` left for later."""
+            delivery = None if name == "_delivery" else self._delivery
+            if delivery is None or name not in _LATER:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            if name == "delivery_info":
+                self.delivery_info = self._describe(delivery)
+            elif name == "headers":
+                self.headers = dict(delivery.properties.get("headers") or ())
+            elif name == "properties":
+                self.properties = dict(delivery.properties)
+                if "headers" in self.properties:  # under py-amqp's name, as kombu shows it
+                    self.properties["application_headers"] = self.properties.pop("headers")
+            else:
+                self._unpack(delivery.body, delivery.properties["headers"]["compression"])
+            return object.__getattribute__(self, name)
 
     def _describe(self, delivery: Delivery) -> dict[str, Any]:
         info: dict[str, Any] = {"consumer_tag": delivery.consumer_tag} if delivery.consumer_tag else {}
