@@ -1,9 +1,10 @@
 """A message broker as a pure state machine: RabbitMQ's semantics without input, output or clock."""
 
-from ._broker import VirtualBroker
+from ._broker import MEMORY_LIMIT, MESSAGE_LIMIT, VirtualBroker
 from ._channel import Channel, Consumer
 from ._message import Message, new_message
 from ._queue import Queue
+from ._routing import ROUTING_TABLES
 from ._session import (
     ChannelClosed,
     Confirmed,
@@ -17,7 +18,12 @@ from ._session import (
     SessionClosed,
 )
 
+EXCHANGE_TYPES = frozenset(ROUTING_TABLES)
+
 __all__ = [
+    "EXCHANGE_TYPES",
+    "MEMORY_LIMIT",
+    "MESSAGE_LIMIT",
     "Channel",
     "ChannelClosed",
     "Confirmed",

@@ -229,9 +229,7 @@ class Channel:
     @request(60, 30)
     def cancel(self, tag: str) -> None:
         """End a subscription; what it has unacknowledged stays so."""
-        consumer = self.consumers.pop(tag, None)
-        if consumer is not None:
-            self._leave(consumer)
+        self.withdraw(tag)
 
     @request(60, 70)
     def get(self, name: str, *, no_ack: bool = False) -> tuple[Delivery, int] | None:
@@ -317,6 +315,16 @@ class Channel:
 
     def reject(self, tag: int, *, requeue: bool = False) -> None:
         self._acknowledge(90, tag, False, None if requeue else _reject)
+
+    def withdraw(self, tag: str) -> None:
+        """End a subscription if there is one, as ``cancel`` does, but without a reply."""
+        consumer = self.consumers.pop(tag, None)
+        if consumer is not None:
+            queue = consumer.queue
+            queue.rotation.remove(consumer)
+            queue.dispatch()
+            self.session.broker.topology.consumer_left(queue)
+            self.session.broker.settle()
 
     # ends
 
@@ -418,11 +426,6 @@ class Channel:
         else:
             for consumer in {entry.consumer: None for entry in entries if entry.consumer is not None}:
                 consumer.resume()
-
-    def _leave(self, consumer: Consumer) -> None:
-        consumer.queue.rotation.remove(consumer)
-        consumer.queue.dispatch()
-        self.session.broker.topology.consumer_left(consumer.queue)
 
     def _named(self, name: str) -> str:
         return name or self.session.broker.topology.last_declared(self.last_queue)
