@@ -178,6 +178,7 @@ def test_a_frozen_server_accepts_and_says_nothing(own_redis: Callable[..., Redis
         assert connection.recv(7) == b"+PONG\r\n"
 
 
+@pytest.mark.slow
 async def test_sentinels_promote_a_replica(node_directory: Path) -> None:
     """After the primary's death the sentinels name another one."""
     group = start_sentinel_group(node_directory / "sentinels")
