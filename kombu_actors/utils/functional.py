@@ -72,7 +72,7 @@ class lazy(Generic[T]):
     __hash__ = None  # type: ignore[assignment]  # its value may differ each time
 
 
-def maybe_evaluate(value: lazy[T] | T) -> T:
+def maybe_evaluate(value: Any) -> Any:
     """The value of a ``lazy``, anything else as it is."""
     return value.evaluate() if isinstance(value, lazy) else value
 
@@ -91,7 +91,7 @@ def maybe_list(obj: Any, scalars: tuple[type, ...] = (Mapping, str)) -> Any:
     return obj if obj is None or is_list(obj, scalars) else [obj]
 
 
-def dictfilter(d: Mapping[str, Any] | None = None, **kw: Any) -> dict[str, Any]:
+def dictfilter(d: Mapping[str, Any] | None = None, /, **kw: Any) -> dict[str, Any]:
     """A copy without the items whose value is ``None``."""
     return {key: value for key, value in {**(d or {}), **kw}.items() if value is not None}
 

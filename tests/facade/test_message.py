@@ -272,7 +272,7 @@ def test_attributes_of_your_own_and_attributes_that_are_not() -> None:
     message.seen_at = 3  # type: ignore[attr-defined]
     assert message.seen_at == 3  # type: ignore[attr-defined]
     with pytest.raises(AttributeError, match="'Message' object has no attribute 'bdoy'"):
-        message.bdoy  # noqa: B018
+        message.bdoy  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(AttributeError):
         Message.__new__(Message).headers  # noqa: B018
     assert copy.copy(message).payload == 1
