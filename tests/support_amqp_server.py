@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,10 @@ from amqp import spec
 from amqp.basic_message import Message
 from amqp.serialization import dumps, loads
 
-from kombu_actors._endpoint import Endpoint
+from kombu_actors._endpoint import Endpoint, LinkOptions
+from kombu_actors.errors import ConnectionLost
+from kombu_actors.transport._amqp_link import AMQPLink
+from kombu_actors.transport.amqp import AMQPTransport
 
 Signature = tuple[int, int]
 GREETING = b"AMQP\x00\x00\x09\x01"
@@ -254,3 +257,29 @@ async def fake_broker(script: Script) -> AsyncIterator[Endpoint]:
         port = listeners[0].socket.getsockname()[1]
         yield Endpoint(scheme="amqp", host="127.0.0.1", port=port, userid="ann", password="canary-secret")
         nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def served(link: AMQPLink) -> AsyncIterator[AMQPLink]:
+    """Run a link's roles while the block runs, then close it; how it died is no failure here."""
+
+    async def serve(role: str) -> None:
+        with suppress(ConnectionLost):
+            await link.run(role)
+
+    async with trio.open_nursery() as nursery:
+        for role in link.roles:
+            nursery.start_soon(serve, role)
+        try:
+            yield link
+        finally:
+            with trio.CancelScope(shield=True):
+                await link.aclose()
+
+
+@asynccontextmanager
+async def linked(endpoint: Endpoint, **options: Any) -> AsyncIterator[AMQPLink]:
+    """Connect, serve and close; heartbeats are off unless asked for."""
+    link = await AMQPTransport().connect(endpoint, LinkOptions(**{"heartbeat": 0, **options}))
+    async with served(link):
+        yield link

@@ -5,6 +5,7 @@ The plain path talks to the trio socket directly: one system call per chunk and 
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from typing import Final
@@ -94,4 +95,6 @@ def _reason(error: BaseException) -> str:
         return "; ".join(dict.fromkeys(_reason(each) for each in cause.exceptions))
     if isinstance(cause, OSError):
         return _reason(cause)
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno)  # trio repeats the address in its own text
+    return str(error) or type(error).__name__

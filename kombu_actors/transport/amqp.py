@@ -115,27 +115,31 @@ class _Attempt:
     async def _shake_hands(self, engine: AMQPEngine, stream: ByteStream) -> list[Event]:
         """Run the handshake; return what came after open-ok in the same bytes."""
         engine.start()
+        while True:
+            self.phase = f"AMQP handshake, {engine.state.value}"
+            data = await self._exchange(engine, stream)
+            try:
+                happened = engine.receive(data)
+            except PeerProtocolError as error:
+                await self._last_word(engine, stream)
+                raise HandshakeFailed(f"{self.where}: {error.text}") from error
+            for index, event in enumerate(happened):
+                if isinstance(event, ConnectionOpened):
+                    return happened[index + 1 :]
+                if isinstance(event, ConnectionClosedByPeer):
+                    await self._last_word(engine, stream)
+                    raise self._refused(event)
+
+    async def _exchange(self, engine: AMQPEngine, stream: ByteStream) -> bytes:
+        """Send what the engine has to say; return the answer."""
         try:
-            while True:
-                self.phase = f"AMQP handshake, {engine.state.value}"
-                await stream.send_all(engine.take_outgoing())
-                data = await stream.receive()
-                if not data:
-                    raise self._cut_short(engine)
-                for index, event in enumerate(events := engine.receive(data)):
-                    if isinstance(event, ConnectionOpened):
-                        return events[index + 1 :]
-                    if isinstance(event, ConnectionClosedByPeer):
-                        await self._last_word(engine, stream)
-                        raise self._refused(event)
-        except PeerProtocolError as error:
-            await self._last_word(engine, stream)
-            raise HandshakeFailed(f"{self.where}: {error.text}") from error
+            await stream.send_all(engine.take_outgoing())
+            data = await stream.receive()
         except STREAM_ERRORS as error:
-            text = explain_tls(error, self.endpoint.host)
-            if text is not None:
-                raise HandshakeFailed(f"{self.where}: {text}") from error
             raise self._cut_short(engine, error) from error
+        if not data:
+            raise self._cut_short(engine)
+        return data
 
     async def _last_word(self, engine: AMQPEngine, stream: ByteStream) -> None:
         with trio.move_on_after(LAST_WORD_TIMEOUT):
@@ -155,6 +159,9 @@ class _Attempt:
         return BrokerUnreachable(f"{self.where} ended the handshake: {closed.code} {closed.text}")
 
     def _cut_short(self, engine: AMQPEngine, error: BaseException | None = None) -> Exception:
+        tls = explain_tls(error, self.endpoint.host) if error is not None else None
+        if tls is not None:
+            return HandshakeFailed(f"{self.where}: {tls}")
         state = engine.state
         judged = engine.end_of_stream()
         if isinstance(judged, NotAMQP):

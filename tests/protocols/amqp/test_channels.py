@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 
 import pytest
 from amqp import spec
@@ -177,10 +179,11 @@ def test_a_name_that_the_broker_gave_can_be_given_back() -> None:
 
 def test_every_state_can_end() -> None:
     """From each state of both tables the end is reachable: no connection or channel is stuck by design."""
-    for table, start, end in (
+    machines: list[tuple[Mapping[Any, Enum], Enum, Enum]] = [
         (CONNECTION, ConnectionState.IDLE, ConnectionState.CLOSED),
         (CHANNEL, ChannelState.OPENING, ChannelState.FREE),
-    ):
+    ]
+    for table, start, end in machines:
         following: dict[Enum, set[Enum]] = {}
         for (state, _), after in table.items():
             following.setdefault(state, set()).add(after)
@@ -190,8 +193,9 @@ def test_every_state_can_end() -> None:
             frontier = set().union(*(following.get(state, set()) for state in frontier)) - reached
             reached |= frontier
         assert end in reached
-        for state in reached - {end, ConnectionState.IDLE, ConnectionState.AWAITING_START}:
-            seen = {state}
+        unended: set[Enum] = {end, ConnectionState.IDLE, ConnectionState.AWAITING_START}
+        for state in reached - unended:
+            seen: set[Enum] = {state}
             frontier = {state}
             while frontier:
                 frontier = set().union(*(following.get(each, set()) for each in frontier)) - seen
