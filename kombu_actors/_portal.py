@@ -203,14 +203,14 @@ class Inbox:
     more than ``limit`` bytes wait, and ``on_room`` when they have been taken.
     """
 
-    def __init__(self, limit: int, on_full: Callable[[], None], on_room: Callable[[], None]) -> None:
+    def __init__(self, limit: int, on_full: Callable[[], None]) -> None:
         self.limit = limit
+        self.on_room: Callable[[], None] | None = None
         self._items: deque[tuple[Any, Any]] = deque()
         self._condition = threading.Condition(threading.Lock())
         self._waiting = 0
         self._failure: BaseException | None = None
         self._on_full = on_full
-        self._on_room = on_room
         self._unmeasured = 0
         self._full = False
 
@@ -251,7 +251,8 @@ class Inbox:
         """
         if self._full and len(self._items) < 16:
             self._full = False
-            self._on_room()
+            if self.on_room is not None:
+                self.on_room()
         try:
             return self._items.popleft()
         except IndexError:
@@ -325,6 +326,11 @@ class Outlet:
         publisher = self._channel.publisher
         await publisher.wait_room()
         publisher.accept(entry)
+
+
+def new_lock() -> threading.RLock:
+    """A lock for a facade object that several threads share."""
+    return threading.RLock()
 
 
 _lock = threading.Lock()

@@ -23,12 +23,12 @@ import trio
 from ._endpoint import LinkOptions, parse_url, tls_context
 from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec
 from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
-from .actors.connection import ConnectionActor
+from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
 from .compression import decompress
 from .errors import ConnectionBlocked, DeadlineExceeded, InvalidURL, MessageStateError, PublishUnknown, StaleDelivery
 from .protocols.ledger import Entry
 from .serialization import dumps, loads, prepare_accept_content, registry
-from .supervisors import ChildView, Event
+from .supervisors import Backoff, ChildView, Event
 from .transport import transport_for
 from .utils.uuid import uuid
 
@@ -63,6 +63,7 @@ async def open_broker(
     login_method: str = "PLAIN",
     wait: bool = True,
     keep_dialling: bool = False,
+    backoff: Backoff = CONNECTION_BACKOFF,
     body_max: int = 64 * 1024 * 1024,
     client_properties: Mapping[str, Any] | None = None,
     listener: Callable[[Event], None] | None = None,
@@ -76,6 +77,7 @@ async def open_broker(
         heartbeat: seconds; RabbitMQ recommends 5-20.
         wait: enter the block only when the session is up.
         keep_dialling: go on when the very first pass over the endpoints fails, instead of raising.
+        backoff: the waits between sessions; the default's first is none, its longest 3 s.
         listener: called with every supervision event.
 
     Raises:
@@ -103,6 +105,7 @@ async def open_broker(
         options,
         failover_strategy=failover_strategy,
         insist=keep_dialling,
+        backoff=backoff,
         listener=listener,
     )
     async with actor.running():

@@ -12,7 +12,9 @@ import logging
 import os
 import socket
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -121,6 +123,8 @@ class Connection:
         self.transport_driver: Transport = transport_for(self._endpoints[0].scheme)
         self._options = self._link_options()
         self._tree: _Tree | None = None
+        self._lock = _portal.new_lock()
+        """Held while the tree or the default channel is being made: threads share a connection."""
 
     def _resolve(
         self, hostname: str | Sequence[str] | None, transport: str | None, alternates: Sequence[str] | None
@@ -310,11 +314,12 @@ class Connection:
         tree = self._tree
         if tree is not None and tree.default_channel is not None and tree.pid == os.getpid():
             return tree.default_channel
-        self.ensure_connection(**self._own_retry_policy())
-        tree = self._running_tree()
-        if tree.default_channel is None:
-            tree.default_channel = self._new_channel()
-        return tree.default_channel
+        with self._lock:
+            self.ensure_connection(**self._own_retry_policy())
+            tree = self._running_tree()
+            if tree.default_channel is None:
+                tree.default_channel = self._new_channel()
+            return tree.default_channel
 
     def _new_channel(self) -> Channel:
         tree = self._running_tree()
@@ -456,7 +461,7 @@ class Connection:
         try:
             tree.portal.call(tree.actor.wait_ready, timeout=max(interval, 0.1))
         except DeadlineExceeded as error:
-            raise tree.last_dial_error or error from None
+            raise (tree.dial_errors[-1] if tree.dial_errors else error) from None
 
     def ensure(
         self,
@@ -549,12 +554,15 @@ class Connection:
 
     def _running_tree(self, *, fresh: bool = True) -> _Tree:
         tree = self._tree
-        if tree is not None and tree.pid == os.getpid():
-            if tree.actor.failure is None or not fresh:
-                return tree
-            self._discard(tree)
-        self._tree = tree = _Tree(self)
-        return tree
+        if tree is not None and tree.pid == os.getpid() and (tree.actor.failure is None or not fresh):
+            return tree
+        with self._lock:
+            if self._tree is tree:
+                if tree is not None and tree.pid == os.getpid():
+                    self._discard(tree)
+                self._tree = _Tree(self)
+            assert self._tree is not None
+            return self._tree
 
     def _discard(self, tree: _Tree) -> None:
         """Put away a tree that gave up; the next one starts without channels."""
@@ -564,31 +572,34 @@ class Connection:
 
 
 class _Tree:
-    """A running tree and this side's view of it; thrown away when the connection is released."""
+    """A running tree and this side's view of it; thrown away when the connection is released.
+
+    The actor's side refers to the inbox and to ``dial_errors`` only, never to this object: else
+    a connection that nobody refers to any more could not be collected, and its tree not ended.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.pid = os.getpid()
         self.channels: dict[int, Channel] = {}
         self.default_channel: Channel | None = None
-        self.last_dial_error: BaseException | None = None
-        self.actor = ConnectionActor(
+        self.dial_errors: deque[BaseException] = deque(maxlen=1)
+        self.actor = actor = ConnectionActor(
             connection.transport_driver,
             connection._endpoints,
             connection._options,
             failover_strategy=connection.failover_strategy,
-            on_dial_failed=self._dial_failed,
+            on_dial_failed=partial(_note_dial_error, self.dial_errors),
         )
-        self.inbox = _portal.Inbox(INBOX_LIMIT, self.actor.pause_reading, self._resume)
-        self.actor.on_failure = self.inbox.fail
-        self.portal, self.tenant = _portal.start_tree(self.actor)
+        self.inbox = _portal.Inbox(INBOX_LIMIT, actor.pause_reading)
+        actor.on_failure = self.inbox.fail
+        self.portal, self.tenant = _portal.start_tree(actor)
+        self.inbox.on_room = partial(self.portal.post, actor.resume_reading)
         self.finalizer = weakref.finalize(connection, _portal.abandon_tree, self.portal, self.tenant)
         self.finalizer.atexit = False
 
-    def _dial_failed(self, endpoint: Endpoint, error: BaseException) -> None:
-        self.last_dial_error = error
 
-    def _resume(self) -> None:
-        self.portal.post(self.actor.resume_reading)
+def _note_dial_error(errors: deque[BaseException], endpoint: Endpoint, error: BaseException) -> None:
+    errors.append(error)
 
 
 async def _with_keywords(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

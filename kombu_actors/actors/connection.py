@@ -76,6 +76,7 @@ class ConnectionActor:
         *,
         failover_strategy: Any = "round-robin",
         insist: bool = False,
+        backoff: Backoff = CONNECTION_BACKOFF,
         on_dial_failed: DialWatcher | None = None,
         listener: Callable[[Event], None] | None = None,
     ) -> None:
@@ -85,6 +86,7 @@ class ConnectionActor:
         self.channels: dict[int, ChannelActor] = {}
         self.insist = insist
         """Keep dialling when the very first attempt fails; otherwise the tree ends with that failure."""
+        self.backoff = backoff
         self.failure: BaseException | None = None
         """Why supervision gave up; None while it runs, or has not been started."""
         self.on_failure: Callable[[BaseException], None] | None = None
@@ -120,7 +122,7 @@ class ConnectionActor:
             id="connection",
             strategy=Strategy.REST_FOR_ONE,
             limit=RestartLimit(max_restarts=None),
-            backoff=CONNECTION_BACKOFF,
+            backoff=self.backoff,
             escalate=self._is_hopeless,
             children=(
                 self.session.spec(),
