@@ -36,7 +36,7 @@ FRAME_OVERHEAD = 256
 """Bytes that a publish's frames, headers and bookkeeping take beside its body, roughly."""
 
 
-class queue_declare_ok_t(NamedTuple):  # noqa: N801 - py-amqp's documented name
+class queue_declare_ok_t(NamedTuple):
     """What ``queue_declare`` returns."""
 
     queue: str
@@ -104,7 +104,9 @@ class Channel:
     is one, else the connection's (30 s).
     """
 
-    def __init__(self, connection: Connection, portal: _portal.Portal, actor: ChannelActor, inbox: _portal.Inbox) -> None:
+    def __init__(
+        self, connection: Connection, portal: _portal.Portal, actor: ChannelActor, inbox: _portal.Inbox
+    ) -> None:
         self.connection = connection
         self.callbacks: dict[str, Callable[[Message], object]] = {}
         self.no_ack_consumers: set[str] = set()
@@ -197,7 +199,9 @@ class Channel:
             PublishReturned, PublishRefused, PublishUnknown, NotFound: with ``confirm_publish`` only.
         """
         if immediate:
-            raise ValueError("immediate publishing was removed from RabbitMQ in 3.0; use a TTL of 0 with a dead-letter exchange")
+            raise ValueError(
+                "RabbitMQ has no immediate publishing since 3.0; use expiration=0 and a dead-letter exchange"
+            )
         body, properties = message
         actor = self._actor
         if actor.live is None:
@@ -221,7 +225,9 @@ class Channel:
         link = self._actor.owner.session.link
         reason = link.blocked if link is not None else None
         if reason is not None:
-            return ConnectionBlocked(f"the broker takes no publishes ({reason}); the message to {entry.routing_key!r} was not accepted")
+            return ConnectionBlocked(
+                f"the broker takes no publishes ({reason}); the message to {entry.routing_key!r} was not accepted"
+            )
         if entry.attempted:
             return PublishUnknown(
                 f"no confirm for the message to exchange {entry.exchange!r}, routing key {entry.routing_key!r} "
@@ -335,11 +341,13 @@ class Channel:
         self, queue: str = "", if_unused: bool = False, if_empty: bool = False, nowait: bool = False
     ) -> int:
         """Delete a queue and forget it; returns how many messages went with it."""
-        return self._call(self._owner.delete_queue, queue, if_unused=if_unused, if_empty=if_empty)
+        count: int = self._call(self._owner.delete_queue, queue, if_unused=if_unused, if_empty=if_empty)
+        return count
 
     def queue_purge(self, queue: str = "", nowait: bool = False) -> int:
         """Remove the ready messages of a queue; returns how many there were."""
-        return self._call(self._owner.purge_queue, queue)
+        count: int = self._call(self._owner.purge_queue, queue)
+        return count
 
     @staticmethod
     def prepare_queue_arguments(arguments: Mapping[str, Any] | None, **options: Any) -> dict[str, Any]:

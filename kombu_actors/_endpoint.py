@@ -85,7 +85,7 @@ def parse_url(url: str, *, tls: ssl.SSLContext | None = None, defaults: Mapping[
     userinfo, at, address = authority.rpartition("@")
     userid, colon, password = userinfo.partition(":")
     host, port = _split_address(scheme, address)
-    given = {
+    given: dict[str, Any] = {
         "userid": unquote(userid) if at and userid else None,
         "password": unquote(password) if colon else None,
         "virtual_host": _virtual_host(path) if slash else None,
@@ -193,7 +193,8 @@ class EndpointSelector:
         if not self.endpoints:
             raise InvalidURL("a connection needs at least one broker URL")
         if isinstance(strategy, str) and strategy not in FAILOVER_STRATEGIES:
-            raise ValueError(f"failover_strategy {strategy!r} is unknown; use {', '.join(FAILOVER_STRATEGIES)} or a callable")
+            known = ", ".join(FAILOVER_STRATEGIES)
+            raise ValueError(f"failover_strategy {strategy!r} is unknown; use {known} or a callable")
         chosen = FAILOVER_STRATEGIES[strategy] if isinstance(strategy, str) else strategy
         self._upcoming = chosen(self.endpoints)
         self.current = next(self._upcoming)

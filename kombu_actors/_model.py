@@ -30,9 +30,6 @@ def _copied(arguments: Arguments | None) -> dict[str, Any]:
     return dict(arguments or {})
 
 
-_arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
-
-
 @attrs.frozen(kw_only=True)
 class ExchangeSpec:
     """An exchange as declared."""
@@ -42,7 +39,7 @@ class ExchangeSpec:
     durable: bool = True
     auto_delete: bool = False
     internal: bool = False
-    arguments: Arguments = _arguments
+    arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +50,7 @@ class QueueSpec:
     durable: bool = True
     exclusive: bool = False
     auto_delete: bool = False
-    arguments: Arguments = _arguments
+    arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
 
 
 class BindingKind(Enum):
@@ -71,7 +68,7 @@ class BindingSpec:
     source: str
     destination: str
     routing_key: str = ""
-    arguments: Arguments = _arguments
+    arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
 
 
 @attrs.frozen(kw_only=True)
@@ -83,7 +80,7 @@ class ConsumerSpec:
     no_ack: bool = False
     exclusive: bool = False
     no_local: bool = False
-    arguments: Arguments = _arguments
+    arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
 
 
 class QueueInfo(NamedTuple):

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -234,7 +234,7 @@ class Broker:
         prefetch: int = PREFETCH,
         no_ack: bool = False,
         exclusive: bool = False,
-        accept: Iterable[str] | None = None,
+        accept: Collection[str] | None = None,
         tag: str | None = None,
         arguments: Mapping[str, Any] | None = None,
     ) -> Any:
@@ -259,7 +259,7 @@ class Broker:
         prefetch: int,
         no_ack: bool,
         exclusive: bool,
-        accept: Iterable[str] | None,
+        accept: Collection[str] | None,
         tag: str | None,
         arguments: Mapping[str, Any] | None,
     ) -> AsyncIterator[Subscription]:
@@ -307,7 +307,7 @@ class Broker:
             )
         link = self._actor.session.link
         if link is not None and link.blocked is not None:
-            return ConnectionBlocked(f"the broker takes no publishes ({link.blocked}); the message to {where} was not sent")
+            return ConnectionBlocked(f"the broker takes no publishes ({link.blocked}); not sent: {where}")
         return DeadlineExceeded(f"no session and no room within {timeout} s; the message to {where} was not sent")
 
 

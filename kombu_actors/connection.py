@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ from . import _portal
 from ._channel import Channel
 from ._endpoint import FAILOVER_STRATEGIES, Endpoint, LinkOptions, parse_url, tls_context
 from .actors.connection import ConnectionActor
-from .errors import BrokerUnreachable, ConnectionLost, DeadlineExceeded, InvalidURL, OperationalError, PublishUnknown
+from .errors import DeadlineExceeded, InvalidURL, OperationalError, PublishUnknown
 from .messaging import Consumer, Producer
 from .transport import transport_for
 from .transport._link import Transport
@@ -144,7 +143,8 @@ class Connection:
 
     def _link_options(self) -> LinkOptions:
         options = self.transport_options
-        named = {key: options[key] for key in ("client_properties", "frame_max", "channel_max", "body_max") if key in options}
+        names = ("client_properties", "frame_max", "channel_max", "body_max")
+        named = {name: options[name] for name in names if name in options}
         return LinkOptions(
             connect_timeout=self.connect_timeout,
             heartbeat=self.heartbeat or DEFAULT_HEARTBEAT,
@@ -481,12 +481,14 @@ class Connection:
             OperationalError: ``max_retries`` were used up.
         """
 
+        again_on = retry_errors or ()
+
         def ensured(*args: Any, **kwargs: Any) -> T:
             retries = 0
             while True:
                 try:
                     return fun(*args, **kwargs)
-                except retry_errors or () as error:
+                except again_on as error:
                     if max_retries is not None and retries >= max_retries:
                         raise
                     logger.debug("ensure: trying again after %r", error)
@@ -527,11 +529,11 @@ class Connection:
 
     # Makers
 
-    def Producer(self, channel: Any = None, *args: Any, **kwargs: Any) -> Producer:  # noqa: N802 - documented name
+    def Producer(self, channel: Any = None, *args: Any, **kwargs: Any) -> Producer:
         """A new :class:`~kombu_actors.Producer` on this connection."""
         return Producer(channel or self, *args, **kwargs)
 
-    def Consumer(self, queues: Any = None, channel: Any = None, *args: Any, **kwargs: Any) -> Consumer:  # noqa: N802
+    def Consumer(self, queues: Any = None, channel: Any = None, *args: Any, **kwargs: Any) -> Consumer:
         """A new :class:`~kombu_actors.Consumer` on this connection."""
         return Consumer(channel or self, queues, *args, **kwargs)
 

@@ -181,7 +181,7 @@ class ChannelActor:
         entries: list[Entry] = []
         while bag:
             item = bag.popleft()
-            if type(item) is Entry:
+            if isinstance(item, Entry):
                 entries.append(item)
                 continue
             if entries:
@@ -253,7 +253,7 @@ class ChannelActor:
             if consumer.on_cancel is not None:
                 consumer.on_cancel()
             raise amqp_errors.ConsumerCancelled(
-                f"the broker cancelled consumer {consumer.spec.tag!r} of queue {queue!r} (deleted, or its node failed over)"
+                f"the broker cancelled consumer {consumer.spec.tag!r}: queue {queue!r} was deleted or failed over"
             )
         if epoch.wire.closed is None:
             with trio.move_on_after(CLOSE_GRACE, shield=True):

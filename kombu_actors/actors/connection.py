@@ -1,10 +1,10 @@
 """The connection actor: the tree of one broker connection, and all that outlives its sessions.
 
-    connection   REST_FOR_ONE, unlimited restarts: an outage must not kill the program, and
-    |            everything later depends on what comes before it
-    +- session   ONE_FOR_ALL, no restarts: link, reader, writer, heartbeat share their fate
-    +- topology  replays exchanges -> queues -> bindings; ready = the declared state holds
-    +- channels  ONE_FOR_ONE, dynamic: a channel's death touches no sibling
+connection   REST_FOR_ONE, unlimited restarts: an outage must not kill the program, and
+|            everything later depends on what comes before it
++- session   ONE_FOR_ALL, no restarts: link, reader, writer, heartbeat share their fate
++- topology  replays exchanges -> queues -> bindings; ready = the declared state holds
++- channels  ONE_FOR_ONE, dynamic: a channel's death touches no sibling
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from ..supervisors import (
     Escalation,
     Event,
     RestartLimit,
+    SpecError,
     Strategy,
     Supervisor,
-    SpecError,
     SupervisorSpec,
     UnknownChild,
     open_supervisor,

@@ -8,9 +8,7 @@ it says goodbye while reader and writer still run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-
-import trio
+from collections.abc import Awaitable, Callable
 
 from .._endpoint import Endpoint, EndpointSelector, LinkOptions
 from ..errors import BrokerUnreachable, ConnectionClosed, ConnectionLost
@@ -55,10 +53,7 @@ class Session:
             limit=RestartLimit(max_restarts=0),
             children=(
                 ChildSpec(id="link", start=self._serve_link, start_timeout=dial_timeout, stop_grace=ROLE_GRACE),
-                *(
-                    ChildSpec(id=role, start=self._role(role), stop_grace=ROLE_GRACE)
-                    for role in self.transport.roles
-                ),
+                *(ChildSpec(id=role, start=self._role(role), stop_grace=ROLE_GRACE) for role in self.transport.roles),
                 ChildSpec(id="closer", start=self._say_goodbye, stop_grace=CLOSE_GRACE),
             ),
         )
@@ -91,7 +86,7 @@ class Session:
         if len(failures) == 1:
             raise failures[0][1]
         reasons = "; ".join(str(error) for _, error in failures)
-        raise BrokerUnreachable(f"none of {len(failures)} endpoints accepted a connection: {reasons}") from failures[-1][1]
+        raise BrokerUnreachable(f"none of {len(failures)} endpoints accepted us: {reasons}") from failures[-1][1]
 
     async def _serve_link(self, ctx: ActorContext) -> None:
         link = await self.dial()
@@ -108,7 +103,7 @@ class Session:
             self.link = None
             link.kill(ConnectionLost("the session has ended"))
 
-    def _role(self, role: str) -> Callable[[ActorContext], object]:
+    def _role(self, role: str) -> Callable[[ActorContext], Awaitable[None]]:
         async def serve(ctx: ActorContext) -> None:
             link = self.require_link()
             ctx.ready()

@@ -9,7 +9,8 @@ queues, then bindings) and performs declarations on a scratch channel of its own
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -20,7 +21,6 @@ from .._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpe
 from ..errors import OperationalError
 from ..supervisors import ActorContext
 from ..transport._link import Link, LinkChannel
-from ._waiting import first_of
 
 logger = logging.getLogger("kombu_actors.topology")
 
@@ -62,9 +62,7 @@ class Topology:
 
     def exchange_deleted(self, name: str) -> None:
         self.exchanges.pop(name, None)
-        self._drop_bindings(
-            lambda b: b.source == name or (b.kind is BindingKind.EXCHANGE and b.destination == name)
-        )
+        self._drop_bindings(lambda b: b.source == name or (b.kind is BindingKind.EXCHANGE and b.destination == name))
 
     def queue_declared(self, spec: QueueSpec, name: str) -> None:
         """``name`` is what the broker answered; for a replayed server-named queue ``spec.name`` is its known name."""
@@ -111,7 +109,7 @@ class Parked:
 class Request:
     """One operation for the topology actor, performed on its scratch channel."""
 
-    perform: Callable[[TopologyActor, LinkChannel], Any]
+    perform: Callable[[TopologyActor, LinkChannel], Awaitable[Any]]
 
 
 class TopologyActor:
@@ -134,8 +132,7 @@ class TopologyActor:
                 nursery.start_soon(self._perform_requests, ctx)
                 await ctx.stopping.wait()
                 nursery.cancel_scope.cancel()
-            if self._scratch is not None:
-                await self._scratch.aclose()
+            await self._close_scratch()
         finally:
             self._link = self._scratch = None
 
@@ -151,6 +148,10 @@ class TopologyActor:
             else:
                 envelope.reply(result)
 
+    async def _close_scratch(self) -> None:
+        if self._scratch is not None:
+            await self._scratch.aclose()
+
     async def scratch(self) -> LinkChannel:
         """The scratch channel, opened anew when an answer closed it."""
         assert self._link is not None
@@ -163,15 +164,13 @@ class TopologyActor:
         self.parked.clear()
         topology = self.topology
         for exchange in list(topology.exchanges.values()):
-            await self._restore(f"exchange {exchange.name!r}", lambda c, e=exchange: c.exchange_declare(e))
+            await self._restore(f"exchange {exchange.name!r}", partial(_declare_exchange, exchange))
         for name in list(topology.queues):
-            await self._restore(f"queue {name!r}", lambda c, n=name: self.restore_queue(c, n))
+            await self._restore(f"queue {name!r}", partial(self.restore_queue, name))
         for binding in list(topology.bindings):
-            await self._restore(
-                f"binding {binding.source!r} -> {binding.destination!r}", lambda c, b=binding: self._bind(c, b)
-            )
+            await self._restore(f"binding {binding.source!r} -> {binding.destination!r}", partial(self._bind, binding))
 
-    async def _restore(self, entity: str, act: Callable[[LinkChannel], Any]) -> None:
+    async def _restore(self, entity: str, act: Callable[[LinkChannel], Awaitable[Any]]) -> None:
         delay = 0.1
         while True:
             try:
@@ -195,7 +194,7 @@ class TopologyActor:
         if len(self.parked) < PARKED_LIMIT:
             self.parked.append(Parked(entity=entity, error=error))
 
-    async def restore_queue(self, channel: LinkChannel, name: str) -> QueueInfo:
+    async def restore_queue(self, name: str, channel: LinkChannel) -> QueueInfo:
         """Declare a known queue again; follow its name when the broker chooses it."""
         spec = self.topology.queues[name]
         info = await channel.queue_declare(spec)
@@ -203,7 +202,7 @@ class TopologyActor:
             self.topology.queue_renamed(name, info.name)
         return info
 
-    async def _bind(self, channel: LinkChannel, binding: BindingSpec) -> None:
+    async def _bind(self, binding: BindingSpec, channel: LinkChannel) -> None:
         binding = self.topology.in_session(binding)
         if binding.kind is BindingKind.QUEUE:
             await channel.queue_bind(binding)
@@ -231,14 +230,12 @@ class TopologyActor:
         return info
 
     async def delete_queue(self, channel: LinkChannel, name: str, if_unused: bool, if_empty: bool) -> int:
-        count = await channel.queue_delete(
-            self.topology.current_name(name), if_unused=if_unused, if_empty=if_empty
-        )
+        count = await channel.queue_delete(self.topology.current_name(name), if_unused=if_unused, if_empty=if_empty)
         self.topology.queue_deleted(name)
         return count
 
     async def bind(self, channel: LinkChannel, binding: BindingSpec) -> None:
-        await self._bind(channel, binding)
+        await self._bind(binding, channel)
         self.topology.bound(binding)
 
     async def unbind(self, channel: LinkChannel, binding: BindingSpec) -> None:
@@ -256,6 +253,10 @@ class TopologyActor:
         """Declare a queue and its bindings again after the broker took it away; unknown queues are left alone."""
         if queue not in self.topology.queues:
             return
-        await self.restore_queue(channel, queue)
+        await self.restore_queue(queue, channel)
         for binding in self.topology.bindings_of(queue):
-            await self._bind(channel, binding)
+            await self._bind(binding, channel)
+
+
+async def _declare_exchange(exchange: ExchangeSpec, channel: LinkChannel) -> None:
+    await channel.exchange_declare(exchange)
