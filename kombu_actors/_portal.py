@@ -388,8 +388,14 @@ def stop_tree(portal: Portal, tenant: Tenant, drain: float) -> int:
 def abandon_tree(portal: Portal, tenant: Tenant) -> None:
     """``stop_tree`` for an owner that was garbage-collected: waits for nothing, in any thread."""
     if _tenants.pop(id(tenant), None) is not None:
-        portal.post(portal.spawn, tenant.leave, EXIT_DRAIN)
-        release(portal, wait=False)
+        portal.post(portal.spawn, _leave_and_release, portal, tenant)
+
+
+async def _leave_and_release(portal: Portal, tenant: Tenant) -> None:
+    unconfirmed = await tenant.leave(EXIT_DRAIN)
+    if unconfirmed:
+        logger.error("a connection was dropped without release(): %d publishes stayed unconfirmed", unconfirmed)
+    release(portal, wait=False)
 
 
 def pause(portal: Portal, seconds: float) -> None:

@@ -315,7 +315,7 @@ class Connection:
         if tree is not None and tree.default_channel is not None and tree.pid == os.getpid():
             return tree.default_channel
         with self._lock:
-            self.ensure_connection(**self._own_retry_policy())
+            self.ensure_connection(**{"timeout": self.call_timeout, **self._own_retry_policy()})
             tree = self._running_tree()
             if tree.default_channel is None:
                 tree.default_channel = self._new_channel()
