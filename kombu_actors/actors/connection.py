@@ -55,6 +55,8 @@ CONNECTION_BACKOFF = Backoff(first=0.0, base=0.25, factor=2.0, maximum=3.0, jitt
 the broker's return at a dial every 1.5-3 s, which no broker notices."""
 STOP_DEADLINE = 10.0
 """Seconds for the whole tree to stop; below the 30 s that orchestrators allow a process."""
+REQUEST_ATTEMPTS = 5
+"""How often a declaration is repeated when the session ends over it: it may be what ends it."""
 TOPOLOGY_MAILBOX = 64
 """Declarations waiting for the topology actor; more callers wait with their own deadlines."""
 
@@ -113,7 +115,7 @@ class ConnectionActor:
             self.failure = root_cause(escalation)
             if self.on_failure is not None:
                 self.on_failure(self.failure)
-            raise self.failure from escalation
+            raise self.failure from self.failure.__cause__  # not from the escalation: that leads back here
         finally:
             self._supervisor = None
 
@@ -257,13 +259,14 @@ class ConnectionActor:
 
         All its operations may be repeated: declaring, binding and deleting twice is the same as once.
         """
-        while True:
+        for _ in range(REQUEST_ATTEMPTS):
             ref = self.supervisor.ref("topology")
             try:
                 answer: T = await ref.ask(Request(perform), timeout=math.inf)
                 return answer
             except ActorDown:
                 await self.wait_ready()
+        raise ConnectionLost(f"the session ended {REQUEST_ATTEMPTS} times in a row while the broker was working on this")
 
     async def _start(self, parent: str, spec: ChildSpec | SupervisorSpec) -> None:
         """Start a child that the desired state already knows, and wait until it serves.
@@ -298,6 +301,7 @@ class ConnectionActor:
         try:
             return await wait
         except Escalation as escalation:
-            raise root_cause(escalation) from escalation
+            cause = root_cause(escalation)
+            raise cause from cause.__cause__
         except ActorDown as down:
             raise self.failure or ConnectionClosed(str(down)) from down
