@@ -180,7 +180,7 @@ class SerializerRegistry:
         name = bytes_to_str(content_type) if content_type else "application/data"
         self.check_content(name, accept, force, _trusted_content)
         if not data:
-            return data
+            return "" if name == "text/plain" and content_encoding not in SKIP_DECODE else data
         decode = self._decoders.get(name)
         if decode is None and name not in TRUSTED_CONTENT and name != "text/plain":
             self._load_plugins()

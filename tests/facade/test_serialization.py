@@ -366,6 +366,14 @@ def test_a_lone_surrogate_is_an_encode_error() -> None:
     assert dumps("\ud800", "json")[2] == '"\\ud800"'
 
 
+def test_an_empty_text_is_a_text() -> None:
+    """kombu gives ``str`` on AMQP and ``bytes`` elsewhere."""
+    for body, serializer in (("", None), (b"", None), ("", "raw")):
+        content_type, encoding, payload = dumps(body, serializer)
+        expected = body if serializer is None else payload
+        assert loads(payload, content_type, encoding) == expected
+
+
 def test_register_and_unregister() -> None:
     """A custom format is used by name, accepted by name, and gone when it is gone."""
     serialization.register("upper", str.upper, bytes.lower, "application/x-upper", "utf-8")
