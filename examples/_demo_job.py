@@ -41,11 +41,6 @@ class Account:
         """Confirmed by the broker, and never handled."""
         return self.confirmed - self.handled
 
-    @property
-    def strangers(self) -> set[int]:
-        """Handled, and never published."""
-        return self.handled - self.attempted
-
     def note_confirmed(self, number: int) -> None:
         self.confirmed.add(number)
         self._check_complete()

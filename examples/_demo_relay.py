@@ -9,7 +9,11 @@ from urllib.parse import urlsplit
 import attrs
 import trio
 
-from kombu_actors.errors import InvalidURL
+from kombu_actors.errors import BrokerUnreachable, InvalidURL
+from kombu_actors.transport.memory import memory_broker
+
+PORTS = {"amqp": 5672, "pyamqp": 5672, "redis": 6379}
+"""Schemes whose connections can be relayed, and their ports."""
 
 
 @asynccontextmanager
@@ -21,9 +25,11 @@ async def breakable(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
 
     Raises:
         InvalidURL: the URL isn't one that a relay can stand in for.
+        BrokerUnreachable: nobody answers there.
     """
     if url.startswith("memory:"):
-        yield url, lambda: cut_memory(url)
+        # In this process there is no cable; its broker drops its connections when told to.
+        yield url, memory_broker(urlsplit(url).hostname or "").cut
         return
     async with trio.open_nursery() as nursery:
         relays = [Relay.to(part) for part in url.split(";")]
@@ -50,14 +56,14 @@ class Relay:
     def to(cls, url: str) -> Relay:
         """The relay to the broker of a URL."""
         parts = urlsplit(url)
-        if parts.scheme not in {"amqp", "pyamqp"}:
+        if parts.scheme not in PORTS:
             raise InvalidURL(
-                f"the demonstration loses its connections by a relay, which works for amqp:// and memory://, "
-                f"not for {parts.scheme}:// (a certificate is valid for the broker's own address only)"
+                f"the demonstration cuts its connections in a relay, so it takes {', '.join(PORTS)} and memory URLs, "
+                f"not {parts.scheme or 'ones without a scheme'} (a relay can't show the broker's certificate)"
             )
         user, at, _ = parts.netloc.rpartition("@")
         template = parts._replace(netloc=f"{user}{at}127.0.0.1:PORT").geturl()
-        return cls(parts.hostname or "localhost", parts.port or 5672, template)
+        return cls(parts.hostname or "localhost", parts.port or PORTS[parts.scheme], template)
 
     def url(self, port: int) -> str:
         """The broker's URL by way of this relay."""
@@ -65,6 +71,10 @@ class Relay:
 
     async def run(self, task_status: trio.TaskStatus[int]) -> None:
         """Relay until cancelled; the status is the port."""
+        try:
+            await (await trio.open_tcp_stream(self.host, self.port)).aclose()
+        except OSError as error:
+            raise BrokerUnreachable(f"no broker at {self.host}:{self.port}: {error}") from error
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         task_status.started(listeners[0].socket.getsockname()[1])
         await trio.serve_listeners(self._carry, listeners)

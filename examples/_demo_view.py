@@ -89,8 +89,8 @@ class Journal:
 
 
 async def show_live(account: Account, journal: Journal, snapshots: Snapshots) -> None:
-    """Draw until cancelled; the terminal is left as it was."""
-    with Live(console=Console(), auto_refresh=False, transient=True) as live:
+    """Draw until cancelled, on the terminal's other screen: afterwards it is as it was."""
+    with Live(console=Console(), auto_refresh=False, screen=True) as live:
         while True:
             live.update(picture(account, journal, snapshots()), refresh=True)
             await trio.sleep(FRAME)
@@ -129,14 +129,14 @@ def _progress(account: Account, journal: Journal) -> RenderableType:
     rows = Table.grid(expand=True, padding=(0, 1))
     rows.add_column()
     rows.add_column(justify="right")
-    rows.add_column(ratio=1)
+    rows.add_column(ratio=1, no_wrap=True)
     for name, numbers in (
         ("published", account.attempted),
         ("confirmed", account.confirmed),
         ("handled", account.handled),
     ):
         rows.add_row(name, str(len(numbers)), ProgressBar(total=account.total, completed=len(numbers)))
-    rows.add_row("to come", str(len(account.lost)), Text("confirmed and not handled yet", style="dim"))
+    rows.add_row("to come", str(len(account.lost)), Text("confirmed, not handled yet", style="dim"))
     rows.add_row("duplicates", str(account.duplicates), Text("recognised by their number", style="dim"))
     for kind in KINDS:
         rows.add_row(kind, str(journal.restarts[kind]), Text("restarts", style="dim"))

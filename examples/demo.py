@@ -27,7 +27,7 @@ from _demo_relay import breakable
 from _demo_view import Journal, show_live, show_plain
 
 from kombu_actors.broker import QueueSpec, open_broker
-from kombu_actors.errors import BrokerUnreachable, InvalidURL
+from kombu_actors.exceptions import ChannelError, ConnectionError, KombuError
 from kombu_actors.supervisors import leaves, open_supervisor
 
 BUSY = 0.6
@@ -80,31 +80,32 @@ async def perform(chosen: argparse.Namespace, account: Account, journal: Journal
 
 
 async def main(chosen: argparse.Namespace) -> int:
-    """Perform, print the account, and return the exit status."""
+    """Perform, print the account, and return the exit status: 0 when nothing was lost."""
     account = Account(chosen.messages)
     journal = Journal(tell=print if chosen.plain else lambda line: None)
     faults: list[Fault] = []
-    ending = ""
-    try:
-        with trio.move_on_after(chosen.deadline) as limit:
-            async with trio.open_nursery() as nursery:
-
-                async def stop_on_signal() -> None:
-                    nonlocal ending
-                    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                        async for number in signals:
-                            ending = f"stopped by {signal.Signals(number).name}"
-                            limit.cancel()
-
-                nursery.start_soon(stop_on_signal)
-                await perform(chosen, account, journal, faults)
-                nursery.cancel_scope.cancel()
-        if limit.cancelled_caught and not ending:
-            ending = f"not complete after {chosen.deadline:g} s"
-    except* (BrokerUnreachable, InvalidURL) as group:
-        ending = str(leaves(group)[0])
+    stopped_by: list[str] = []
+    with trio.move_on_after(chosen.deadline) as limit:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop_on_signal, limit, stopped_by)
+            await perform(chosen, account, journal, faults)
+            nursery.cancel_scope.cancel()
     print(statement(account, journal, faults))
-    return verdict(account, ending)
+    if not limit.cancelled_caught:
+        print("nothing was lost")
+        return 0
+    ending = f"stopped by {stopped_by[0]}" if stopped_by else f"not complete after {chosen.deadline:g} s"
+    unconfirmed = set(range(account.total)) - account.confirmed
+    print(f"{ending}; not confirmed: {_some(unconfirmed)}; confirmed and not handled: {_some(account.lost)}")
+    return 1
+
+
+async def stop_on_signal(limit: trio.CancelScope, stopped_by: list[str]) -> None:
+    """Cancel everything at Ctrl-C or SIGTERM: it stops in order."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            stopped_by.append(signal.Signals(number).name)
+            limit.cancel()
 
 
 def statement(account: Account, journal: Journal, faults: list[Fault]) -> str:
@@ -122,25 +123,14 @@ def statement(account: Account, journal: Journal, faults: list[Fault]) -> str:
         ("restarts", journal.restarts.total(), restarts),
         ("seconds", round(seconds, 1), f"{len(account.handled) / seconds:.0f} messages/s"),
     )
-    return "\n".join(f"{name:>12}  {number:>7}  {remark}" for name, number, remark in rows)
+    return "\n".join(f"{name:>12}  {number:>7}  {remark}".rstrip() for name, number, remark in rows)
 
 
-def verdict(account: Account, ending: str) -> int:
-    """Say how it ended; 0 when every message was confirmed and handled."""
-    if ending:
-        missing = sorted(account.lost)
-        print(f"{ending}; {len(missing)} confirmed messages were still to be handled: {_some(missing)}")
-        return 1
-    if account.lost or account.strangers:
-        print(f"LOST {_some(sorted(account.lost))}; NEVER PUBLISHED {_some(sorted(account.strangers))}")
-        return 1
-    print("nothing was lost")
-    return 0
-
-
-def _some(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:10])) or "none"
-    return shown + (", ..." if len(numbers) > 10 else "")
+def _some(numbers: set[int]) -> str:
+    if not numbers:
+        return "none"
+    shown = ", ".join(map(str, sorted(numbers)[:5]))
+    return f"{len(numbers)} ({shown}{', ...' if len(numbers) > 5 else ''})"
 
 
 if __name__ == "__main__":
@@ -148,4 +138,9 @@ if __name__ == "__main__":
     chosen.plain = chosen.plain or not sys.stdout.isatty()
     # The supervisors' events are shown already; their log would say the same again, across the picture.
     logging.getLogger("kombu_actors").addHandler(logging.NullHandler())
-    raise SystemExit(trio.run(main, chosen))
+    status = 1
+    try:
+        status = trio.run(main, chosen)
+    except* (KombuError, ConnectionError, ChannelError) as group:  # no such broker, wrong password, ...
+        print(leaves(group)[0], file=sys.stderr)
+    raise SystemExit(status)
