@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amqp.exceptions import ChannelError, error_for_code
 
-from . import _portal
+from ._feeds import CancelNotice, Feed, ReturnNotice
+from ._inbox import Inbox
 from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueSpec, Returned
+from ._outlet import Outlet
+from ._portal import Portal
 from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
 from .errors import ConnectionBlocked, ConnectionClosed, ConnectionLost, DeadlineExceeded, PublishUnknown, StaleDelivery
 from .message import Message
@@ -44,59 +47,6 @@ class queue_declare_ok_t(NamedTuple):
     consumer_count: int
 
 
-class Feed:
-    """What a batch in the inbox belongs to: one consumer in one epoch."""
-
-    __slots__ = ("channel", "epoch", "no_ack", "tag")
-
-    def __init__(self, channel: int, tag: str, no_ack: bool, epoch: Epoch) -> None:
-        self.channel = channel
-        self.tag = tag
-        self.no_ack = no_ack
-        self.epoch = epoch
-
-    def dispatch(self, channels: Mapping[int, Channel], delivery: Delivery) -> bool:
-        """Call the consumer's callback; False when the delivery is stale and will come again."""
-        if self.epoch.wire.closed is not None and not self.no_ack:
-            return False
-        channel = channels.get(self.channel)
-        callback = channel.callbacks.get(self.tag) if channel is not None else None
-        if channel is None or callback is None:
-            return False
-        callback(channel.make_message(delivery, self.epoch, no_ack=self.no_ack))
-        return True
-
-
-class CancelNotice:
-    """The broker ended a subscription; supervision is restoring it."""
-
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[str], object]) -> None:
-        self.callback = callback
-
-    def dispatch(self, channels: Mapping[int, Channel], tag: str) -> bool:
-        self.callback(tag)
-        return True
-
-
-class ReturnNotice:
-    """A mandatory message came back."""
-
-    __slots__ = ("channel",)
-
-    def __init__(self, channel: int) -> None:
-        self.channel = channel
-
-    def dispatch(self, channels: Mapping[int, Channel], returned: Returned) -> bool:
-        channel = channels.get(self.channel)
-        if channel is None:
-            return False
-        for callback in list(channel.events["basic_return"]):
-            callback(channel.return_error(returned), returned.exchange, returned.routing_key, returned)
-        return True
-
-
 class Channel:
     """A channel of a :class:`~kombu_actors.Connection`; made by ``Connection.channel()``.
 
@@ -104,9 +54,7 @@ class Channel:
     is one, else the connection's (30 s).
     """
 
-    def __init__(
-        self, connection: Connection, portal: _portal.Portal, actor: ChannelActor, inbox: _portal.Inbox
-    ) -> None:
+    def __init__(self, connection: Connection, portal: Portal, actor: ChannelActor, inbox: Inbox) -> None:
         self.connection = connection
         self.callbacks: dict[str, Callable[[Message], object]] = {}
         self.no_ack_consumers: set[str] = set()
@@ -114,7 +62,7 @@ class Channel:
         self._portal = portal
         self._actor = actor
         self._inbox = inbox
-        self._outlet = _portal.Outlet(portal, actor)
+        self._outlet = Outlet(portal, actor)
         self._prepare = connection.transport_driver.prepare
         self._text_body = connection.transport_driver.name == "amqp"
         self._closed = False

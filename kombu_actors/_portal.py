@@ -1,7 +1,7 @@
 """The bridge: plain threads on one side, the trio runtime on the other.
 
 One background thread runs trio for the whole process while anyone holds a lease on it.  The
-facade's calls become jobs in it; deliveries come back through an ``Inbox`` that is drained in
+facade's calls become jobs in it; deliveries come back through an inbox (``_inbox.py``) drained in
 the caller's thread, so user code never runs on the runtime's thread and can't stop a heartbeat.
 
 This is the only file that imports both ``threading`` and ``trio``.  Rules:
@@ -18,19 +18,13 @@ import atexit
 import logging
 import os
 import threading
-import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
-from itertools import repeat
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import trio
 
-from .actors.channel import ChannelActor, Settlement
 from .actors.connection import ConnectionActor
-from .actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
 from .errors import DeadlineExceeded, RuntimeStopped
-from .protocols.ledger import Entry
 
 T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.portal")
@@ -194,138 +188,6 @@ class Tenant:
         self._leave.set()
         await self._gone.wait()
         return unconfirmed
-
-
-class Inbox:
-    """Deliveries and other news on their way from the runtime to whoever drains.
-
-    Bounded by the prefetch of its consumers; where there is none, ``on_full`` is told once
-    more than ``limit`` bytes wait, and ``on_room`` when they have been taken.
-    """
-
-    def __init__(self, limit: int, on_full: Callable[[], None]) -> None:
-        self.limit = limit
-        self.on_room: Callable[[], None] | None = None
-        self._items: deque[tuple[Any, Any]] = deque()
-        self._condition = threading.Condition(threading.Lock())
-        self._waiting = 0
-        self._failure: BaseException | None = None
-        self._on_full = on_full
-        self._unmeasured = 0
-        self._full = False
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def put(self, key: Any, batch: Iterable[Any]) -> None:
-        """Add news under one key, in order.  Runtime thread."""
-        self._items.extend(zip(repeat(key), batch))
-        if self._waiting:
-            with self._condition:
-                self._condition.notify_all()
-
-    def put_deliveries(self, key: Any, batch: list[Any]) -> None:
-        """``put`` for messages, which count against the limit."""
-        self._unmeasured += sum(len(delivery.body) for delivery in batch)
-        self.put(key, batch)
-        if self._unmeasured > self.limit // 8:
-            # Measured afresh each time, so that takers need not keep a shared count.
-            self._unmeasured = 0
-            waiting = sum(len(getattr(item, "body", b"")) for _, item in list(self._items))
-            if waiting > self.limit and not self._full:
-                self._full = True
-                self._on_full()
-
-    def fail(self, error: BaseException) -> None:
-        """Have the next ``get`` raise ``error``, once what came before it has been taken."""
-        with self._condition:
-            self._failure = error
-            self._condition.notify_all()
-
-    def get(self, timeout: float | None) -> tuple[Any, Any]:
-        """Take the oldest item.
-
-        Raises:
-            TimeoutError: nothing came within ``timeout`` seconds.
-            whatever ``fail`` was given: once.
-        """
-        if self._full and len(self._items) < 16:
-            self._full = False
-            if self.on_room is not None:
-                self.on_room()
-        try:
-            return self._items.popleft()
-        except IndexError:
-            return self._wait(timeout)
-
-    def _wait(self, timeout: float | None) -> tuple[Any, Any]:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._condition:
-            self._waiting += 1
-            try:
-                while True:
-                    try:
-                        return self._items.popleft()
-                    except IndexError:
-                        pass
-                    if self._failure is not None:
-                        failure, self._failure = self._failure, None
-                        raise failure
-                    remaining = None if deadline is None else deadline - time.monotonic()
-                    if remaining is not None and remaining <= 0:
-                        raise TimeoutError("timed out")
-                    self._condition.wait(remaining)
-            finally:
-                self._waiting -= 1
-
-
-class Outlet:
-    """How threads hand publishes and settlements to one channel, without waiting for the runtime.
-
-    Small publishes go into the channel's bag, which the runtime empties in batches; large ones
-    are handed over one by one, so that what waits in the bag is bounded in bytes as well.
-    """
-
-    LARGE = WINDOW_BYTES // WINDOW_MESSAGES
-
-    def __init__(self, portal: Portal, channel: ChannelActor) -> None:
-        self._portal = portal
-        self._channel = channel
-
-    def publish(self, entry: Entry, timeout: float) -> None:
-        """Have one publish accepted; waits, at most ``timeout`` seconds, only when the window is full.
-
-        Raises:
-            DeadlineExceeded: the window stayed full: the broker confirms nothing.
-        """
-        channel = self._channel
-        if entry.size > self.LARGE:
-            self._portal.call(self._accept, entry, timeout=timeout)
-            return
-        ledger = channel.publisher.ledger
-        if len(channel.bag) + len(ledger.waiting) + len(ledger.written) >= WINDOW_MESSAGES:
-            self._portal.call(channel.publisher.wait_half_empty, timeout=timeout)
-        channel.bag.append(entry)
-        if not channel.bag_posted:
-            channel.bag_posted = True
-            self._portal.post(channel.collect)
-
-    def send(self, entry: Entry, timeout: float) -> None:
-        """Publish and wait for the outcome; see ``Publisher.send``."""
-        self._portal.call(self._channel.publisher.send, entry, timeout=timeout)
-
-    def settle(self, settlement: Settlement) -> None:
-        """Hand over one ack, reject or requeue.  Never waits."""
-        channel = self._channel
-        channel.bag.append(settlement)
-        if not channel.bag_posted:
-            channel.bag_posted = True
-            self._portal.post(channel.collect)
-
-    async def _accept(self, entry: Entry) -> None:
-        publisher = self._channel.publisher
-        await publisher.wait_room()
-        publisher.accept(entry)
 
 
 def new_lock() -> threading.RLock:

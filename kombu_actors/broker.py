@@ -13,21 +13,20 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Container, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
 
 from ._endpoint import LinkOptions, parse_url, tls_context
-from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec
-from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
+from ._model import BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
+from ._subscription import Delivered, Subscription
+from .actors.channel import ChannelActor, Consumer, QoS
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
-from .compression import decompress
-from .errors import ConnectionBlocked, DeadlineExceeded, InvalidURL, MessageStateError, PublishUnknown, StaleDelivery
+from .errors import ConnectionBlocked, DeadlineExceeded, InvalidURL, PublishUnknown
 from .protocols.ledger import Entry
-from .serialization import dumps, loads, prepare_accept_content, registry
+from .serialization import dumps, prepare_accept_content
 from .supervisors import Backoff, ChildView, Event
 from .transport import transport_for
 from .utils.uuid import uuid
@@ -48,8 +47,6 @@ PUBLISH_TIMEOUT = 30.0
 """Seconds a publish waits for its outcome by default: longer than a failover takes."""
 PREFETCH = 100
 """Unsettled messages per subscription: keeps a consumer busy over a ~1 ms round trip at 100,000/s."""
-CHECKPOINT_EVERY = 32
-"""Buffered messages a subscription hands out between two full checkpoints (~1 ms of fast handlers)."""
 
 
 @asynccontextmanager
@@ -309,140 +306,3 @@ class Broker:
         if link is not None and link.blocked is not None:
             return ConnectionBlocked(f"the broker takes no publishes ({link.blocked}); not sent: {where}")
         return DeadlineExceeded(f"no session and no room within {timeout} s; the message to {where} was not sent")
-
-
-class Delivered:
-    """A message from a subscription.  Exactly one of ``ack``, ``reject`` and ``requeue``, once."""
-
-    __slots__ = ("_accept", "_decided", "_epoch", "_no_ack", "delivery")
-
-    def __init__(self, delivery: Delivery, epoch: Epoch, accept: Container[str] | None, no_ack: bool) -> None:
-        self.delivery = delivery
-        self._epoch = epoch
-        self._accept = accept
-        self._no_ack = no_ack
-        self._decided = False
-
-    def __repr__(self) -> str:
-        d = self.delivery
-        return f"<Delivered {d.delivery_tag} from {d.exchange!r}/{d.routing_key!r}, {len(d.body)} bytes>"
-
-    @property
-    def body(self) -> bytes:
-        """The raw body."""
-        return self.delivery.body
-
-    @property
-    def headers(self) -> Mapping[str, Any]:
-        """Application headers; shared, don't change them."""
-        return self.delivery.properties.get("headers") or {}
-
-    @property
-    def properties(self) -> Mapping[str, Any]:
-        """Message properties under AMQP's names; shared, don't change them."""
-        return self.delivery.properties
-
-    @property
-    def redelivered(self) -> bool:
-        """Whether the broker may have delivered it before."""
-        return self.delivery.redelivered
-
-    @property
-    def payload(self) -> Any:
-        """The body as the publisher's Python value.
-
-        Raises:
-            ContentDisallowed: its content type isn't accepted (checked before anything is decoded).
-            DecodeError: it isn't what it claims to be.
-        """
-        properties = self.delivery.properties
-        content_type = properties.get("content_type")
-        registry.check_content(content_type, self._accept)
-        compression = self.headers.get("compression")
-        body = decompress(self.body, compression) if compression else self.body
-        return loads(body, content_type, properties.get("content_encoding"), self._accept)
-
-    def ack(self) -> None:
-        """Tell the broker that the message is done with.
-
-        Raises:
-            MessageStateError: it was decided before.
-            StaleDelivery: its channel died since; nothing is sent, the broker delivers it again.
-        """
-        if not self._no_ack:
-            self._decide(Action.ACK, False)
-
-    def reject(self) -> None:
-        """Have the broker drop or dead-letter the message.  Raises as ``ack``."""
-        self._decide(Action.REJECT, False)
-
-    def requeue(self) -> None:
-        """Put the message back into its queue.  Raises as ``ack``."""
-        self._decide(Action.REJECT, True)
-
-    def _decide(self, action: Action, flag: bool) -> None:
-        if self._decided or self._no_ack:
-            raise MessageStateError("the message was decided before, or consumed with no_ack")
-        wire = self._epoch.wire
-        if wire.closed is not None:
-            raise StaleDelivery("the channel this message came over has died; the broker delivers the message again")
-        self._decided = True
-        if action is Action.ACK:
-            wire.ack(self.delivery.delivery_tag)
-        else:
-            wire.reject(self.delivery.delivery_tag, requeue=flag)
-
-
-class Subscription:
-    """An endless stream of messages.  Get it from ``Broker.subscribe``; ends only by leaving its block."""
-
-    def __init__(self, accept: Container[str] | None, no_ack: bool) -> None:
-        self._accept = accept
-        self._no_ack = no_ack
-        self._buffer: deque[tuple[Epoch, Delivery]] = deque()
-        self._arrived = trio.lowlevel.ParkingLot()
-        self._failure: BaseException | None = None
-        self._closed = False
-        self._until_checkpoint = CHECKPOINT_EVERY
-
-    def put(self, epoch: Epoch, batch: list[Delivery]) -> None:
-        """Take a batch from the consumer actor; bounded by the prefetch."""
-        self._buffer.extend((epoch, delivery) for delivery in batch)
-        self._arrived.unpark()
-
-    def fail(self, error: BaseException) -> None:
-        """Have the iteration raise ``error``: supervision gave up on this subscription."""
-        self._failure = error
-        self._arrived.unpark_all()
-
-    def close(self) -> None:
-        """End the iteration; what is buffered goes back to the broker with the channel."""
-        self._closed = True
-        self._buffer.clear()
-        self._arrived.unpark_all()
-
-    def __aiter__(self) -> Subscription:
-        return self
-
-    async def __anext__(self) -> Delivered:
-        """The next message.  Cancellation takes none.
-
-        While messages are buffered only every 32nd call yields to other tasks; each call can be cancelled.
-        """
-        self._until_checkpoint -= 1
-        if self._until_checkpoint <= 0:
-            self._until_checkpoint = CHECKPOINT_EVERY
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        buffer = self._buffer
-        while True:
-            while buffer:
-                epoch, delivery = buffer.popleft()
-                if epoch.wire.closed is None or self._no_ack:
-                    return Delivered(delivery, epoch, self._accept, self._no_ack)
-            if self._closed:
-                raise StopAsyncIteration
-            if self._failure is not None:
-                raise self._failure
-            await self._arrived.park()

@@ -23,6 +23,7 @@ from amqp import exceptions as amqp_errors
 from . import _portal
 from ._channel import Channel
 from ._endpoint import FAILOVER_STRATEGIES, Endpoint, LinkOptions, parse_url, tls_context
+from ._inbox import Inbox
 from .actors.connection import ConnectionActor
 from .errors import DeadlineExceeded, InvalidURL, OperationalError, PublishUnknown
 from .messaging import Consumer, Producer
@@ -592,7 +593,7 @@ class _Tree:
             failover_strategy=connection.failover_strategy,
             on_dial_failed=partial(_note_dial_error, self.dial_errors),
         )
-        self.inbox = _portal.Inbox(INBOX_LIMIT, actor.pause_reading)
+        self.inbox = Inbox(INBOX_LIMIT, actor.pause_reading)
         actor.on_failure = self.inbox.fail
         self.portal, self.tenant = _portal.start_tree(actor)
         self.inbox.on_room = partial(self.portal.post, actor.resume_reading)

@@ -22,6 +22,7 @@ LAYER_OF = {
     "transport": "transport",
     "actors": "actors",
     "broker": "broker",
+    "_subscription": "broker",
     "_portal": "portal",
     "fleet": "fleet",
     "__main__": "fleet",

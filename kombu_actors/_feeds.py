@@ -1,0 +1,65 @@
+"""What the items in a connection's inbox belong to, and how each is handed to user code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ._model import Delivery, Returned
+from .actors.channel import Epoch
+
+if TYPE_CHECKING:
+    from ._channel import Channel
+
+
+class Feed:
+    """What a batch in the inbox belongs to: one consumer in one epoch."""
+
+    __slots__ = ("channel", "epoch", "no_ack", "tag")
+
+    def __init__(self, channel: int, tag: str, no_ack: bool, epoch: Epoch) -> None:
+        self.channel = channel
+        self.tag = tag
+        self.no_ack = no_ack
+        self.epoch = epoch
+
+    def dispatch(self, channels: Mapping[int, Channel], delivery: Delivery) -> bool:
+        """Call the consumer's callback; False when the delivery is stale and will come again."""
+        if self.epoch.wire.closed is not None and not self.no_ack:
+            return False
+        channel = channels.get(self.channel)
+        callback = channel.callbacks.get(self.tag) if channel is not None else None
+        if channel is None or callback is None:
+            return False
+        callback(channel.make_message(delivery, self.epoch, no_ack=self.no_ack))
+        return True
+
+
+class CancelNotice:
+    """The broker ended a subscription; supervision is restoring it."""
+
+    __slots__ = ("callback",)
+
+    def __init__(self, callback: Callable[[str], object]) -> None:
+        self.callback = callback
+
+    def dispatch(self, channels: Mapping[int, Channel], tag: str) -> bool:
+        self.callback(tag)
+        return True
+
+
+class ReturnNotice:
+    """A mandatory message came back."""
+
+    __slots__ = ("channel",)
+
+    def __init__(self, channel: int) -> None:
+        self.channel = channel
+
+    def dispatch(self, channels: Mapping[int, Channel], returned: Returned) -> bool:
+        channel = channels.get(self.channel)
+        if channel is None:
+            return False
+        for callback in list(channel.events["basic_return"]):
+            callback(channel.return_error(returned), returned.exchange, returned.routing_key, returned)
+        return True
