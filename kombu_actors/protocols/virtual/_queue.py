@@ -100,7 +100,11 @@ class Queue:
         """Take the first message for ``basic.get``."""
         self.use()
         self.expire()
-        return self.ready.pop() if self.ready.count else None
+        if not self.ready.count:
+            return None
+        entry = self.ready.pop()
+        self.expire()
+        return entry
 
     def settle(self, entry: Entry) -> None:
         """Forget a delivered message: it was acknowledged, or needed no acknowledgement."""

@@ -198,11 +198,8 @@ def headers_agree(arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> b
 
 
 def _same(wanted: Any, found: Any) -> bool:
-    return (
-        wanted == found
-        and isinstance(wanted, bool) is isinstance(found, bool)
-        and (isinstance(wanted, float) is isinstance(found, float))
-    )
+    # RabbitMQ compares as Erlang does: 1 equals 1.0, true equals neither.
+    return bool(wanted == found) and isinstance(wanted, bool) is isinstance(found, bool)
 
 
 def check_headers_binding(arguments: Mapping[str, Any]) -> None:

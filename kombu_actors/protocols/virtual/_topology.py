@@ -174,10 +174,10 @@ class Topology:
         _refuse_default(binding.source)
         if binding.kind is BindingKind.EXCHANGE:
             _refuse_default(binding.destination)
-        elif binding.destination in self.queues:
-            self.usable_queue(binding.destination, session)
         exchange = self.exchanges.get(binding.source)
         if exchange is not None and binding in exchange.bindings:
+            if binding.kind is BindingKind.QUEUE:
+                self.usable_queue(binding.destination, session)
             arriving = self._arriving[destination(binding)]
             del arriving[binding]
             if not arriving:
