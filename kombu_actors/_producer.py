@@ -77,7 +77,6 @@ class Producer:
         channel = self._channel
         if isinstance(channel, ChannelPromise):
             channel = self._channel = channel()
-            self.exchange.revive(channel)
             self._watch_returns(channel)
         return channel
 

@@ -318,6 +318,14 @@ def test_a_nameless_queue_takes_the_brokers_name() -> None:
     assert bound.queue_declare(passive=True) == ("amq.gen-1", 3, 1)
 
 
+def test_a_declaration_without_answer_is_no_failure() -> None:
+    """What ``nowait`` may mean to a channel: nothing is known, and ``on_declared`` has nothing to hear."""
+    channel = RecordingChannel()
+    channel.queue_declare = lambda **options: None  # type: ignore[method-assign,assignment]
+    queue = Queue("q", on_declared=lambda *args: pytest.fail("called"))(channel)
+    assert queue.queue_declare(nowait=True) is None
+
+
 def test_exclusive_queues_are_auto_delete() -> None:
     """As documented."""
     assert Queue("q", exclusive=True).auto_delete

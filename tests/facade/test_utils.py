@@ -185,7 +185,11 @@ def test_retrying_waits_as_long_as_told() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(functional, "sleep", slept.append)
         assert functional.retry_over_time(fun, KeyError, callback=fun.callback, interval_max=3) == "done"
-    assert slept == [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0]
+        capped = list(slept)
+        slept.clear()
+        functional.retry_over_time(Retried(1), KeyError, errback=lambda *args: 99.5, interval_max=0.5)
+        assert slept == [0.5]  # not even errback waits longer than interval_max
+    assert capped == [1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0]
     assert fun.log.count("callback") == 3 + 2 + 3 + 3
     with pytest.raises(KeyError):
         functional.retry_over_time(Retried(10_000), KeyError, timeout=0.001, errback=lambda *args: 0.0)
