@@ -17,8 +17,6 @@ Rules that the exploration holds it to:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from ._policy import FINAL, HELD, LIVE, AutoShutdown, ChildState, OnLimit, Restart, Strategy
 from ._records import (
     After,
@@ -86,7 +84,7 @@ class Step:
         """Apply one event, then do everything that has become possible."""
         if self.state.ended:
             return self.state, ()
-        _HANDLERS[type(event)](self, event)
+        getattr(self, _HANDLERS[type(event)])(event)
         self.stop_in_order()
         ended = self.ending is not None and not any(child.state in LIVE for child in self.children)
         if ended:
@@ -385,14 +383,14 @@ class Step:
         self.effects.append(AskToStop(self.children[index].id))
 
 
-_HANDLERS: dict[type, Callable[..., None]] = {
-    Begin: Step.begin,
-    Ready: Step.ready,
-    Exited: Step.exited,
-    Stuck: Step.stuck,
-    TimerFired: Step.timer_fired,
-    ChildAdded: Step.child_added,
-    StopChild: Step.stop_child,
-    RestartChild: Step.restart_child,
-    Shutdown: Step.shutdown,
+_HANDLERS: dict[type, str] = {
+    Begin: "begin",
+    Ready: "ready",
+    Exited: "exited",
+    Stuck: "stuck",
+    TimerFired: "timer_fired",
+    ChildAdded: "child_added",
+    StopChild: "stop_child",
+    RestartChild: "restart_child",
+    Shutdown: "shutdown",
 }

@@ -1,0 +1,405 @@
+"""Walks every state a supervisor's kernel can get into, and judges each step by an independent book.
+
+The ``World`` is the shipped kernel's state plus what an observer outside has seen: who runs,
+who was told to stop, which timers are armed.  The rules are checked against that book, never
+against the kernel's own opinion.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, TypeVar
+
+from kombu_actors.supervisors._policy import FINAL, ChildState, Strategy
+from kombu_actors.supervisors._records import (
+    Arm,
+    AskToStop,
+    Begin,
+    Child,
+    ChildAdded,
+    Closing,
+    Disarm,
+    Effect,
+    Ended,
+    Event,
+    Exit,
+    Exited,
+    Fate,
+    Gone,
+    GotStuck,
+    Held,
+    Origin,
+    Ready,
+    RestartChild,
+    Served,
+    Shutdown,
+    StartChild,
+    State,
+    StopChild,
+    Stuck,
+    TimerFired,
+)
+
+Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
+NOBODY: frozenset[str] = frozenset()
+
+
+class Violation(AssertionError):
+    """A rule was broken; ``trace`` is the shortest way there."""
+
+    def __init__(self, rule: str, trace: tuple[Event, ...] = ()) -> None:
+        super().__init__(f"{rule}\n" + "\n".join(f"  {number}. {event}" for number, event in enumerate(trace, 1)))
+        self.rule = rule
+        self.trace = trace
+
+
+class World(NamedTuple):
+    """The kernel's state and the observer's book."""
+
+    state: State
+    running: frozenset[str] = NOBODY
+    told: frozenset[str] = NOBODY
+    stuck: frozenset[str] = NOBODY
+    ready: frozenset[str] = NOBODY
+    served: frozenset[str] = NOBODY
+    """Has been READY at least once."""
+    armed: frozenset[str] = NOBODY
+    done: frozenset[str] = NOBODY
+    """Reported gone for good."""
+    spent: int = 0
+    closing: bool = False
+    ended: bool = False
+
+    @property
+    def settled(self) -> bool:
+        return self.state.settled
+
+
+class Count(NamedTuple):
+    """How much was explored."""
+
+    configurations: int = 0
+    states: int = 0
+    transitions: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.configurations} configurations, {self.states:,} states, "
+            f"{self.transitions:,} transitions, {self.seconds:.1f} s"
+        )
+
+    def plus(self, other: Count) -> Count:
+        return Count(
+            self.configurations + other.configurations,
+            self.states + other.states,
+            self.transitions + other.transitions,
+            self.seconds + other.seconds,
+        )
+
+
+_normal_children: dict[Child, Child] = {}
+
+
+def normal(state: State) -> State:
+    """Forget what no decision depends on: how many epochs, timers, failures there have been."""
+    return state._replace(children=tuple([_normal_child(child) for child in state.children]), timers=0)
+
+
+def _normal_child(child: Child) -> Child:
+    found = _normal_children.get(child)
+    if found is None:
+        found = _normal_children[child] = child._replace(
+            epoch=min(child.epoch, 1), streak=0, delay=0.0, timer=min(child.timer, 1)
+        )
+    return found
+
+
+def everyday(world: World) -> Iterator[Event]:
+    """What can happen by itself, plus the wish to shut down."""
+    doomed = {child.id for child in world.state.children if child.after is not None}
+    for id in sorted(world.running):
+        if id in doomed:
+            yield Exited(id, 1, Exit.FAILED, 0.0, 0.0)
+            if id not in world.ready and id not in world.told:
+                yield Ready(id, 1, 0.0)
+        elif id in world.ready:
+            yield Exited(id, 1, Exit.RETURNED, 0.0, 0.0)
+            yield Exited(id, 1, Exit.FAILED, 0.0, 0.0)
+        else:
+            yield Ready(id, 1, 0.0)
+            yield Exited(id, 1, Exit.FAILED, 0.0, 0.0)
+    for id in sorted(world.armed):
+        yield TimerFired(id, 1)
+    if not world.closing:
+        yield Shutdown()
+
+
+def everything(added: Child | None = None) -> Callable[[World], Iterator[Event]]:
+    """Also stuck and incurable children, requests by hand, one child added at run time."""
+
+    def events(world: World) -> Iterator[Event]:
+        yield from everyday(world)
+        known = {child.id: child for child in world.state.children}
+        for id in sorted(world.running):
+            yield Exited(id, 1, Exit.FATAL, 0.0, 0.0)
+            if id not in world.stuck and (id in world.told or id not in world.ready):
+                yield Stuck(id, 1)
+        for id, child in known.items():
+            if child.state not in FINAL:
+                yield StopChild(id)
+                yield RestartChild(id, True, 0.0)
+                yield RestartChild(id, False, 0.0)
+            yield StopChild(id, forget=True)
+        if added is not None and added.id not in known and not world.closing:
+            yield ChildAdded(added)
+
+    return events
+
+
+class Explorable(Protocol):
+    """What the walk needs to know of a world."""
+
+    @property
+    def settled(self) -> bool: ...
+    @property
+    def closing(self) -> bool: ...
+    @property
+    def ended(self) -> bool: ...
+
+
+W = TypeVar("W", bound=Explorable)
+Back = dict[W, list[W]]
+CameFrom = dict[W, tuple[W, Event] | None]
+
+
+def explore(
+    state: State,
+    step: Step,
+    events: Callable[[World], Iterator[Event]] = everyday,
+    *,
+    check_stale: bool = False,
+) -> Count:
+    """Visit every world of one supervisor; raise ``Violation`` with a shortest trace."""
+
+    def choices(world: World) -> Iterator[Event]:
+        if check_stale:
+            for event in _stale(world):
+                require(step(world.state, event) == (world.state, ()), f"stale, but it changed something: {event}")
+        return events(world)
+
+    return walk(World(state), choices, lambda world, event: advance(world, event, step)[0])
+
+
+def walk(first: W, choices: Callable[[W], Iterator[Event]], advance: Callable[[W, Event], W]) -> Count:
+    """Visit, breadth first, everything reachable from ``first`` after ``Begin``."""
+    began = time.perf_counter()
+    came_from: CameFrom[W] = {first: None}
+    back: Back[W] = {}
+    back_unasked: Back[W] = {}
+    queue = deque([first])
+    transitions = 0
+    while queue:
+        world = queue.popleft()
+        event: Event = Begin()
+        try:
+            for event in (Begin(),) if world is first else choices(world):
+                transitions += 1
+                following = advance(world, event)
+                back.setdefault(following, []).append(world)
+                if not isinstance(event, Shutdown):
+                    back_unasked.setdefault(following, []).append(world)
+                if following not in came_from:
+                    came_from[following] = (world, event)
+                    if not following.ended:
+                        queue.append(following)
+        except Violation as violation:
+            raise Violation(violation.rule, (*_trace(came_from, world), event)) from None
+    _check_reachable(came_from, back, lambda world: world.ended, "no end can be reached from here")
+    _check_reachable(
+        came_from,
+        back_unasked,
+        lambda world: world.closing or world.settled,
+        "neither readiness nor an end can be reached from here without being told to stop",
+    )
+    return Count(1, len(came_from), transitions, time.perf_counter() - began)
+
+
+def _trace(came_from: CameFrom[W], world: W) -> tuple[Event, ...]:
+    events: list[Event] = []
+    step = came_from[world]
+    while step is not None:
+        events.append(step[1])
+        step = came_from[step[0]]
+    return tuple(reversed(events))
+
+
+def _check_reachable(
+    came_from: CameFrom[W],
+    back: Back[W],
+    goal: Callable[[W], bool],
+    rule: str,
+) -> None:
+    good = {world for world in came_from if goal(world)}
+    queue = list(good)
+    while queue:
+        for before in back.get(queue.pop(), ()):
+            if before not in good:
+                good.add(before)
+                queue.append(before)
+    for world in came_from:
+        if world not in good:
+            raise Violation(rule, _trace(came_from, world))
+
+
+def _stale(world: World) -> Iterator[Event]:
+    for child in world.state.children:
+        yield Ready(child.id, 0, 0.0)
+        yield Exited(child.id, 0, Exit.FAILED, 0.0, 0.0)
+        yield Exited(child.id, 0, Exit.FATAL, 0.0, 0.0)
+        yield Stuck(child.id, 0)
+        yield TimerFired(child.id, 7)
+        yield TimerFired(child.id, 0)
+
+
+def advance(world: World, event: Event, step: Step) -> tuple[World, tuple[Effect, ...]]:
+    """One step: let the kernel decide, and enter its effects into the book under the rules."""
+    state, effects = step(world.state, event)
+    book = Book(world, state, event)
+    for effect in effects:
+        book.enter(effect)
+    book.check()
+    return book.world(normal(state)), effects
+
+
+class Book:
+    """The observer: writes down effects, and objects."""
+
+    def __init__(self, world: World, state: State, event: Event) -> None:
+        self.after = state
+        self.by_hand = event.id if isinstance(event, StopChild) else ""
+        self.manual = isinstance(event, RestartChild)
+        self.order = [child.id for child in world.state.children]
+        if isinstance(event, ChildAdded):
+            self.order.append(event.child.id)
+        self.ungated = {
+            child.id
+            for child in (*world.state.children, *state.children)
+            if child.origin is not Origin.STATIC and state.rules.strategy is Strategy.ONE_FOR_ONE
+        }
+        self.running, self.told, self.stuck = set(world.running), set(world.told), set(world.stuck)
+        self.ready, self.served, self.armed = set(world.ready), set(world.served), set(world.armed)
+        self.done, self.spent = set(world.done), world.spent
+        self.closing, self.ended = world.closing, world.ended
+        if isinstance(event, Exited):
+            for whom in (self.running, self.told, self.stuck, self.ready):
+                whom.discard(event.id)
+        elif isinstance(event, TimerFired):
+            self.armed.discard(event.id)
+        elif isinstance(event, ChildAdded):
+            self.done.discard(event.child.id)
+            self.served.discard(event.child.id)
+
+    def world(self, state: State) -> World:
+        known = {child.id for child in state.children}
+        return World(
+            state,
+            frozenset(self.running),
+            frozenset(self.told),
+            frozenset(self.stuck),
+            frozenset(self.ready),
+            frozenset(self.served & known),
+            frozenset(self.armed),
+            frozenset(self.done & known),
+            self.spent,
+            self.closing,
+            self.ended,
+        )
+
+    def enter(self, effect: Effect) -> None:
+        match effect:
+            case StartChild(id):
+                self.started(id)
+            case AskToStop(id):
+                self.asked_to_stop(id)
+            case Served(id):
+                self.ready.add(id)
+                self.served.add(id)
+            case GotStuck(id):
+                self.stuck.add(id)
+            case Arm(id):
+                require(id not in self.armed, f"{id} has two timers")
+                require(id not in self.running, f"{id} waits for a restart while it runs")
+                self.armed.add(id)
+            case Disarm(id):
+                require(id in self.armed, f"a timer of {id} was cancelled that was not armed")
+                self.armed.discard(id)
+            case Gone(id, fate):
+                require(id not in self.running, f"{id} was reported gone while it runs")
+                require(id not in self.done, f"{id} was reported gone twice")
+                require(fate is not Fate.COMPLETED or id not in self.told, f"{id} completed though told to stop")
+                self.done.add(id)
+            case Held(_, _, cooling) if not self.manual:
+                self.spent = 0 if cooling else self.spent + 1
+            case Closing():
+                require(not self.closing, "the end began twice")
+                self.closing = True
+            case Ended():
+                require(self.closing, "an end without a beginning of the end")
+                require(not self.running, f"ended while {sorted(self.running)} run")
+                require(not self.armed, f"ended while timers of {sorted(self.armed)} are armed")
+                self.ended = True
+
+    def started(self, id: str) -> None:
+        require(not self.closing, f"{id} was started while the supervisor stops")
+        require(id not in self.running, f"{id} was started while an incarnation of it runs")
+        require(id not in self.done, f"{id} was started though it is gone for good")
+        require(id not in self.armed, f"{id} was started before its delay was over")
+        strategy = self.after.rules.strategy
+        elders = [] if id in self.ungated else self.order[: self.order.index(id)]
+        for elder in elders:
+            if elder in self.done:
+                continue
+            if strategy is Strategy.ONE_FOR_ONE:
+                require(elder in self.served, f"{id} was started before its elder {elder} was ever READY")
+            else:
+                fine = elder in self.ready and elder not in self.told
+                require(fine, f"{id} was started though its elder {elder} does not serve")
+        if strategy is Strategy.ONE_FOR_ALL:
+            require(not self.told & self.running, f"{id} was started while {sorted(self.told)} are being stopped")
+            require(not self.armed, f"{id} was started while {sorted(self.armed)} wait")
+        self.running.add(id)
+
+    def asked_to_stop(self, id: str) -> None:
+        require(id in self.running, f"{id} was told to stop though it does not run")
+        require(id not in self.told, f"{id} was told to stop twice")
+        grouped = self.closing or self.after.rules.strategy is not Strategy.ONE_FOR_ONE
+        if grouped and id != self.by_hand and id not in self.ungated:
+            younger = set(self.order[self.order.index(id) + 1 :])
+            left = (younger & self.running) - self.stuck
+            require(not left, f"{id} was told to stop before the younger {sorted(left)} had gone")
+        self.told.add(id)
+
+    def check(self) -> None:
+        limit = self.after.rules.limit.max_restarts
+        require(limit is None or self.spent <= limit, f"{self.spent} restarts from a budget of {limit}")
+        if self.ended:
+            return
+        require(not self.closing or bool(self.running), "everyone is gone, but the end does not come")
+        moving = self.armed or (self.running - self.ready) or self.told
+        for child in self.after.children:
+            if child.state in FINAL:
+                require(child.id in self.done, f"{child.id} is gone for good and nobody was told")
+            elif child.id not in self.running and child.id not in self.armed:
+                require(
+                    child.state is ChildState.NEW or bool(self.told | self.stuck), f"{child.id} is lost in its delay"
+                )
+                require(bool(moving), f"{child.id} is lost: nothing will ever start it")
+                require(not self.closing, f"{child.id} waits for a start while the supervisor stops")
+
+
+def require(fine: bool, rule: str) -> None:
+    if not fine:
+        raise Violation(rule)

@@ -1,0 +1,183 @@
+"""Messages to actors, over their deaths."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from kombu_actors.supervisors import (
+    ActorContext,
+    ActorDown,
+    AskTimeout,
+    Backoff,
+    ChildSpec,
+    Envelope,
+    Failed,
+    MailboxFull,
+    SpecError,
+    SupervisorSpec,
+    events,
+    open_supervisor,
+)
+
+from .actors import Diary, forever
+
+
+async def doubler(ctx: ActorContext) -> None:
+    """Doubles numbers, refuses ``"odd"``, dies of ``"die"``."""
+    ctx.ready()
+    async for envelope in ctx.mailbox:
+        match envelope.message:
+            case "die":
+                raise OSError("died")
+            case "odd":
+                envelope.fail(ValueError("odd"))
+            case number:
+                envelope.reply(number * 2)
+
+
+def tree(start: object = doubler, *, capacity: int = 4, backoff: float = 0.0) -> SupervisorSpec:
+    child = ChildSpec(id="a", start=start, mailbox=capacity)  # type: ignore[arg-type]
+    return SupervisorSpec(id="s", children=(child,), backoff=Backoff(first=backoff, jitter=0))
+
+
+async def test_ask_gets_the_reply_or_the_error(autojump_clock: MockClock) -> None:
+    """What the actor gives to ``fail`` is raised where ``ask`` waits."""
+    async with open_supervisor(tree()) as sup:
+        assert await sup.ref("a").ask(21) == 42
+        with pytest.raises(ValueError, match="odd"):
+            await sup.ref("a").ask("odd")
+
+
+async def test_a_reference_survives_restarts_and_so_do_queued_messages(autojump_clock: MockClock) -> None:
+    """Who was being served learns of the death; who still waits is served by the next incarnation."""
+    answers: list[object] = []
+    async with open_supervisor(tree(backoff=5)) as sup, trio.open_nursery() as nursery:
+        ref = sup.ref("a")
+        await sup.wait_ready()
+
+        async def ask(message: object) -> None:
+            try:
+                answers.append(await ref.ask(message))
+            except ActorDown as error:
+                answers.append(str(error))
+
+        nursery.start_soon(ask, "die")
+        await ref.wait_down(1)
+        nursery.start_soon(ask, 4)
+        await trio.sleep(1)
+        assert answers == ["epoch 1 of actor 'a' died before it answered"]
+        assert await ref.wait_ready() == 2
+        await trio.testing.wait_all_tasks_blocked()
+        assert answers[1:] == [8]
+
+
+async def test_a_reply_from_a_dead_epoch_is_dropped_and_counted(autojump_clock: MockClock) -> None:
+    """An answer never crosses epochs."""
+    kept: list[Envelope] = []
+    diary = Diary()
+
+    async def keeper(ctx: ActorContext) -> None:
+        ctx.ready()
+        kept.append(await ctx.mailbox.receive())
+        if ctx.epoch == 1:
+            raise OSError("died")
+        await ctx.stopping.wait()
+
+    async with open_supervisor(tree(keeper), listener=diary.events.append) as sup:
+        with pytest.raises(ActorDown, match="epoch 1"):
+            await sup.ref("a").ask("question")
+        await sup.wait_ready()
+        assert kept[0].reply("late") is False
+        view = sup.snapshot().find("a")
+        assert view is not None
+        assert view.mailbox == {"waiting": 0, "capacity": 4, "stale_replies": 1}
+    assert [event.count for event in diary.of(events.ReplyDropped)] == [1]
+
+
+async def test_the_mailbox_is_bounded(autojump_clock: MockClock) -> None:
+    """``tell`` waits for room, ``tell_nowait`` refuses."""
+    async with open_supervisor(tree(forever, capacity=2)) as sup:
+        ref = sup.ref("a")
+        ref.tell_nowait(1)
+        await ref.tell(2)
+        with pytest.raises(MailboxFull, match="full \\(2 messages\\)"):
+            ref.tell_nowait(3)
+        with trio.move_on_after(5) as scope:
+            await ref.tell(3)
+        assert scope.cancelled_caught
+
+
+async def test_an_ask_that_times_out_is_withdrawn(autojump_clock: MockClock) -> None:
+    """An actor doesn't work for someone who has left."""
+    seen: list[object] = []
+
+    async def late(ctx: ActorContext) -> None:
+        ctx.ready()
+        await trio.sleep(10)
+        async for envelope in ctx.mailbox:
+            seen.append(envelope.message)
+
+    async with open_supervisor(tree(late)) as sup:
+        with pytest.raises(AskTimeout, match="'a' did not answer within 3 s"):
+            await sup.ref("a").ask("gone", timeout=3)
+        sup.ref("a").tell_nowait("stays")
+        await trio.sleep(20)
+        assert seen == ["stays"]
+
+
+async def test_messages_to_the_dead_are_refused(autojump_clock: MockClock) -> None:
+    """Whether they wait in the mailbox, for room in it, or come later."""
+    refused: list[object] = []
+    async with open_supervisor(tree(forever, capacity=1)) as sup, trio.open_nursery() as nursery:
+        ref = sup.ref("a")
+
+        async def ask(message: int) -> None:
+            with pytest.raises(ActorDown):
+                await ref.ask(message)
+            refused.append(message)
+
+        nursery.start_soon(ask, 1)
+        nursery.start_soon(ask, 2)
+        await trio.testing.wait_all_tasks_blocked()
+        await sup.stop_child("a")
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(refused) == [1, 2]  # type: ignore[type-var]
+        with pytest.raises(ActorDown):
+            await ref.tell(3)
+        with pytest.raises(ActorDown):
+            sup.ref("nobody").tell_nowait(3)
+
+
+async def test_an_actor_without_mailbox_says_so(autojump_clock: MockClock) -> None:
+    """On both sides."""
+    async with open_supervisor(
+        SupervisorSpec(id="s", children=(ChildSpec(id="a", start=forever, stop_grace=0),))
+    ) as sup:
+        with pytest.raises(SpecError, match="give its ChildSpec mailbox=<capacity>"):
+            await sup.ref("a").tell(1)
+
+
+async def test_wait_down_watches_one_epoch(autojump_clock: MockClock) -> None:
+    """It fires at once when that incarnation is already gone."""
+    async with open_supervisor(tree(backoff=5)) as sup:
+        ref = sup.ref("a")
+        await sup.wait_ready()
+        ref.tell_nowait("die")
+        outcome = await ref.wait_down(1)
+        assert isinstance(outcome, Failed)
+        assert str(outcome.error) == "died"
+        assert await ref.wait_down(1) is outcome
+        assert await ref.wait_ready() == 2
+        with trio.move_on_after(9) as scope:
+            await ref.wait_down(2)
+        assert scope.cancelled_caught
+
+
+async def test_the_loop_over_a_mailbox_ends_with_the_stop(autojump_clock: MockClock) -> None:
+    """So the plainest actor needs no grace."""
+    began = trio.current_time()
+    async with open_supervisor(tree()) as sup:
+        await sup.wait_ready()
+    assert trio.current_time() == began
