@@ -19,7 +19,7 @@ from amqp.basic_message import Message
 from amqp.serialization import dumps, loads
 
 from kombu_actors._endpoint import Endpoint, LinkOptions
-from kombu_actors.errors import ConnectionLost
+from kombu_actors.errors import ConnectionClosed, ConnectionLost
 from kombu_actors.transport._amqp_link import AMQPLink
 from kombu_actors.transport.amqp import AMQPTransport
 
@@ -260,7 +260,7 @@ async def fake_broker(script: Script) -> AsyncIterator[Endpoint]:
 
 
 @asynccontextmanager
-async def served(link: AMQPLink) -> AsyncIterator[AMQPLink]:
+async def served(link: AMQPLink, *, politely: bool = True) -> AsyncIterator[AMQPLink]:
     """Run a link's roles while the block runs, then close it; how it died is no failure here."""
 
     async def serve(role: str) -> None:
@@ -273,13 +273,15 @@ async def served(link: AMQPLink) -> AsyncIterator[AMQPLink]:
         try:
             yield link
         finally:
-            with trio.CancelScope(shield=True):
-                await link.aclose()
+            if politely:
+                with trio.CancelScope(shield=True):
+                    await link.aclose()
+            link.kill(ConnectionClosed("the test is over"))
 
 
 @asynccontextmanager
 async def linked(endpoint: Endpoint, **options: Any) -> AsyncIterator[AMQPLink]:
-    """Connect, serve and close; heartbeats are off unless asked for."""
+    """Connect to a fake, serve and drop; heartbeats are off unless asked for."""
     link = await AMQPTransport().connect(endpoint, LinkOptions(**{"heartbeat": 0, **options}))
-    async with served(link):
+    async with served(link, politely=False):
         yield link

@@ -157,12 +157,10 @@ class AMQPLink:
             self.engine.close()
         self.outbox.wake()
         self._gate.nudge()
-        # Whoever served the link may have been cancelled already.
+        # Whoever served the link may have been cancelled already, or not have begun.
         async with trio.open_nursery() as nursery:
-            if "reader" not in self._serving:
-                nursery.start_soon(self._read)
-            if "writer" not in self._serving:
-                nursery.start_soon(self._write)
+            nursery.start_soon(self._serve, "reader")
+            nursery.start_soon(self._serve, "writer")
             await self._ending.wait()
 
     def _lose(self, text: str, cause: BaseException | None = None) -> None:
@@ -180,18 +178,24 @@ class AMQPLink:
 
         Cancelled, the link lives on, served by nobody, until the role is run again or ``aclose``.
         """
-        serve = {"reader": self._read, "writer": self._write, "heartbeat": self._beat}[role]
-        self._serving.add(role)
+        if role not in ROLES:
+            raise ValueError(f"an AMQP link has the roles {', '.join(ROLES)}, not {role!r}")
         try:
-            await serve()
+            await self._serve(role)
         except Exception as error:
             self.kill(error)
             raise
-        finally:
-            self._serving.discard(role)
         reason = await self._ending.wait()
         if not isinstance(reason, ConnectionClosed):
             raise reason.with_traceback(None)
+
+    async def _serve(self, role: str) -> None:
+        if role not in self._serving:
+            self._serving.add(role)
+            try:
+                await {"reader": self._read, "writer": self._write, "heartbeat": self._beat}[role]()
+            finally:
+                self._serving.discard(role)
 
     async def _read(self) -> None:
         while self._ending.reason is None:

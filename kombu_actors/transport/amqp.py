@@ -167,6 +167,9 @@ class _Attempt:
         if isinstance(judged, NotAMQP):
             return HandshakeFailed(f"{self.where}: {judged.text}")
         hint = _HINTS.get(state, "")
+        if state is ConnectionState.AWAITING_START and self.endpoint.tls is not None:
+            # TLS 1.3 brokers refuse after our side of the handshake is done; their alert may get lost.
+            hint = ": does it want a TLS client certificate (certfile, keyfile)?"
         detail = f" ({error})" if error is not None and str(error) else ""
         return HandshakeFailed(f"{self.where} closed the connection during the handshake, {state.value}{detail}{hint}")
 
