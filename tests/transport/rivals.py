@@ -258,7 +258,7 @@ async def play(script: Script, url: str, players: int = 1) -> list[Any]:
         if not left:
             await script(*ready)
             return
-        async with connected("abc"[len(ready)]) as player:
+        async with connected("abcd"[len(ready)]) as player:
             await enter(left - 1, [*ready, player])
 
     await enter(players, [])

@@ -538,7 +538,7 @@ async def refusing_with_dead_letters(a: Player) -> None:
 async def priorities(a: Player) -> None:
     await a.queue("q", {"x-max-priority": 5})
     for number, priority in enumerate([0, 5, 3, 9, None, 3]):
-        await a.publish(b"%d" % number, "q", **({} if priority is None else {"priority": priority}))
+        await a.publish(b"%d" % number, "q", priority=priority)
     for _ in range(3):
         await a.get("q")
     await a.nack(2, multiple=True)

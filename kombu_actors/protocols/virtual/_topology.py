@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
@@ -273,19 +274,25 @@ class Topology:
         self._routes.clear()
 
     def _remove_exchange(self, exchange: Exchange) -> None:
+        self._unbind_all(self._uproot(exchange))
+
+    def _uproot(self, exchange: Exchange) -> Iterable[BindingSpec]:
+        """Take an exchange out with the bindings that start there; return those that lead there."""
         name = exchange.spec.name
         del self.exchanges[name]
+        self._routes.clear()
         for binding in exchange.bindings:
             arriving = self._arriving.get(destination(binding), {})
             arriving.pop(binding, None)
             if not arriving:
                 self._arriving.pop(destination(binding), None)
-        self._unbind_all(self._arriving.pop((BindingKind.EXCHANGE.value, name), ()))
-        self._routes.clear()
+        return self._arriving.pop((BindingKind.EXCHANGE.value, name), ())
 
     def _unbind_all(self, bindings: Iterable[BindingSpec]) -> None:
-        """Take bindings from their sources; auto-delete exchanges left without one go too."""
-        for binding in bindings:
+        """Take bindings from their sources; auto-delete exchanges left without one go too, and so on."""
+        waiting = deque(bindings)
+        while waiting:
+            binding = waiting.popleft()
             source = self.exchanges.get(binding.source)
             if source is None:
                 continue
@@ -293,7 +300,7 @@ class Topology:
             source.table.discard(binding)
             self._routes.clear()
             if source.spec.auto_delete and not source.bindings:
-                self._remove_exchange(source)
+                waiting.extend(self._uproot(source))
 
     def _check_destination(self, binding: BindingSpec, session: Session) -> None:
         if binding.kind is BindingKind.EXCHANGE:
