@@ -433,16 +433,17 @@ class Channel:
         self._call(self._owner.on_wire, self._actor, ready, timeout=timeout)
 
     def _call(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
-        if self._closed and fn != self._close_actor:
-            raise ConnectionClosed(f"channel {self.channel_id} was closed; open another with connection.channel()")
+        if fn != self._close_actor and not self.connection.keeps(self):
+            self._raise_not_open()
         return self.connection.call(fn, *args, timeout=timeout, **kwargs)
 
     def _raise_not_open(self) -> None:
         if self._closed:
             raise ConnectionClosed(f"channel {self.channel_id} was closed; open another with connection.channel()")
-        failure = self._actor.owner.failure
-        if failure is not None:
-            raise failure
+        if self._actor.owner.failure is not None:
+            raise self._actor.owner.failure
+        if not self.connection.keeps(self):
+            raise ConnectionClosed(f"the connection of channel {self.channel_id} was released; open another channel")
         raise ConnectionLost(
             f"{self.connection.as_uri()} is not connected at the moment (supervision is reconnecting); "
             "nothing was sent. Publish with retry=True to wait for it"

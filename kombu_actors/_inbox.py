@@ -56,6 +56,12 @@ class Inbox:
             self._failure = error
             self._condition.notify_all()
 
+    def pending_failure(self) -> BaseException | None:
+        """What ``fail`` was given and no ``get`` has raised yet; taking it settles it."""
+        with self._condition:
+            failure, self._failure = self._failure, None
+            return failure
+
     def get(self, timeout: float | None) -> tuple[Any, Any]:
         """Take the oldest item.
 

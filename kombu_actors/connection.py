@@ -9,30 +9,24 @@ and runs callbacks in the thread that drains events.
 from __future__ import annotations
 
 import logging
-import os
-import weakref
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from types import TracebackType
 from typing import Any, TypeVar
-from urllib.parse import quote
 
+import attrs
 from amqp import exceptions as amqp_errors
 
-from . import _portal
+from . import _portal, _retrying
 from ._channel import Channel
-from ._endpoint import FAILOVER_STRATEGIES, Endpoint, LinkOptions, parse_url, tls_context
-from ._inbox import Inbox
+from ._endpoint import FAILOVER_STRATEGIES, Endpoint
+from ._parameters import Parameters, uri
+from ._tree import Tree
 from .actors.connection import ConnectionActor
-from .errors import DeadlineExceeded, InvalidURL, OperationalError, PublishUnknown
+from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, OperationalError, PublishUnknown
 from .messaging import Consumer, Producer
-from .transport import transport_for
-from .transport._link import Transport
-from .utils.functional import fxrange
-from .utils.url import as_url
 
-__all__ = ["Connection"]
+__all__ = ["ChannelLimitExceeded", "Connection", "ConnectionLimitExceeded"]
 
 T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.connection")
@@ -41,30 +35,8 @@ CALL_TIMEOUT = 30.0
 """Seconds for a call that names no deadline: longer than a failover, shorter than anyone's patience."""
 DRAIN_TIMEOUT = 5.0
 """Seconds that ``release()`` gives accepted publishes to be confirmed."""
-DEFAULT_HEARTBEAT = 15.0
-"""RabbitMQ recommends 5-20 s.  ``heartbeat=0`` asks for this: it costs the caller no work here."""
-INBOX_LIMIT = 32 * 1024 * 1024
-"""Bytes of deliveries waiting to be drained before reading pauses (consumers without prefetch only)."""
-OPTIONS = frozenset(
-    {
-        "confirm_publish",
-        "confirm_timeout",
-        "call_timeout",
-        "drain_timeout",
-        "client_properties",
-        "frame_max",
-        "channel_max",
-        "body_max",
-        "max_retries",
-        "interval_start",
-        "interval_step",
-        "interval_max",
-        "errback",
-        "read_timeout",
-        "write_timeout",
-    }
-)
-"""Transport options that mean something here; others are kept for ``info()`` and ignored, as in kombu."""
+RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max", "errback", "callback")
+"""Transport options that say how the first connect is retried."""
 
 
 class Connection:
@@ -74,19 +46,26 @@ class Connection:
         hostname: Broker URL, several separated by ``;``, or a list of them; or a host name.
         ssl: ``True``, the documented dict (``ca_certs``, ``certfile``, ``keyfile``, ``cert_reqs``)
             or an ``ssl.SSLContext``.  Chain and host name are verified.
-        connect_timeout: Seconds for TCP, TLS and handshake with one host.
+        connect_timeout: Seconds for TCP, TLS and handshake with one host; also for connecting where
+            a connection is needed, retries included (``connect_retries_timeout`` changes that).
         transport_options: ``confirm_publish=True`` makes every publish wait for its own outcome;
             ``call_timeout`` is the deadline of calls that name none; ``drain_timeout`` what
-            ``release()`` grants publishes under way; ``body_max`` the largest body accepted.
+            ``release()`` grants publishes under way; ``body_max`` the largest body accepted;
+            ``client_properties`` what the broker shows of us; others are kept and ignored, as in kombu.
         heartbeat: Seconds; 0 means the default of 15.  Beating needs no work from the caller.
-        failover_strategy: ``round-robin``, ``shuffle`` or a callable from a list of endpoints to an
-            iterator of them.
+        failover_strategy: ``round-robin``, ``shuffle``, or an iterator of URLs (or a callable making
+            one of the list of URLs).
 
     May be used from any number of threads.  See kombu's "Connections and transports" for the
     documented interface; ``docs/differences.md`` lists what is different on purpose.
     """
 
     failover_strategies = FAILOVER_STRATEGIES
+
+    ssl: Any = None
+    heartbeat: float | None = None
+    declared_entities: Any = None
+    cycle: Iterator[str] | None = None
 
     def __init__(
         self,
@@ -109,52 +88,70 @@ class Connection:
     ) -> None:
         if kwargs:
             raise TypeError(f"Connection() got unexpected keyword arguments: {', '.join(sorted(kwargs))}")
-        self.insist = insist
-        self.ssl = ssl
-        self.connect_timeout = connect_timeout
-        self.transport_options = dict(transport_options or {})
-        self.login_method = login_method
-        self.uri_prefix = uri_prefix
-        self.heartbeat = heartbeat
-        self.failover_strategy = failover_strategy or "round-robin"
+        self._configure(
+            Parameters(
+                hostname=hostname,
+                userid=userid,
+                password=password,
+                virtual_host=virtual_host,
+                port=port,
+                insist=insist,
+                ssl=ssl,
+                transport=transport,
+                connect_timeout=connect_timeout,
+                transport_options=dict(transport_options or {}),
+                login_method=login_method,
+                uri_prefix=uri_prefix,
+                heartbeat=heartbeat,
+                failover_strategy=failover_strategy,
+                alternates=list(alternates or []),
+            )
+        )
         self.declared_entities: set[Any] = set()
-        self._given = {"userid": userid, "password": password, "virtual_host": virtual_host, "port": port}
-        self.alt, self._endpoints = self._resolve(hostname, transport, alternates)
-        self.transport_driver: Transport = transport_for(self._endpoints[0].scheme)
-        self._options = self._link_options()
-        self._tree: _Tree | None = None
+        self._tree: Tree | None = None
         self._lock = _portal.new_lock()
         """Held while the tree or the default channel is being made: threads share a connection."""
 
-    def _resolve(
-        self, hostname: str | Sequence[str] | None, transport: str | None, alternates: Sequence[str] | None
-    ) -> tuple[list[str], list[Endpoint]]:
-        texts = [hostname or "localhost"] if isinstance(hostname, str | None) else list(hostname)
-        texts = [text for each in texts for text in each.split(";")] + list(alternates or [])
-        tls = tls_context(self.ssl)
-        endpoints = []
-        for text in texts:
-            url = text if "://" in text else f"{transport or 'amqp'}://{text}"
-            endpoint = parse_url(url, tls=tls, defaults=self._given)
-            transport_for(endpoint.scheme)
-            endpoints.append(endpoint)
-        if len({type(transport_for(endpoint.scheme)) for endpoint in endpoints}) > 1:
-            raise InvalidURL("all URLs of one connection must use the same transport")
-        return (texts if len(texts) > 1 else []), endpoints
+    def _configure(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        self._endpoints = parameters.endpoints()
+        parameters.strategy()
+        self.transport_driver = parameters.driver()
+        self.ssl = parameters.ssl
+        self.insist = parameters.insist
+        self.connect_timeout = parameters.connect_timeout
+        self.transport_options = dict(parameters.transport_options)
+        self.login_method = parameters.login_method
+        self.uri_prefix = parameters.uri_prefix
+        self.heartbeat = parameters.heartbeat
+        self.failover_strategy = parameters.failover_strategy
+        urls = parameters.urls()
+        self.alt = urls if len(urls) > 1 else []
+        self.cycle = self._cycle() if self.alt else None
 
-    def _link_options(self) -> LinkOptions:
-        options = self.transport_options
-        names = ("client_properties", "frame_max", "channel_max", "body_max")
-        named = {name: options[name] for name in names if name in options}
-        return LinkOptions(
-            connect_timeout=self.connect_timeout,
-            heartbeat=self.heartbeat or DEFAULT_HEARTBEAT,
-            login_method=self.login_method or "PLAIN",
-            **named,
-        )
+    def _cycle(self) -> Iterator[str]:
+        """The URLs to try, from the second on."""
+        by_endpoint = {
+            id(endpoint): url for endpoint, url in zip(self._endpoints, self._parameters.urls(), strict=True)
+        }
+        strategy = self._parameters.strategy()
+        choose = FAILOVER_STRATEGIES[strategy] if isinstance(strategy, str) else strategy
+        upcoming = choose(self._endpoints)
+        next(upcoming)
+        return (by_endpoint.get(id(endpoint), str(endpoint)) for endpoint in upcoming)
 
     def __repr__(self) -> str:
         return f"<Connection: {self.as_uri()} at {id(self):#x}>"
+
+    def __copy__(self) -> Connection:
+        return self.clone()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self._arguments())
+
+    def __eqhash__(self) -> tuple[Any, ...]:
+        """What makes two connections interchangeable in pools: every parameter, TLS included."""
+        return self._parameters.key()
 
     def __enter__(self) -> Connection:
         return self
@@ -173,7 +170,7 @@ class Connection:
 
     @property
     def _endpoint(self) -> Endpoint:
-        return self._tree.actor.session.selector.current if self._tree is not None else self._endpoints[0]
+        return self._tree.endpoint if self._tree is not None else self._endpoints[0]
 
     @property
     def hostname(self) -> str:
@@ -206,6 +203,11 @@ class Connection:
         return f"{self.hostname}:{self.port}"
 
     @property
+    def transport_cls(self) -> str:
+        """The URL scheme."""
+        return self._endpoint.scheme
+
+    @property
     def confirm_publish(self) -> bool:
         """Whether each publish waits for its own outcome."""
         return bool(self.transport_options.get("confirm_publish"))
@@ -217,40 +219,59 @@ class Connection:
 
     def info(self) -> dict[str, Any]:
         """The connection's parameters (the password included)."""
-        endpoint = self._endpoint
-        return {
-            "hostname": endpoint.host,
-            "userid": endpoint.userid,
-            "password": endpoint.password,
-            "virtual_host": endpoint.virtual_host,
-            "port": endpoint.port,
-            "insist": self.insist,
-            "ssl": self.ssl,
-            "transport": endpoint.scheme,
-            "connect_timeout": self.connect_timeout,
-            "transport_options": self.transport_options,
-            "login_method": self.login_method,
-            "uri_prefix": self.uri_prefix,
-            "heartbeat": self.heartbeat,
-            "failover_strategy": self.failover_strategy,
-            "alternates": list(self.alt),
-        }
+        return self._parameters.info(self._endpoint)
 
-    def as_uri(self, include_password: bool = False, mask: str = "**") -> str:
-        """The connection in URL form, its password masked unless asked for."""
-        endpoint = self._endpoint
-        return as_url(
-            endpoint.scheme,
-            endpoint.host,
-            endpoint.port,
-            endpoint.userid,
-            endpoint.password,
-            quote(endpoint.virtual_host, safe="/"),
-            sanitize=not include_password,
+    def as_uri(
+        self,
+        include_password: bool = False,
+        mask: str = "**",
+        getfields: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(
+            "port", "userid", "password", "virtual_host", "transport"
+        ),
+    ) -> str:
+        """The endpoint in use in URL form, its password masked unless asked for."""
+        return uri(
+            self._endpoint,
+            include_password=include_password,
             mask=mask,
+            prefix=self.uri_prefix,
+            getfields=getfields,
+            info=self.info(),
         )
 
-    # Errors, as kombu's amqp transport names them, on every transport
+    def clone(self, **kwargs: Any) -> Connection:
+        """A new connection with the same parameters, but for those given."""
+        return type(self)(**{**self._arguments(), **kwargs})
+
+    def _arguments(self) -> dict[str, Any]:
+        p = self._parameters
+        return {field: getattr(p, field) for field in _ARGUMENTS}
+
+    def switch(self, conn_str: str) -> None:
+        """Use another URL or host name from now on; closes, does not reconnect."""
+        self.release()
+        self._configure(attrs.evolve(self._parameters, hostname=conn_str, alternates=[]))
+
+    def maybe_switch_next(self) -> None:
+        """Give up on the endpoint in use.  Supervision does so by itself when it can't be reached."""
+        if self.cycle is not None and self._tree is None:
+            self.switch(next(self.cycle))
+
+    def completes_cycle(self, retries: int) -> bool:
+        """Whether every endpoint has been tried once more after ``retries`` retries."""
+        return not (retries + 1) % len(self.alt) if self.alt else True
+
+    # The transport, and its errors as kombu's amqp transport names them, on every transport
+
+    @property
+    def transport(self) -> TransportView:
+        """What kombu's code asks a transport object for."""
+        return TransportView(self)
+
+    @property
+    def client(self) -> Connection:
+        """Itself: kombu's code finds the connection of a channel under this name."""
+        return self
 
     @property
     def recoverable_connection_errors(self) -> tuple[type[BaseException], ...]:
@@ -277,16 +298,25 @@ class Connection:
         """Whether the transport has heartbeats."""
         return self.transport_driver.capabilities.heartbeats
 
+    @property
+    def is_evented(self) -> bool:
+        """Whether kombu's event loop could drive it: no, and it needs none."""
+        return False
+
+    def supports_exchange_type(self, exchange_type: str) -> bool:
+        """Whether the transport knows an exchange type."""
+        return exchange_type in self.transport_driver.capabilities.exchange_types
+
+    def get_heartbeat_interval(self) -> float:
+        """Seconds asked for."""
+        return self._parameters.link_options().heartbeat
+
     # Life
 
     @property
     def connected(self) -> bool:
         """Whether a session is up at this moment."""
-        tree = self._tree
-        if tree is None:
-            return False
-        link = tree.actor.session.link
-        return link is not None and link.closed is None
+        return self._tree is not None and self._tree.connected
 
     def connect(self) -> ConnectionActor:
         """Connect now: one pass over all endpoints.
@@ -302,7 +332,8 @@ class Connection:
     @property
     def connection(self) -> ConnectionActor:
         """The connection actor; connects when there is none."""
-        return self._tree.actor if self._tree is not None and self.connected else self.connect()
+        tree = self._tree
+        return tree.actor if tree is not None and tree.connected else self.connect()
 
     def channel(self) -> Channel:
         """Open a channel."""
@@ -313,20 +344,25 @@ class Connection:
     def default_channel(self) -> Channel:
         """The channel used where a connection is given instead of one; opened at first access."""
         tree = self._tree
-        if tree is not None and tree.default_channel is not None and tree.pid == os.getpid():
+        if tree is not None and tree.default_channel is not None and tree.usable:
             return tree.default_channel
         with self._lock:
-            self.ensure_connection(**{"timeout": self.call_timeout, **self._own_retry_policy()})
+            self.ensure_connection(**self._first_connect())
             tree = self._running_tree()
             if tree.default_channel is None:
                 tree.default_channel = self._new_channel()
             return tree.default_channel
 
+    def _first_connect(self) -> dict[str, Any]:
+        """How the connection options say to retry the first connect."""
+        options = self.transport_options
+        policy = {name: options[name] for name in RETRY_OPTIONS if name in options}
+        return {"timeout": options.get("connect_retries_timeout", self.connect_timeout), **policy}
+
     def _new_channel(self) -> Channel:
         tree = self._running_tree()
-        inbox = tree.inbox
-        actor = tree.portal.call(tree.actor.open_channel, inbox.fail, timeout=self.call_timeout)
-        channel = Channel(self, tree.portal, actor, inbox)
+        actor = tree.portal.call(tree.actor.open_channel, tree.inbox.fail, timeout=self.call_timeout)
+        channel = Channel(self, tree.portal, actor, tree.inbox)
         tree.channels[channel.channel_id] = channel
         return channel
 
@@ -338,6 +374,16 @@ class Connection:
             if tree.default_channel is channel:
                 tree.default_channel = None
 
+    def keeps(self, channel: object) -> bool:
+        """Whether supervision still keeps that channel for this connection."""
+        tree = self._tree
+        return (
+            isinstance(channel, Channel)
+            and tree is not None
+            and tree.usable
+            and tree.channels.get(channel.channel_id) is channel
+        )
+
     def hosts(self, portal: _portal.Portal) -> bool:
         """Whether this connection's tree runs in that runtime."""
         return self._tree is not None and self._tree.portal is portal
@@ -348,38 +394,33 @@ class Connection:
         Raises:
             PublishUnknown: some were not; its text says how many.
         """
-        tree, self._tree = self._tree, None
+        address = self.as_uri()
+        with self._lock:
+            tree, self._tree = self._tree, None
         self.declared_entities.clear()
-        if tree is None or tree.pid != os.getpid():
-            return
-        tree.finalizer.detach()
-        unconfirmed = _portal.stop_tree(
-            tree.portal, tree.tenant, float(self.transport_options.get("drain_timeout", DRAIN_TIMEOUT))
-        )
+        unconfirmed = tree.stop(float(self.transport_options.get("drain_timeout", DRAIN_TIMEOUT))) if tree else 0
         if unconfirmed:
             raise PublishUnknown(
-                f"{self.as_uri()} was closed with {unconfirmed} publishes that the broker had not confirmed; "
-                "they may be lost"
+                f"{address} was closed with {unconfirmed} publishes that the broker had not confirmed; they may be lost"
             )
 
     close = release
 
-    def clone(self, **kwargs: Any) -> Connection:
-        """A new connection with the same parameters."""
-        parameters: dict[str, Any] = {
-            "hostname": [endpoint_url(e) for e in self._endpoints],
-            "insist": self.insist,
-            "ssl": self.ssl,
-            "connect_timeout": self.connect_timeout,
-            "transport_options": self.transport_options,
-            "login_method": self.login_method,
-            "uri_prefix": self.uri_prefix,
-            "heartbeat": self.heartbeat,
-            "failover_strategy": self.failover_strategy,
-        }
-        return type(self)(**{**parameters, **kwargs})
+    def collect(self, socket_timeout: float | None = None) -> None:
+        """Drop the connection at once, without waiting for anything; the next use makes a new one."""
+        with self._lock:
+            tree, self._tree = self._tree, None
+        self.declared_entities.clear()
+        if tree is not None:
+            tree.stop(0)
 
-    def drain_events(self, timeout: float | None = None) -> None:
+    def revive(self, new_channel: Channel) -> None:
+        """Make another channel the default one; supervision keeps the old one open for whoever uses it."""
+        tree = self._tree
+        if tree is not None and self.keeps(new_channel):
+            tree.default_channel = new_channel
+
+    def drain_events(self, timeout: float | None = None, **kwargs: Any) -> None:
         """Wait for one event and run its callback in this thread.
 
         Recovery is not the caller's work: faults are ridden out by supervision.
@@ -389,7 +430,10 @@ class Connection:
             the root cause, once, when supervision has given up.
         """
         tree = self._tree
-        if tree is None or tree.pid != os.getpid():
+        if tree is None or not tree.usable:
+            failure = tree.inbox.pending_failure() if tree is not None else None
+            if failure is not None:
+                raise failure
             self.connect()
             tree = self._running_tree()
         inbox, channels = tree.inbox, tree.channels
@@ -424,45 +468,45 @@ class Connection:
     ) -> Connection:
         """Connect, trying again as told; with none of it told, for ever.
 
-        ``errback(exc, interval)`` hears each failure and how long the wait until the next attempt is.
+        Each attempt dials one endpoint; between attempts this thread sleeps, but only when every
+        endpoint has failed once more.  ``errback(exc, interval)`` hears of each failure and how long
+        the sleep is; ``callback()`` is called every second of it.
 
         Raises:
             OperationalError: the attempts were used up.
         """
         if self.connected:
             return self
-        intervals = fxrange(interval_start, interval_max, interval_step, repeatlast=True)
-        waited = 0.0
-        for retries, interval in enumerate(intervals):
-            try:
-                self._connect_within(interval)
-            except self.recoverable_connection_errors as error:
-                out_of_time = timeout is not None and waited >= timeout
-                if out_of_time or (max_retries is not None and retries >= max_retries):
-                    if reraise_as_library_errors and not isinstance(error, OperationalError):
-                        raise OperationalError(str(error)) from error
-                    raise
-                if errback is not None:
-                    errback(error, interval)
-                if callback is not None:
-                    callback()
-                if not isinstance(error, DeadlineExceeded):
-                    _portal.pause(self._running_tree(fresh=False).portal, interval)
-                waited += interval
-            else:
-                return self
-        raise AssertionError("fxrange(repeatlast=True) never ends")
-
-    def _connect_within(self, interval: float) -> None:
-        """One attempt: a dial when nothing runs, else give supervision ``interval`` seconds."""
-        tree = self._tree
-        if tree is None or tree.actor.failure is not None or tree.pid != os.getpid():
-            self.connect()
-            return
+        tree = self._running_tree()
+        tree.hold_dialling()
         try:
-            tree.portal.call(tree.actor.wait_ready, timeout=max(interval, 0.1))
-        except DeadlineExceeded as error:
-            raise (tree.dial_errors[-1] if tree.dial_errors else error) from None
+            _retrying.connect_with_retries(
+                self,
+                self._dial,
+                errback=errback,
+                max_retries=max_retries,
+                interval_start=interval_start,
+                interval_step=interval_step,
+                interval_max=interval_max,
+                callback=callback,
+                timeout=timeout,
+            )
+        except BaseException as error:
+            if not tree.actor.session.epochs:
+                self._discard(tree)
+            if not reraise_as_library_errors or not isinstance(error, self.recoverable_connection_errors):
+                raise
+            if isinstance(error, OperationalError):
+                raise
+            raise OperationalError(str(error)) from error
+        finally:
+            if tree.usable:
+                tree.let_dialling_go()
+        return self
+
+    def _dial(self) -> None:
+        tree = self._running_tree()
+        tree.portal.call(tree.actor.dial_now, timeout=self.connect_timeout + self.call_timeout)
 
     def ensure(
         self,
@@ -478,55 +522,34 @@ class Connection:
     ) -> Callable[..., T]:
         """Wrap ``fun`` so that connection and channel errors are ridden out and it is called again.
 
+        ``obj.revive(channel)`` and ``on_revive(channel)`` are called after each new session; ``errback(exc,
+        interval)`` hears of each failure, of the function (interval 0) and of each dial.
+
         Raises (from the wrapped function):
-            OperationalError: ``max_retries`` were used up.
+            OperationalError: ``max_retries`` were used up (for ``retry_errors`` the error itself).
         """
+        return _retrying.ensure(
+            self,
+            obj,
+            fun,
+            errback=errback,
+            max_retries=max_retries,
+            interval_start=interval_start,
+            interval_step=interval_step,
+            interval_max=interval_max,
+            on_revive=on_revive,
+            retry_errors=retry_errors or (),
+        )
 
-        again_on = retry_errors or ()
+    def autoretry(self, fun: Callable[..., T], channel: Any = None, **ensure_options: Any) -> Callable[..., Any]:
+        """``ensure`` for a function with a ``channel`` keyword; calls return ``(result, channel used last)``.
 
-        def ensured(*args: Any, **kwargs: Any) -> T:
-            retries = 0
-            while True:
-                try:
-                    return fun(*args, **kwargs)
-                except again_on as error:
-                    if max_retries is not None and retries >= max_retries:
-                        raise
-                    logger.debug("ensure: trying again after %r", error)
-                except self.recoverable_connection_errors as error:
-                    if max_retries is not None and retries >= max_retries:
-                        raise OperationalError(str(error)) from error
-                    if errback is not None:
-                        errback(error, 0)
-                    remaining = None if max_retries is None else max(max_retries - retries, 1)
-                    self.ensure_connection(errback, remaining, interval_start, interval_step, interval_max)
-                    channel = self._revived_channel(obj, interval_max)
-                    if on_revive is not None:
-                        on_revive(channel)
-                except self.recoverable_channel_errors as error:
-                    if max_retries is not None and retries >= max_retries:
-                        raise OperationalError(str(error)) from error
-                    if errback is not None:
-                        errback(error, 0)
-                retries += 1
-
-        ensured.__name__ = f"{getattr(fun, '__name__', 'fun')}(ensured)"
-        ensured.__doc__ = fun.__doc__
-        return ensured
-
-    def _revived_channel(self, obj: Any, interval: float) -> Channel:
-        """The channel to go on with after a reconnect: the object's own, which supervision reopens."""
-        channel = self.default_channel
-        own = getattr(obj, "__dict__", {}).get("_channel")
-        if isinstance(own, Channel) and own.connection is self and own.channel_id in self._running_tree().channels:
-            channel = own
-        try:
-            channel.wait_open(max(interval, 1.0))
-        except DeadlineExceeded:
-            logger.debug("%r is still being reopened", channel)
-        if own is not channel and hasattr(obj, "revive"):
-            obj.revive(channel)
-        return channel
+        Without a channel the default one is used; the options hold for connecting, too.
+        """
+        names = ("errback", "max_retries", "interval_start", "interval_step", "interval_max")
+        policy = {**self._first_connect(), **{n: ensure_options[n] for n in names if n in ensure_options}}
+        revival = _retrying.Revival(self, fun, channel, policy)
+        return self.ensure(revival, revival, **ensure_options)
 
     # Makers
 
@@ -551,72 +574,52 @@ class Connection:
     def _dial_timeout(self) -> float:
         return float(self.connect_timeout) * len(self._endpoints) + self.call_timeout
 
-    def _own_retry_policy(self) -> dict[str, Any]:
-        names = ("max_retries", "interval_start", "interval_step", "interval_max", "errback")
-        return {name: self.transport_options[name] for name in names if name in self.transport_options}
-
-    def _running_tree(self, *, fresh: bool = True) -> _Tree:
+    def _running_tree(self) -> Tree:
         tree = self._tree
-        if tree is not None and tree.pid == os.getpid() and (tree.actor.failure is None or not fresh):
+        if tree is not None and tree.usable:
             return tree
         with self._lock:
-            if self._tree is tree:
-                if tree is not None and tree.pid == os.getpid():
+            tree = self._tree
+            if tree is None or not tree.usable:
+                if tree is not None:
                     self._discard(tree)
-                self._tree = _Tree(self)
-            assert self._tree is not None
-            return self._tree
+                self._tree = tree = Tree(self, self.transport_driver, self._parameters)
+            return tree
 
-    def _discard(self, tree: _Tree) -> None:
+    def _discard(self, tree: Tree) -> None:
         """Put away a tree that gave up; the next one starts without channels."""
+        with self._lock:
+            if self._tree is tree:
+                self._tree = None
         self.declared_entities.clear()
-        tree.finalizer.detach()
-        _portal.stop_tree(tree.portal, tree.tenant, 0)
+        tree.stop(0)
 
 
-class _Tree:
-    """A running tree and this side's view of it; thrown away when the connection is released.
-
-    The actor's side refers to the inbox and to ``dial_errors`` only, never to this object: else
-    a connection that nobody refers to any more could not be collected, and its tree not ended.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self.pid = os.getpid()
-        self.channels: dict[int, Channel] = {}
-        self.default_channel: Channel | None = None
-        self.dial_errors: deque[BaseException] = deque(maxlen=1)
-        self.actor = actor = ConnectionActor(
-            connection.transport_driver,
-            connection._endpoints,
-            connection._options,
-            failover_strategy=connection.failover_strategy,
-            on_dial_failed=partial(_note_dial_error, self.dial_errors),
-        )
-        self.inbox = Inbox(INBOX_LIMIT, actor.pause_reading)
-        actor.on_failure = self.inbox.fail
-        self.portal, self.tenant = _portal.start_tree(actor)
-        self.inbox.on_room = partial(self.portal.post, actor.resume_reading)
-        self.finalizer = weakref.finalize(connection, _portal.abandon_tree, self.portal, self.tenant)
-        self.finalizer.atexit = False
+_ARGUMENTS = tuple(field.name for field in attrs.fields(Parameters))
 
 
-def _note_dial_error(errors: deque[BaseException], endpoint: Endpoint, error: BaseException) -> None:
-    errors.append(error)
+def _rebuild(cls: type[Connection], arguments: dict[str, Any]) -> Connection:
+    return cls(**arguments)
 
 
 async def _with_keywords(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return await fn(*args, **kwargs)
 
 
-def endpoint_url(endpoint: Endpoint) -> str:
-    """The endpoint as a URL, password included: for making another connection like it."""
-    return as_url(
-        endpoint.scheme,
-        endpoint.host,
-        endpoint.port,
-        endpoint.userid,
-        endpoint.password,
-        quote(endpoint.virtual_host, safe="/"),
-        sanitize=False,
-    )
+class TransportView:
+    """What kombu's code reads off a transport object; everything else is the connection's."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.client = connection
+        driver = connection.transport_driver
+        self.driver_type = self.driver_name = driver.name
+        self.implements = driver.capabilities
+        self.connection_errors = connection.connection_errors
+        self.channel_errors = connection.channel_errors
+        self.recoverable_connection_errors = connection.recoverable_connection_errors
+        self.recoverable_channel_errors = connection.recoverable_channel_errors
+
+    @property
+    def default_connection_params(self) -> dict[str, Any]:
+        """What is used where the URL says nothing."""
+        return {"hostname": "localhost", "virtual_host": "/", "port": self.client.port}

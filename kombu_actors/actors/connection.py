@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from amqp import exceptions as amqp_errors
@@ -140,7 +140,7 @@ class ConnectionActor:
     def _is_hopeless(self, error: BaseException) -> bool:
         if isinstance(error, PERMANENT):
             return True
-        return self.session.epochs == 0 and not self.insist
+        return self.session.epochs == 0 and not self.insist and not self.session.dialler.held
 
     def _hear(self, event: Event) -> None:
         if self._listener is not None:
@@ -175,6 +175,18 @@ class ConnectionActor:
     async def wait_ready(self) -> None:
         """Wait until the session is up and the declared topology holds."""
         await self._or_failure(self.supervisor.wait_ready("topology"))
+
+    async def dial_now(self) -> None:
+        """One dial of one endpoint, now, while ``session.dialler`` is held; returns at once with a live session.
+
+        Raises the dial's failure.
+        """
+        link = self.session.link
+        if link is None or link.closed is not None:
+            with suppress(ActorDown, UnknownChild):  # then it is on its way up
+                await self.supervisor.restart_child("session", reason="a caller asked to dial now")
+            await self.session.dialler.dial_now()
+        await self.wait_ready()
 
     async def open_channel(self, on_gone: Callable[[BaseException], None] | None = None) -> ChannelActor:
         """Add a channel to the desired state and wait until it is open."""
@@ -266,7 +278,9 @@ class ConnectionActor:
                 return answer
             except ActorDown:
                 await self.wait_ready()
-        raise ConnectionLost(f"the session ended {REQUEST_ATTEMPTS} times in a row while the broker was working on this")
+        raise ConnectionLost(
+            f"the session ended {REQUEST_ATTEMPTS} times in a row while the broker was working on this"
+        )
 
     async def _start(self, parent: str, spec: ChildSpec | SupervisorSpec) -> None:
         """Start a child that the desired state already knows, and wait until it serves.

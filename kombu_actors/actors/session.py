@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from itertools import islice
+
+import trio
 
 from .._endpoint import Endpoint, EndpointSelector, LinkOptions
 from ..errors import BrokerUnreachable, ConnectionClosed, ConnectionLost
@@ -22,6 +25,59 @@ CLOSE_GRACE = 2.0
 """Seconds for connection.close-ok; a blocked or dead broker never sends it."""
 ROLE_GRACE = 0.5
 """Seconds for reader, writer and heartbeat to notice that the link is closed."""
+
+
+class Dialler:
+    """Lets callers decide when to dial: while anyone holds it, each dial of one endpoint needs a permission.
+
+    This is how kombu's ``ensure`` and ``ensure_connection``, whose attempts and intervals are the
+    caller's, and supervision, whose are its own, never dial at cross purposes.
+    """
+
+    def __init__(self) -> None:
+        self._holders = 0
+        self._permissions = 0
+        self._lot = trio.lowlevel.ParkingLot()
+        self._answers = trio.lowlevel.ParkingLot()
+        self._answer: BaseException | None = None
+
+    def hold(self) -> None:
+        """Take the dialling over from supervision."""
+        self._holders += 1
+
+    def let_go(self) -> None:
+        """Give it back."""
+        self._holders -= 1
+        self._lot.unpark_all()
+
+    @property
+    def held(self) -> bool:
+        """Whether callers decide."""
+        return self._holders > 0
+
+    async def permission(self) -> bool:
+        """Wait until dialling is allowed; True when by hand, for one endpoint."""
+        while self._holders and not self._permissions:
+            await self._lot.park()
+        if not self._holders:
+            return False
+        self._permissions -= 1
+        return True
+
+    async def dial_now(self) -> None:
+        """Allow one dial and wait for what comes of it; raises its failure."""
+        self._permissions = 1
+        self._lot.unpark()
+        await self._answers.park()
+        if self._answer is not None:
+            raise self._answer
+
+    def answer(self, error: BaseException | None) -> None:
+        """Tell those who wait how the dial went."""
+        self._answer = error
+        self._permissions = 0
+        self._answers.unpark_all()
+
 
 DialWatcher = Callable[[Endpoint, BaseException], None]
 
@@ -43,16 +99,16 @@ class Session:
         self.link: Link | None = None
         self.epochs = 0
         """How many links this run of the tree has had."""
+        self.dialler = Dialler()
 
     def spec(self) -> SupervisorSpec:
         """The session's subtree."""
-        dial_timeout = self.options.connect_timeout * len(self.selector.endpoints) + 1.0
         return SupervisorSpec(
             id="session",
             strategy=Strategy.ONE_FOR_ALL,
             limit=RestartLimit(max_restarts=0),
             children=(
-                ChildSpec(id="link", start=self._serve_link, start_timeout=dial_timeout, stop_grace=ROLE_GRACE),
+                ChildSpec(id="link", start=self._serve_link, start_timeout=None, stop_grace=ROLE_GRACE),
                 *(ChildSpec(id=role, start=self._role(role), stop_grace=ROLE_GRACE) for role in self.transport.roles),
                 ChildSpec(id="closer", start=self._say_goodbye, stop_grace=CLOSE_GRACE),
             ),
@@ -76,22 +132,31 @@ class Session:
             AccessRefused, NotAllowed: the broker knows us and says no; no other endpoint is asked.
         """
         failures: list[tuple[Endpoint, BrokerUnreachable]] = []
-        for endpoint in self.selector.one_pass():
+        by_hand = await self.dialler.permission()
+        for endpoint in islice(self.selector.one_pass(), 1) if by_hand else self.selector.one_pass():
             try:
                 return await self.transport.connect(endpoint, self.options)
             except BrokerUnreachable as error:
                 failures.append((endpoint, error))
                 if self.on_dial_failed is not None:
                     self.on_dial_failed(endpoint, error)
+        if by_hand:
+            self.selector.advance()
         if len(failures) == 1:
             raise failures[0][1]
         reasons = "; ".join(str(error) for _, error in failures)
         raise BrokerUnreachable(f"none of {len(failures)} endpoints accepted us: {reasons}") from failures[-1][1]
 
     async def _serve_link(self, ctx: ActorContext) -> None:
-        link = await self.dial()
+        # No start timeout: each dial has connect_timeout, and one by hand waits for its permission.
+        try:
+            link = await self.dial()
+        except Exception as error:
+            self.dialler.answer(error)
+            raise
         self.link = link
         self.epochs += 1
+        self.dialler.answer(None)
         try:
             ctx.ready()
             await first_of(link.wait_closed, ctx.stopping.wait)
