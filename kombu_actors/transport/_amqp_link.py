@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import trio
-from amqp import exceptions as amqp_errors
 
 from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols.amqp import AMQPEngine, PeerProtocolError, events
 from ..protocols.amqp.heartbeats import Verdict, pulse
 from ..protocols.amqp.states import ConnectionState
 from ._amqp_channel import AMQPChannel
+from ._amqp_dispatch import Dispatcher, parted
 from ._amqp_waiting import Ending, Outbox, PendingReply, ReadGate
 from ._stream import STREAM_ERRORS, ByteStream
 
@@ -48,21 +48,6 @@ class Signs:
         self.sent = trio.current_time()
 
 
-class Alarm:
-    """Whether the broker has stopped reading from publishers, and who wants to know."""
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-        self.watchers: list[Callable[[str | None], None]] = []
-
-    def change(self, reason: str | None) -> None:
-        """Set and tell, if it is news."""
-        if reason != self.reason:
-            self.reason = reason
-            for watcher in list(self.watchers):
-                watcher(reason)
-
-
 class AMQPLink:
     """A connection as ``transport._link.Link`` describes it.  Made by ``AMQPTransport.connect``."""
 
@@ -84,13 +69,13 @@ class AMQPLink:
         self._goodbye_timeout = goodbye_timeout
         self._signs = Signs()
         self._gate = ReadGate()
-        self._alarm = Alarm()
+        self._dispatcher = Dispatcher(name)
+        self._dispatcher.alarm.watchers.append(self._on_alarm)
         self._ending = Ending()
-        self._channels: dict[int, AMQPChannel] = {}
         self._serving: set[str] = set()
         self._parting = False
         stream.limit_silence(self._silence_max)
-        self._handle(backlog)
+        self._dispatcher.handle(backlog)
 
     def __repr__(self) -> str:
         return f"<AMQPLink to {self.name}, {'open' if self.closed is None else 'dead'}>"
@@ -130,10 +115,7 @@ class AMQPLink:
         self._gate.nudge()
         for pending in self.engine.abandon():
             pending.fail(reason)
-        for channel in self._channels.values():
-            channel.die(reason)
-            channel.forget()
-        self._channels.clear()
+        self._dispatcher.end_channels(reason)
 
     async def aclose(self) -> None:
         """Say goodbye and close; safe in any state, a no-op when dead.
@@ -145,12 +127,12 @@ class AMQPLink:
             await trio.lowlevel.checkpoint()
             return
         self._parting = True
-        timeout = self._goodbye_timeout if self._alarm.reason is None else BLOCKED_GOODBYE_TIMEOUT
+        timeout = self._goodbye_timeout if self._dispatcher.alarm.reason is None else BLOCKED_GOODBYE_TIMEOUT
         try:
             with trio.move_on_after(timeout):
                 await self._say_goodbye()
         finally:
-            self.kill(self._parted())
+            self.kill(parted(self.name))
 
     async def _say_goodbye(self) -> None:
         if self.engine.state is ConnectionState.OPEN:
@@ -166,10 +148,7 @@ class AMQPLink:
     def _lose(self, text: str, cause: BaseException | None = None) -> None:
         reason: BaseException = ConnectionLost(f"the connection to {self.name} was lost: {text}")
         reason.__cause__ = cause
-        self.kill(self._parted() if self._parting else reason)
-
-    def _parted(self) -> BaseException:
-        return ConnectionClosed(f"you closed the connection to {self.name}")
+        self.kill(parted(self.name) if self._parting else reason)
 
     # -- roles ---------------------------------------------------------------------------------
 
@@ -212,7 +191,7 @@ class AMQPLink:
                 return
             self._signs.arrived()
             try:
-                reason = self._handle(self.engine.receive(data))
+                reason = self._dispatcher.handle(self.engine.receive(data))
             except PeerProtocolError as error:
                 reason = ConnectionLost(
                     f"the connection to {self.name} was lost: the broker broke the protocol: {error}"
@@ -220,7 +199,7 @@ class AMQPLink:
                 reason.__cause__ = error
             if reason is not None:
                 await self._last_word()
-                self.kill(reason)
+                self.kill(parted(self.name) if self._parting else reason)
             elif self.engine.outgoing:
                 self.outbox.wake()
 
@@ -311,7 +290,7 @@ class AMQPLink:
         await trio.lowlevel.checkpoint_if_cancelled()
         pending = PendingReply(undo=self._take_back)
         number = self.engine.open_channel(pending)
-        channel = self._channels[number] = AMQPChannel(self, number)
+        channel = self._dispatcher.channels[number] = AMQPChannel(self, number)
         self.outbox.wake()
         await pending.wait()
         return channel
@@ -319,17 +298,21 @@ class AMQPLink:
     def _take_back(self, opened: events.ChannelOpened) -> None:
         reason = ConnectionClosed(f"channel {opened.channel} was opened for a call that had been cancelled")
         self.engine.close_channel(opened.channel)
-        self._channels[opened.channel].die(reason)
+        self._dispatcher.channels[opened.channel].die(reason)
         self.outbox.wake()
 
     @property
     def blocked(self) -> str | None:
         """The broker's reason for not reading from publishers; None when it does."""
-        return self._alarm.reason
+        return self._dispatcher.alarm.reason
 
     def on_blocked(self, watcher: Callable[[str | None], None]) -> None:
         """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks."""
-        self._alarm.watchers.append(watcher)
+        self._dispatcher.alarm.watchers.append(watcher)
+
+    def _on_alarm(self, reason: str | None) -> None:
+        # A full window is no sign of death while the broker says that it doesn't read.
+        self._stream.limit_silence(0 if reason is not None else self._silence_max)
 
     def pause_reading(self) -> None:
         """Leave what comes in the kernel's buffers, except while the broker owes an answer."""
@@ -339,85 +322,3 @@ class AMQPLink:
         """Undo ``pause_reading``."""
         self._gate.paused = False
         self._gate.nudge()
-
-    # -- what the engine reports ---------------------------------------------------------------
-
-    def _handle(self, happened: Sequence[events.Event]) -> BaseException | None:
-        """Dispatch events in order; return why the connection is over, or None."""
-        for event in happened:
-            reason = _HANDLERS[type(event)](self, event)
-            if reason is not None:
-                return reason
-        return None
-
-    def _on_delivered(self, event: events.Delivered) -> None:
-        self._channels[event.channel].on_delivered(event)
-
-    def _on_confirmed(self, event: events.Confirmed) -> None:
-        self._channels[event.channel].on_confirmed(event)
-
-    def _on_reply(self, event: events.Replied | events.Got | events.ChannelOpened) -> None:
-        event.token.resolve(event)
-
-    def _on_returned(self, event: events.MessageReturned) -> None:
-        self._channels[event.channel].on_returned(event.returned)
-
-    def _on_consumer_cancelled(self, event: events.ConsumerCancelled) -> None:
-        self._channels[event.channel].on_cancelled(event.consumer_tag)
-
-    def _on_channel_closed_by_peer(self, event: events.ChannelClosedByPeer) -> None:
-        reason = amqp_errors.error_for_code(event.code, event.text, event.method, amqp_errors.ChannelError)
-        self._bury(event.channel, reason, event.abandoned)
-        self._channels.pop(event.channel).forget()
-
-    def _on_channel_aborted(self, event: events.ChannelAborted) -> None:
-        reason = amqp_errors.error_for_code(event.code, event.text, (60, 60), amqp_errors.ChannelError)
-        self._bury(event.channel, reason, event.abandoned)
-
-    def _on_channel_closed(self, event: events.ChannelClosed) -> None:
-        self._channels.pop(event.channel).forget()
-
-    def _bury(self, number: int, reason: BaseException, abandoned: Sequence[PendingReply]) -> None:
-        for pending in abandoned:
-            pending.fail(reason)
-        self._channels[number].die(reason)
-
-    def _on_flow(self, event: events.FlowChanged) -> None:
-        self._alarm.change(None if event.active else f"channel.flow on channel {event.channel}")
-
-    def _on_blocked(self, event: events.ConnectionBlocked) -> None:
-        # A full window is no sign of death now: the broker has said that it won't read.
-        self._stream.limit_silence(0)
-        self._alarm.change(event.reason)
-
-    def _on_unblocked(self, event: events.ConnectionUnblocked) -> None:
-        self._stream.limit_silence(self._silence_max)
-        self._alarm.change(None)
-
-    def _on_closed_by_peer(self, event: events.ConnectionClosedByPeer) -> BaseException:
-        cause = amqp_errors.error_for_code(event.code, event.text, event.method, amqp_errors.ConnectionError)
-        reason = ConnectionLost(f"the connection to {self.name} was lost: {event.code} {event.text}")
-        reason.__cause__ = cause
-        return reason
-
-    def _on_goodbye_answered(self, event: events.ConnectionClosed) -> BaseException:
-        return self._parted()
-
-
-_HANDLERS: Final[dict[type, Callable[[AMQPLink, Any], BaseException | None]]] = {
-    events.Delivered: AMQPLink._on_delivered,
-    events.Confirmed: AMQPLink._on_confirmed,
-    events.Replied: AMQPLink._on_reply,
-    events.Got: AMQPLink._on_reply,
-    events.ChannelOpened: AMQPLink._on_reply,
-    events.MessageReturned: AMQPLink._on_returned,
-    events.ConsumerCancelled: AMQPLink._on_consumer_cancelled,
-    events.ChannelClosedByPeer: AMQPLink._on_channel_closed_by_peer,
-    events.ChannelAborted: AMQPLink._on_channel_aborted,
-    events.ChannelClosed: AMQPLink._on_channel_closed,
-    events.FlowChanged: AMQPLink._on_flow,
-    events.ConnectionBlocked: AMQPLink._on_blocked,
-    events.ConnectionUnblocked: AMQPLink._on_unblocked,
-    events.ConnectionClosedByPeer: AMQPLink._on_closed_by_peer,
-    events.ConnectionClosed: AMQPLink._on_goodbye_answered,
-}

@@ -364,7 +364,7 @@ async def test_a_stopped_broker_is_found_out(own_rabbitmq: OwnRabbitMQ) -> None:
         try:
             with trio.fail_after(5.5):
                 assert isinstance(await link.wait_closed(), ConnectionLost)
-            with pytest.raises(Exception, match="did not answer within 0.5 s"):
+            with pytest.raises(Exception, match="did not answer within"):
                 await connect(node.url(), connect_timeout=0.5)
         finally:
             node.sigcont()

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from amqp import spec
 
-from .._content import check_table
 from .channels import Channel, ChannelTable
 from .errors import NotAMQP, PeerProtocolError
 from .events import (
@@ -36,21 +35,18 @@ from .frames import (
     frame_at,
     recognise,
 )
+from .handshake import Handshake
 from .methods import Request, encode_method, method_id
-from .negotiation import FRAME_MIN_SIZE, Credentials, Limits, agree, client_properties
+from .negotiation import FRAME_MIN_SIZE, Credentials, Limits, agree
 from .publishing import CACHE_SIZE, Prepared
 from .receiving import ChannelReceiver, read_method
 from .states import ChannelState, ChannelStep, ConnectionState, ConnectionStep, connection_after
 
 __all__ = ["AMQPEngine"]
 
-SECURE_ROUNDS: Final = 4
-"""Challenges answered before giving up; PLAIN and EXTERNAL need none."""
-
 _SIZE: Final = struct.Struct(">I")
 _ACK: Final = struct.Struct(">BHIIQBB")
 _MIDDLE: Final = struct.Struct(">BBHI")
-_DELIVER: Final = struct.pack(">I", method_id(spec.Basic.Deliver))
 _BASIC_ACK: Final = method_id(spec.Basic.Ack)
 _BASIC_NACK: Final = method_id(spec.Basic.Nack)
 _BASIC_REJECT: Final = method_id(spec.Basic.Reject)
@@ -78,31 +74,18 @@ class AMQPEngine:
         body_max: int = 64 * 1024 * 1024,
         properties: Mapping[str, Any] | None = None,
     ) -> None:
-        if not len(virtual_host.encode()) <= 255:
-            raise ValueError("virtual_host must be at most 255 bytes of UTF-8")
         if frame_max and frame_max < FRAME_MIN_SIZE:
             raise ValueError(f"frame_max must be 0 (no limit) or at least {FRAME_MIN_SIZE}, not {frame_max}")
-        self._credentials = credentials
-        self._open = encode_method(spec.Connection.Open, "ssb", virtual_host, "", False)
-        self._start_ok = self._encode_start_ok(client_properties(properties))
+        self._handshake = Handshake(credentials, virtual_host, properties)
         self.limits = Limits(channel_max, frame_max, heartbeat)
         self.server_properties: Mapping[str, Any] = {}
         self.state = ConnectionState.IDLE
         self.outgoing: list[bytes] = []
         """Encoded frames in order.  Drivers may append nothing and should use ``take_outgoing``."""
         self._payload_max = FRAME_MIN_SIZE - FRAME_OVERHEAD
-        self._challenges = 0
         self._buffer = FrameBuffer()
         self._channels = ChannelTable()
         self._receiver = ChannelReceiver(self._channels, body_max, self._send)
-
-    def _encode_start_ok(self, properties: dict[str, Any]) -> bytes:
-        known, _ = check_table("client_properties", properties)
-        mechanism, response = self._credentials.mechanism, self._credentials.initial_response()
-        encoded = encode_method(spec.Connection.StartOk, "FsSs", known, mechanism, response, "en_US")
-        if len(encoded) > FRAME_MIN_SIZE - FRAME_OVERHEAD:
-            raise ValueError(f"client_properties must fit a frame of {FRAME_MIN_SIZE} bytes with the credentials")
-        return encoded
 
     # -- bytes ---------------------------------------------------------------------------------
 
@@ -150,13 +133,15 @@ class AMQPEngine:
     def _parse(self, data: bytes, events: list[Event]) -> None:
         size = len(data)
         position = 0
+        straight_paths = self._receiver.straight_paths
         if self.state is ConnectionState.AWAITING_START and data and not recognise(data):
             self._buffer.keep(data, size + 1)
             return
         while size - position >= FRAME_OVERHEAD:
-            if data[position + 7 : position + 11] == _DELIVER and self.state is ConnectionState.OPEN:
+            straight = straight_paths.get(data[position + 7 : position + 11])
+            if straight is not None and self.state is ConnectionState.OPEN:
                 before = position
-                position = self._receiver.deliveries(data, position, self._payload_max, events)
+                position = straight(data, position, self._payload_max, events)
                 if position != before:
                     continue
             kind, number, end = frame_at(data, position, self._payload_max)
@@ -229,13 +214,14 @@ class AMQPEngine:
         name, arguments = read_method(data, start, end)
         if name == "connection.start":
             self._take(ConnectionStep.START)
-            self._on_start(*arguments)
+            self.server_properties = arguments[2]
+            self._send(0, self._handshake.on_start(*arguments))
         elif name == "connection.secure":
             if self._take(ConnectionStep.SECURE) is not ConnectionState.CLOSING:
-                self._on_secure()
+                self._send(0, self._handshake.on_secure())
         elif name == "connection.tune":
             if self._take(ConnectionStep.TUNE) is not ConnectionState.CLOSING:
-                self._on_tune(*arguments)
+                self._on_tune(Limits(*arguments))
         elif name == "connection.open-ok":
             if self._take(ConnectionStep.OPENED) is not ConnectionState.CLOSING:
                 events.append(ConnectionOpened(self.server_properties, self.limits))
@@ -254,30 +240,11 @@ class AMQPEngine:
         else:
             raise PeerProtocolError(503, f"{name} on channel 0")
 
-    def _on_start(self, major: int, minor: int, properties: dict[str, Any], mechanisms: bytes, _: bytes) -> None:
-        if (major, minor) != (0, 9):
-            raise NotAMQP(f"the broker starts with AMQP {major}-{minor}; only 0-9-1 is spoken here")
-        self.server_properties = properties
-        offered = mechanisms.decode("utf-8", "replace").split()
-        wanted = self._credentials.mechanism
-        if wanted not in offered:
-            raise PeerProtocolError(
-                530, f"login method {wanted} is not offered by the broker, but {' '.join(offered) or 'none'}"
-            )
-        self._send(0, self._start_ok)
-
-    def _on_secure(self) -> None:
-        self._challenges += 1
-        if self._challenges > SECURE_ROUNDS:
-            raise PeerProtocolError(503, f"the broker asked for more than {SECURE_ROUNDS} rounds of login")
-        self._send(0, encode_method(spec.Connection.SecureOk, "S", self._credentials.initial_response()))
-
-    def _on_tune(self, channel_max: int, frame_max: int, heartbeat: int) -> None:
-        self.limits = limits = agree(Limits(channel_max, frame_max, heartbeat), self.limits)
-        self._payload_max = (limits.frame_max or 2**32) - FRAME_OVERHEAD
-        reply = encode_method(spec.Connection.TuneOk, "BlB", limits.channel_max, limits.frame_max, limits.heartbeat)
-        self._send(0, reply)
-        self._send(0, self._open)
+    def _on_tune(self, offered: Limits) -> None:
+        self.limits = agree(offered, self.limits)
+        self._payload_max = (self.limits.frame_max or 2**32) - FRAME_OVERHEAD
+        for reply in self._handshake.on_tune(self.limits):
+            self._send(0, reply)
 
     # -- channels ------------------------------------------------------------------------------
 

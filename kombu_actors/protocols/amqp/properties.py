@@ -38,6 +38,8 @@ PROPERTIES: Final = (
 _FLAGS: Final = struct.Struct(">H")
 _STAMP: Final = struct.Struct(">Q")
 _BITS: Final = tuple((name, kind, 1 << (15 - index)) for index, (name, kind) in enumerate(PROPERTIES))
+_OCTETS: Final = tuple(bytes([value]) for value in range(256))
+_EMPTY_TABLE: Final = bytes(4)
 _UNDEFINED: Final = 0b11
 """The two lowest bits: one beyond basic's fourteen properties, and 'another flag word follows'."""
 
@@ -92,13 +94,18 @@ def encode_properties(properties: Mapping[str, Any]) -> bytes:
     Absent and ``None`` leave a property out; an empty ``headers`` is sent as an empty table.
     """
     flags = 0
-    layout: list[str] = []
-    values: list[Any] = []
+    parts = [b""]
     for name, kind, bit in _BITS:
         value = properties.get(name)
-        if value is not None:
-            flags |= bit
-            layout.append(kind)
-            values.append(value)
-    encoded: bytes = _FLAGS.pack(flags) + dumps("".join(layout), values)
-    return encoded
+        if value is None:
+            continue
+        flags |= bit
+        if kind == "s":
+            raw = value.encode()
+            parts.append(_OCTETS[len(raw)] + raw)
+        elif kind == "F":
+            parts.append(dumps("F", (value,)) if value else _EMPTY_TABLE)
+        else:
+            parts.append(_OCTETS[value] if kind == "o" else _STAMP.pack(value))
+    parts[0] = _FLAGS.pack(flags)
+    return b"".join(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from amqp import spec
@@ -24,13 +24,14 @@ from .events import (
     Replied,
 )
 from .fields import read_arguments
-from .frames import HEADER, METHOD
-from .methods import INCOMING, Incoming, encode_method
+from .frames import END, HEADER, METHOD
+from .methods import INCOMING, Incoming, encode_method, method_id
 from .states import ChannelState, ChannelStep
 
 __all__ = ["ChannelReceiver", "read_method"]
 
 _ID: Final = struct.Struct(">I")
+_ACK: Final = struct.Struct(">BHIIQBB")
 CONTENT_TOO_LARGE: Final = 311
 
 
@@ -58,6 +59,11 @@ class ChannelReceiver:
         self._scanner = DeliveryScanner()
         self._content = ContentAssembler(self._scanner, body_max)
         self._send = send
+        self.straight_paths: Final[Mapping[bytes, Callable[[bytes, int, int, list[Event]], int]]] = {
+            _ID.pack(method_id(spec.Basic.Deliver)): self.deliveries,
+            _ID.pack(method_id(spec.Basic.Ack)): self.confirms,
+        }
+        """By method: what takes whole frames straight from the buffer and leaves all doubtful ones."""
         self._methods: dict[str, Callable[[Channel, tuple[Any, ...], list[Event]], None]] = {
             "channel.open-ok": self._on_opened,
             "channel.flow": self._on_flow,
@@ -67,6 +73,21 @@ class ChannelReceiver:
             "basic.nack": self._on_nack,
             "basic.cancel": self._on_cancel,
         }
+
+    def confirms(self, data: bytes, position: int, payload_max: int, events: list[Event]) -> int:
+        """Take the basic.ack at ``position`` if it is whole and legal; return the position after it, or the same."""
+        if len(data) - position < _ACK.size:
+            return position
+        kind, number, size, _, tag, multiple, closing = _ACK.unpack_from(data, position)
+        channel = self._channels.by_number.get(number)
+        if kind != METHOD or size != 13 or closing != END or channel is None or channel.content is not None:
+            return position
+        if channel.state is not ChannelState.OPEN or not 0 < tag <= channel.published:
+            return position
+        if tag > channel.confirmed:
+            channel.confirmed = tag
+        events.append(Confirmed(number, tag, multiple & 1 == 1, True))
+        return position + _ACK.size
 
     def deliveries(self, data: bytes, position: int, payload_max: int, events: list[Event]) -> int:
         """Take the whole deliveries that start at ``position``; return the position after them."""

@@ -14,7 +14,13 @@ from .errors import LocalProtocolError, PeerProtocolError
 __all__ = ["ChannelState", "ChannelStep", "ConnectionState", "ConnectionStep", "channel_after", "connection_after"]
 
 
-class ConnectionState(Enum):
+class _Symbol(Enum):
+    """A state or step.  Members are singletons; their identity hashes faster than their name (hot path)."""
+
+    __hash__ = object.__hash__
+
+
+class ConnectionState(_Symbol):
     """Where a connection is between the protocol header and close-ok."""
 
     IDLE = "idle"
@@ -26,7 +32,7 @@ class ConnectionState(Enum):
     CLOSED = "closed"
 
 
-class ConnectionStep(Enum):
+class ConnectionStep(_Symbol):
     """What moves a connection; those named ``WE_`` are ours, the others the broker's."""
 
     WE_GREET = "protocol header"
@@ -42,7 +48,7 @@ class ConnectionStep(Enum):
     CLOSED = "connection.close-ok"
 
 
-class ChannelState(Enum):
+class ChannelState(_Symbol):
     """Where a channel is; a number in no state is free."""
 
     FREE = "free"
@@ -51,7 +57,7 @@ class ChannelState(Enum):
     CLOSING = "closing"
 
 
-class ChannelStep(Enum):
+class ChannelStep(_Symbol):
     """What moves a channel; those named ``WE_`` are ours, the others the broker's."""
 
     WE_OPEN = "our channel.open"
