@@ -58,7 +58,8 @@ class Incarnation:
         """Run the actor's ``start``; whatever comes of it is reported, nothing is raised."""
         self.task = trio.lowlevel.current_task()
         inside.set((*inside.get(), (self.node.tree, self.cell.path)))
-        self._set_alarm(self.spec.start_timeout, self._start_expired)
+        if self.stop_reason is None:
+            self._set_alarm(self.spec.start_timeout, self._start_expired)
         outcome: Outcome
         try:
             with self.scope:

@@ -10,10 +10,10 @@ import trio
 
 from . import events as news
 from ._alarms import Alarm
-from ._errors import ActorDown, ChildFailed, Escalation, RestartLimitExceeded
+from ._errors import ActorDown, ChildFailed, Escalation
 from ._incarnation import Incarnation
 from ._kernel import initial, step
-from ._outcome import Failed, Failure, Outcome, Returned, Stopped, root_cause
+from ._outcome import Failed, Failure, Outcome, Returned, Stopped
 from ._policy import FINAL, ChildState
 from ._records import (
     Arm,
@@ -46,6 +46,7 @@ from ._records import (
     TimerFired,
 )
 from ._spec import ChildSpec, SupervisorSpec
+from ._verdict import escalation, judge
 
 if TYPE_CHECKING:
     from ._cell import Cell
@@ -130,29 +131,17 @@ class Node:
         how = Exit.RETURNED
         if isinstance(outcome, Failed):
             self.tree.check_panic(outcome.error)
+            child, how = self.child(id), Exit.FAILED
+            if child is not None and child.after is None:
+                outcome, how = judge(self.spec, outcome)
             cell.failure = Failure(path=cell.path, epoch=cell.epoch, at=now, error=outcome.error)
             self.history.append(cell.failure)
-            outcome, how = self.judge(id, outcome)
         cell.live, cell.previous = None, outcome
         self.down_since.setdefault(id, now)
         self.kernel, effects = step(self.kernel, Exited(id, cell.epoch, how, now, self.tree.rng.random()))
         self.announce_exit(cell, outcome)
         self.carry_out(effects, cell)
         cell.changed.unpark_all()
-
-    def judge(self, id: str, outcome: Failed) -> tuple[Failed, Exit]:
-        """Whether a restart could cure a failure; of a group the incurable leaf decides."""
-        child, escalate = self.child(id), self.spec.escalate
-        if escalate is None or child is None or child.after is not None:
-            return outcome, Exit.FAILED
-        try:
-            for leaf in outcome.leaves or (outcome.error,):
-                if escalate(root_cause(leaf)):
-                    return Failed(leaf, outcome.leaves), Exit.FATAL
-        except Exception as bug:
-            bug.__cause__ = outcome.error
-            return Failed(bug, outcome.leaves), Exit.FATAL
-        return outcome, Exit.FAILED
 
     def ask_to_stop(self, reason: str, *, was_ready: bool) -> None:
         """The parent's wish; ready or not, a supervisor stops its children in order."""
@@ -162,11 +151,11 @@ class Node:
         self.reasons.setdefault("", reason)
         self.feed(Shutdown())
 
-    def give_up(self, escalation: Escalation, cause: BaseException) -> None:
+    def give_up(self, error: Escalation, cause: BaseException) -> None:
         """Stop in order and fail."""
-        escalation.__cause__ = cause
+        error.__cause__ = cause
         if self.error is None:
-            self.error = escalation
+            self.error = error
         self.feed(Shutdown(Ending.FATAL))
 
     # -- what is decided ------------------------------------------------------------------------
@@ -203,7 +192,6 @@ class Node:
                 case Held(id, delay, cooling):
                     kind = news.CoolingDown if cooling else news.ChildBackingOff
                     next_at = trio.current_time() + delay
-                    self.reasons.setdefault(id, "to be restarted")
                     self.emit(kind, self.cell.children[id], delay=delay, next_at=next_at)
                 case Grouped(root, members):
                     self.reasons.update(dict.fromkeys(members, f"{root} is restarted, and this with it"))
@@ -266,7 +254,8 @@ class Node:
     def gone(self, id: str, fate: str, outcome: Outcome | None) -> None:
         """Gone for good, unless this supervisor is itself being restarted: then its parent knows."""
         cell = self.cell.children[id]
-        outcome = outcome or Stopped(self.reasons.get(id) or self.reasons.get("", "stopped"))
+        ending = self.kernel.ending is not None
+        outcome = outcome or Stopped(self.reasons.get("" if ending else id, "stopped"))
         cell.previous = outcome
         self.down_since.pop(id, None)
         self.reasons.pop(id, None)
@@ -274,7 +263,7 @@ class Node:
         if first is not None:
             first.outcome = outcome
             first.over.set()
-        if self.kernel.ending is not None and self.parent is not None:
+        if ending and self.parent is not None:
             return
         self.emit(news.ChildGone, cell, fate=fate)
         cell.close(self.tree, outcome)
@@ -284,31 +273,14 @@ class Node:
     def closing(self, ending: Ending, exited: Cell | None) -> None:
         if ending in (Ending.LIMIT, Ending.FATAL) and self.error is None:
             assert exited is not None
-            assert isinstance(exited.previous, Failed)
-            self.error = self.escalation(ending, exited.path, exited.previous.error)
+            assert exited.failure is not None
+            self.error = escalation(self.spec, self.cell.path, ending, exited.failure, tuple(self.history))
         if self.error is not None:
             self.emit(news.Escalated, self.cell, error=self.error, history=self.error.history)
         reason = self.reasons.setdefault("", "it gave up" if self.error else "its significant children are done")
         self.emit(news.SupervisorStopping, self.cell, reason=reason)
         if self.parent is None:
             self.tree.closing(self.error)
-
-    def escalation(self, ending: Ending, child: str, error: BaseException) -> Escalation:
-        """The one exception that tells a parent, or the program, why this supervisor gave up."""
-        cause = root_cause(error)
-        tail = f"child {child!r} failed with {type(cause).__name__}: {cause}"
-        history = tuple(self.history)
-        escalation: Escalation
-        if ending is Ending.LIMIT:
-            limit = self.spec.limit
-            allowed = f"{limit.max_restarts} restarts within {limit.within:g} s"
-            message = f"supervisor {self.name!r} has used up its budget of {allowed}; the last straw: {tail}"
-            escalation = RestartLimitExceeded(message, path=self.cell.path, history=history)
-        else:
-            message = f"supervisor {self.name!r} gave up, for no restart could cure this: {tail}"
-            escalation = ChildFailed(message, path=self.cell.path, history=history)
-        escalation.__cause__ = error
-        return escalation
 
     def ended(self, ending: Ending) -> None:
         for first in self.first_starts.values():

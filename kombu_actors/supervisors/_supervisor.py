@@ -14,7 +14,7 @@ from ._errors import ActorDown, ChildStartError, SelfStop, SpecError, UnknownChi
 from ._incarnation import Incarnation, inside
 from ._node import FirstStart, Node
 from ._outcome import Failed, Outcome, Stopped
-from ._policy import FINAL, HELD, ChildState
+from ._policy import FINAL, HELD, ChildState, check_seconds
 from ._records import RestartChild, StopChild
 from ._spec import ChildSpec, SupervisorSpec
 from ._stream import EventStream
@@ -106,11 +106,13 @@ class SupervisorHandle:
     async def _stop(self, id: str, reason: str, *, forget: bool) -> Outcome:
         await trio.lowlevel.checkpoint_if_cancelled()
         node = self._node()
-        if node.child(id) is None:
+        child = node.child(id)
+        if child is None:
             raise _unknown(node, id)
         cell = node.cell.children[id]
         _check_not_inside(self._tree, cell.path)
-        node.reasons[id] = reason
+        if child.state not in FINAL:
+            node.reasons[id] = reason
         self._tree.later(node.feed, StopChild(id, forget))
         while cell.live is not None:
             await cell.changed.park()
@@ -149,7 +151,8 @@ class Supervisor(SupervisorHandle):
     async def wait_ready(self, path: str = "") -> None:
         """Wait until the node at the path, and all below it, serve; ``""`` is the whole tree.
 
-        Children that are done or stopped for good don't count.  Raises the ``Escalation`` that
+        Children that are done or stopped for good don't count; a node that doesn't exist yet is
+        waited for.  Raises the ``Escalation`` that
         ends the tree, ``ActorDown`` when it has stopped or the child is gone for good.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -210,6 +213,7 @@ async def open_supervisor(
     raised: ``RestartLimitExceeded`` or ``ChildFailed``, its ``__cause__`` the last failure.
     ``listener`` gets every event, synchronously in the trio thread; ``rng`` draws the jitter.
     """
+    check_seconds("deadline", deadline)
     tree: Tree | None = None
     failure: BaseException | None = None
     try:
@@ -230,7 +234,7 @@ async def open_supervisor(
             tree.alarms.close()
     except BaseException as error:
         # Only an outer cancellation in the last moment, when nothing is left to be stopped.
-        failure = failure or error
+        failure = error if failure is None else failure
     assert tree is not None
     raise_end(tree, failure)
 

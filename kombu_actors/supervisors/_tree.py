@@ -59,7 +59,11 @@ class Tree:
             while self._queue:
                 call, args = self._queue.popleft()
                 call(*args)
-        finally:
+        except BaseException as error:
+            # A bug in here, or in a backoff from outside.  Nothing can be decided any more, so
+            # ``_busy`` stays set and no further step runs; but nobody may wait for ever either.
+            self._abandon(error)
+        else:
             self._busy = False
 
     def spawn(self, incarnation: Incarnation) -> None:
@@ -85,7 +89,7 @@ class Tree:
         """Raise what ended the tree, if it has ended or is about to."""
         if self.escalation is not None:
             raise self.escalation
-        if self.root.kernel.ended:
+        if self.root.kernel.ended or self.over.is_set():
             raise ActorDown(f"the supervision tree {self.root.spec.id!r} has stopped")
 
     # -- the end --------------------------------------------------------------------------------
@@ -113,6 +117,17 @@ class Tree:
         self.panic = error
         self.later(self.root.shut_down, repr(error))
         self.block.cancel(reason=repr(error))
+
+    def _abandon(self, error: BaseException) -> None:
+        """Cancel everybody at once, in no order, and let the block raise the error."""
+        self.panic = error
+        for cell in self.cells():
+            cell.changed.unpark_all()
+            if isinstance(cell.live, Incarnation):
+                cell.live.scope.cancel(reason=repr(error))
+        self.block.cancel(reason=repr(error))
+        self.changed.unpark_all()
+        self.over.set()
 
     def call_on_exit(self, path: str, on_exit: Callable[[Outcome], None], outcome: Outcome) -> None:
         try:

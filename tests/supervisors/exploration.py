@@ -88,7 +88,7 @@ class Count(NamedTuple):
     def __str__(self) -> str:
         return (
             f"{self.configurations} configurations, {self.states:,} states, "
-            f"{self.transitions:,} transitions, {self.seconds:.1f} s"
+            f"{self.transitions:,} transitions, {self.seconds:.1f} s of CPU"
         )
 
     def plus(self, other: Count) -> Count:
@@ -171,8 +171,6 @@ class Explorable(Protocol):
 
 
 W = TypeVar("W", bound=Explorable)
-Back = dict[W, list[W]]
-CameFrom = dict[W, tuple[W, Event] | None]
 
 
 def explore(
@@ -195,63 +193,76 @@ def explore(
 
 def walk(first: W, choices: Callable[[W], Iterator[Event]], advance: Callable[[W, Event], W]) -> Count:
     """Visit, breadth first, everything reachable from ``first`` after ``Begin``."""
-    began = time.perf_counter()
-    came_from: CameFrom[W] = {first: None}
-    back: Back[W] = {}
-    back_unasked: Back[W] = {}
-    queue = deque([first])
-    transitions = 0
+    began = time.process_time()
+    graph = Graph()
+    numbers = {first: graph.add(None, Begin(), first)}
+    queue = deque([(0, first)])
     while queue:
-        world = queue.popleft()
+        number, world = queue.popleft()
         event: Event = Begin()
         try:
-            for event in (Begin(),) if world is first else choices(world):
-                transitions += 1
+            for event in (Begin(),) if number == 0 else choices(world):
                 following = advance(world, event)
-                back.setdefault(following, []).append(world)
-                if not isinstance(event, Shutdown):
-                    back_unasked.setdefault(following, []).append(world)
-                if following not in came_from:
-                    came_from[following] = (world, event)
+                found = numbers.get(following)
+                if found is None:
+                    found = numbers[following] = graph.add(number, event, following)
                     if not following.ended:
-                        queue.append(following)
+                        queue.append((found, following))
+                graph.edges.append((number, found, isinstance(event, Shutdown)))
         except Violation as violation:
-            raise Violation(violation.rule, (*_trace(came_from, world), event)) from None
-    _check_reachable(came_from, back, lambda world: world.ended, "no end can be reached from here")
-    _check_reachable(
-        came_from,
-        back_unasked,
-        lambda world: world.closing or world.settled,
+            raise Violation(violation.rule, (*graph.trace(number), event)) from None
+    graph.check_reachable(graph.ended, graph.edges, "no end can be reached from here")
+    graph.check_reachable(
+        graph.resting,
+        [edge for edge in graph.edges if not edge[2]],
         "neither readiness nor an end can be reached from here without being told to stop",
     )
-    return Count(1, len(came_from), transitions, time.perf_counter() - began)
+    return Count(1, len(numbers), len(graph.edges), time.process_time() - began)
 
 
-def _trace(came_from: CameFrom[W], world: W) -> tuple[Event, ...]:
-    events: list[Event] = []
-    step = came_from[world]
-    while step is not None:
-        events.append(step[1])
-        step = came_from[step[0]]
-    return tuple(reversed(events))
+class Graph:
+    """What was visited, by number in the order of the visit."""
 
+    def __init__(self) -> None:
+        self.came_from: list[tuple[int | None, Event]] = []
+        self.edges: list[tuple[int, int, bool]] = []
+        """From, to, and whether somebody asked for a shutdown."""
+        self.ended: set[int] = set()
+        self.resting: set[int] = set()
+        """Worlds that have become READY, or are about to end."""
 
-def _check_reachable(
-    came_from: CameFrom[W],
-    back: Back[W],
-    goal: Callable[[W], bool],
-    rule: str,
-) -> None:
-    good = {world for world in came_from if goal(world)}
-    queue = list(good)
-    while queue:
-        for before in back.get(queue.pop(), ()):
-            if before not in good:
-                good.add(before)
-                queue.append(before)
-    for world in came_from:
-        if world not in good:
-            raise Violation(rule, _trace(came_from, world))
+    def add(self, before: int | None, event: Event, world: Explorable) -> int:
+        number = len(self.came_from)
+        self.came_from.append((before, event))
+        if world.ended:
+            self.ended.add(number)
+        if world.closing or world.settled:
+            self.resting.add(number)
+        return number
+
+    def trace(self, number: int) -> tuple[Event, ...]:
+        """The events of a shortest way to a world."""
+        events: list[Event] = []
+        before, event = self.came_from[number]
+        while before is not None:
+            events.append(event)
+            before, event = self.came_from[before]
+        return tuple(reversed(events))
+
+    def check_reachable(self, goal: set[int], edges: list[tuple[int, int, bool]], rule: str) -> None:
+        back: list[list[int]] = [[] for _ in self.came_from]
+        for before, after, _ in edges:
+            back[after].append(before)
+        good = set(goal)
+        queue = list(goal)
+        while queue:
+            for before in back[queue.pop()]:
+                if before not in good:
+                    good.add(before)
+                    queue.append(before)
+        for number in range(len(self.came_from)):
+            if number not in good:
+                raise Violation(rule, self.trace(number))
 
 
 def _stale(world: World) -> Iterator[Event]:

@@ -23,6 +23,7 @@ from kombu_actors.supervisors import (
     SupervisorSpec,
     UnknownChild,
     open_supervisor,
+    root_cause,
 )
 
 from .actors import Diary, broken, forever, never_ready
@@ -216,3 +217,24 @@ async def test_a_stopping_supervisor_takes_no_children(autojump_clock: MockClock
         await sup.stop(reason="over")
         with pytest.raises(ActorDown, match="not running now"):
             await sup.start_child(ChildSpec(id="a", start=forever))
+
+
+async def test_a_whole_subtree_can_be_added(autojump_clock: MockClock) -> None:
+    """READY when all of it is; when it gives up first, the caller gets the root of the evil."""
+    diary = Diary()
+    good = SupervisorSpec(id="good", children=(diary.child("x"), diary.child("y")))
+    error = PermissionError("403")
+    bad = SupervisorSpec(
+        id="bad",
+        children=(diary.child("x"), ChildSpec(id="y", start=broken(error))),
+        escalate=lambda error: isinstance(error, PermissionError),
+    )
+    async with open_supervisor(SupervisorSpec(id="s")) as sup:
+        await sup.start_child(good)
+        assert diary.take() == ["up x1", "up y1"]
+        with pytest.raises(ChildStartError) as caught:
+            await sup.start_child(bad)
+        assert root_cause(caught.value) is error
+        assert diary.take() == ["up x1", "down x1"]
+        assert sup.children() == ("good",)
+        assert sup.snapshot().budget_left == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import random
 
 import pytest
@@ -352,3 +353,58 @@ async def test_restarting_by_hand_cuts_a_backoff_short(autojump_clock: MockClock
         await sup.restart_child("a")
         assert await sup.ref("a").wait_ready() == epoch + 1
         assert sup.snapshot().budget_left == 4
+
+
+async def test_a_backoff_that_raises_ends_everything_loudly(autojump_clock: MockClock) -> None:
+    """The kernel can't decide any more: no hang, no group, the error itself."""
+
+    class Broken:
+        reset_after = 1.0
+
+        def delay(self, streak: int, u: float) -> float:
+            raise ZeroDivisionError
+
+    spec = SupervisorSpec(
+        id="s",
+        children=(ChildSpec(id="a", start=forever), ChildSpec(id="b", start=broken(OSError("x")))),
+        backoff=Broken(),
+    )
+    with pytest.raises(ZeroDivisionError):
+        async with open_supervisor(spec):
+            await trio.sleep_forever()
+
+
+async def test_an_escalate_that_raises_becomes_the_failure(autojump_clock: MockClock) -> None:
+    """It is a bug, and no restart cures it."""
+
+    def escalate(error: BaseException) -> bool:
+        raise ZeroDivisionError("in escalate")
+
+    spec = SupervisorSpec(id="s", children=(ChildSpec(id="a", start=broken(OSError("x"))),), escalate=escalate)
+    with pytest.raises(ChildFailed, match="ZeroDivisionError: in escalate") as caught:
+        async with open_supervisor(spec):
+            await trio.sleep_forever()
+    assert caught.value.__cause__ is not None
+    assert isinstance(caught.value.__cause__.__cause__, OSError)
+
+
+colour = contextvars.ContextVar("colour", default="none")
+
+
+async def test_children_see_the_context_of_whoever_opened_the_tree(autojump_clock: MockClock) -> None:
+    """Not that of the sibling whose failure happened to start them."""
+    seen: list[str] = []
+
+    async def painter(ctx: ActorContext) -> None:
+        seen.append(colour.get())
+        colour.set("red")
+        ctx.ready()
+        if ctx.epoch == 1:
+            raise OSError("x")
+        await ctx.stopping.wait()
+
+    colour.set("blue")
+    async with open_supervisor(SupervisorSpec(id="s", children=(ChildSpec(id="a", start=painter),))) as sup:
+        await sup.ref("a").wait_down(1)
+        await sup.wait_ready()
+    assert seen == ["blue", "blue"]
