@@ -164,7 +164,6 @@ class VirtualBroker:
             routing_key=queue.policy.dead_letter_key,
             at=datetime.fromtimestamp(int(self.epoch + self.upkeep.now), UTC).replace(tzinfo=None),
         )
-        message = letter.message
-        for target in self.topology.route(exchange, message.routing_key, message.extra_keys, message.headers):
+        for target in self.topology.route(exchange, letter.routing_key, letter.extra_keys, letter.headers):
             if not closes_cycle(letter, target.spec.name):
-                target.offer(message)
+                target.offer(letter)

@@ -9,19 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-import attrs
-
 from ._message import Message, new_message
-
-
-@attrs.frozen
-class DeadLetter:
-    """A message on its way to a dead letter exchange."""
-
-    message: Message
-    queue: str
-    reason: str
-    """``rejected``, ``expired``, ``maxlen`` or ``delivery_limit``."""
 
 
 def dead_letter(
@@ -32,8 +20,9 @@ def dead_letter(
     exchange: str,
     routing_key: str | None,
     at: datetime,
-) -> DeadLetter:
-    """Write the message that goes to the dead letter ``exchange``.
+) -> Message:
+    """Write the message that goes to the dead letter ``exchange``, having died of ``reason``:
+    ``rejected``, ``expired``, ``maxlen`` or ``delivery_limit``.
 
     Its own expiration is taken off, or it would expire again where it is kept to be looked at.
     Without a ``routing_key`` of the queue's it keeps its own keys, those in ``CC`` included.
@@ -58,10 +47,7 @@ def dead_letter(
     if routing_key is not None:
         headers.pop("CC", None)
     properties["headers"] = headers
-    written = new_message(
-        exchange, message.routing_key if routing_key is None else routing_key, properties, message.body
-    )
-    return DeadLetter(written, queue, reason)
+    return new_message(exchange, message.routing_key if routing_key is None else routing_key, properties, message.body)
 
 
 def _with_death(recorded: Any, death: dict[str, Any]) -> list[Any]:
@@ -71,21 +57,19 @@ def _with_death(recorded: Any, death: dict[str, Any]) -> list[Any]:
         if not isinstance(earlier, dict) or any(earlier.get(key) != death[key] for key in ("queue", "reason")):
             others.append(earlier)
         else:
-            death = {**earlier, "count": earlier.get("count", 0) + 1}
+            count = earlier.get("count")
+            death = {**earlier, "count": count + 1 if isinstance(count, int) else 1}
     return [death, *others]
 
 
-def closes_cycle(letter: DeadLetter, queue: str) -> bool:
+def closes_cycle(letter: Message, queue: str) -> bool:
     """Whether delivering to ``queue`` would go round for ever.
 
     It would when the message died in that queue before and was never rejected since: only a
-    consumer's rejection shows that somebody takes part in the circle.
+    consumer's rejection shows that somebody takes part in the circle.  The latest death comes first.
     """
-    if letter.reason == "rejected":
-        return False
-    deaths = letter.message.headers["x-death"]
     since = []
-    for death in deaths:
+    for death in letter.headers["x-death"]:
         since.append(death)
         if isinstance(death, dict) and death.get("queue") == queue:
             return all(isinstance(item, dict) and item.get("reason") != "rejected" for item in since)

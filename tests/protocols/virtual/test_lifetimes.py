@@ -163,6 +163,18 @@ def test_a_dead_letter_tells_its_story(broker: VirtualBroker, client: Client) ->
     }
 
 
+@pytest.mark.parametrize("forged", ["text", [1, {}], [{"queue": "q", "reason": "rejected", "count": "many"}]])
+def test_forged_deaths_do_no_harm(client: Client, forged: object) -> None:
+    """``x-death`` comes from clients too; whatever they write there, the letter arrives."""
+    client.queue("q", DEAD)
+    client.publish("q", b"1", headers={"x-death": forged})
+    client.get("q")
+    client.channel.reject(1)
+    dead = client.get("dead")
+    assert dead is not None
+    assert dead.properties["headers"]["x-death"][0]["count"] == 1
+
+
 def test_letters_that_go_round_by_themselves_are_dropped(broker: VirtualBroker, client: Client) -> None:
     """A circle of expiries ends after one round; one with a rejection in it goes on."""
     client.queue("x", {"x-message-ttl": 0, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "y"})
