@@ -1,10 +1,15 @@
-"""Waiting for the first of several events, under structured concurrency."""
+"""Waiting, under structured concurrency: for the first of several events, and for a goodbye."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
 import trio
+
+from ..transport._link import Link
+
+CLOSE_GRACE = 2.0
+"""Seconds to wait for close-ok or cancel-ok while stopping."""
 
 
 async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
@@ -20,3 +25,12 @@ async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
 
         for wait in waits:
             nursery.start_soon(run, wait)
+
+
+def farewell(link: Link) -> trio.CancelScope:
+    """The time for one goodbye, also for who is being cancelled.
+
+    None when the broker has blocked us: it doesn't read the goodbye before the alarm is over, so
+    nobody waits for its answer, channel by channel.
+    """
+    return trio.move_on_after(CLOSE_GRACE if link.blocked is None else 0, shield=True)

@@ -34,7 +34,7 @@ from ..supervisors import (
     root_cause,
 )
 from ..transport._link import Link, LinkChannel
-from ._waiting import first_of
+from ._waiting import CLOSE_GRACE, farewell, first_of
 from .publisher import Publisher
 
 logger = logging.getLogger("kombu_actors.channel")
@@ -43,9 +43,6 @@ CHANNEL_LIMIT = RestartLimit(max_restarts=8, within=60.0)
 """With the backoff below 8 restarts last about half a minute: a queue that is gone for good is
 reported to its owner, a broker's hiccup is not."""
 CHANNEL_BACKOFF = Backoff(first=0.0, base=0.25, maximum=8.0, reset_after=10.0)
-CLOSE_GRACE = 2.0
-"""Seconds to wait for close-ok or cancel-ok while stopping."""
-
 LOST_QUEUE = (amqp_errors.ConsumerCancelled, amqp_errors.NotFound)
 """Failures after which the consumer's queue is declared again before it is consumed again."""
 
@@ -218,7 +215,7 @@ class ChannelActor:
                 raise wire.closed
         finally:
             self._end_epoch()
-            with trio.move_on_after(CLOSE_GRACE, shield=True):
+            with farewell(link):
                 await wire.aclose()
 
     def _end_epoch(self) -> None:
@@ -256,7 +253,7 @@ class ChannelActor:
                 f"the broker cancelled consumer {consumer.spec.tag!r}: queue {queue!r} was deleted or failed over"
             )
         if epoch.wire.closed is None:
-            with trio.move_on_after(CLOSE_GRACE, shield=True):
+            with farewell(self.owner.require_link()):
                 await epoch.wire.cancel(consumer.spec.tag)
 
     def _exited(self, outcome: Outcome) -> None:

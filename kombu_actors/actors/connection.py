@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from amqp import exceptions as amqp_errors
@@ -31,6 +31,7 @@ from ..supervisors import (
     Backoff,
     ChildSpec,
     ChildStartError,
+    ChildState,
     Escalation,
     Event,
     RestartLimit,
@@ -183,7 +184,8 @@ class ConnectionActor:
         """
         link = self.session.link
         if link is None or link.closed is not None:
-            with suppress(ActorDown, UnknownChild):  # then it is on its way up
+            session = next(child for child in self.supervisor.snapshot().children if child.id == "session")
+            if session.state in (ChildState.BACKING_OFF, ChildState.COOLING_DOWN):
                 await self.supervisor.restart_child("session", reason="a caller asked to dial now")
             await self.session.dialler.dial_now()
         await self.wait_ready()

@@ -151,8 +151,8 @@ class Session:
         # No start timeout: each dial has connect_timeout, and one by hand waits for its permission.
         try:
             link = await self.dial()
-        except Exception as error:
-            self.dialler.answer(error)
+        except BaseException as error:
+            self.dialler.answer(error if isinstance(error, Exception) else ConnectionLost("the dial was cut off"))
             raise
         self.link = link
         self.epochs += 1

@@ -21,6 +21,7 @@ from .._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpe
 from ..errors import OperationalError
 from ..supervisors import ActorContext
 from ..transport._link import Link, LinkChannel
+from ._waiting import farewell
 
 logger = logging.getLogger("kombu_actors.topology")
 
@@ -149,8 +150,9 @@ class TopologyActor:
                 envelope.reply(result)
 
     async def _close_scratch(self) -> None:
-        if self._scratch is not None:
-            await self._scratch.aclose()
+        if self._scratch is not None and self._link is not None:
+            with farewell(self._link):
+                await self._scratch.aclose()
 
     async def scratch(self) -> LinkChannel:
         """The scratch channel, opened anew when an answer closed it."""
