@@ -170,16 +170,16 @@ class Channel:
             raise self._publish_error(entry, error) from error
 
     def _publish_error(self, entry: Entry, error: DeadlineExceeded) -> BaseException:
+        if entry.attempted:  # asked first: a blocked broker may have read it before it blocked
+            return PublishUnknown(
+                f"no confirm for the message to exchange {entry.exchange!r}, routing key {entry.routing_key!r} "
+                "by its deadline: the broker may have it; publishing again may duplicate it"
+            )
         link = self._actor.owner.session.link
         reason = link.blocked if link is not None else None
         if reason is not None:
             return ConnectionBlocked(
                 f"the broker takes no publishes ({reason}); the message to {entry.routing_key!r} was not accepted"
-            )
-        if entry.attempted:
-            return PublishUnknown(
-                f"no confirm for the message to exchange {entry.exchange!r}, routing key {entry.routing_key!r} "
-                "by its deadline: the broker may have it; publishing again may duplicate it"
             )
         return DeadlineExceeded("the publish window stayed full: the broker has confirmed nothing for too long")
 
