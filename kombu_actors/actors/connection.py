@@ -297,7 +297,8 @@ class ConnectionActor:
                 await handle.start_child(spec)
             except ChildStartError as error:
                 cause = root_cause(error)
-                if not isinstance(cause, ConnectionLost):
+                # Without a cause it was stopped: by a restart above it, which starts it again.
+                if cause is not error and not isinstance(cause, ConnectionLost):
                     raise cause from error
             except (ActorDown, SpecError):
                 pass
