@@ -124,9 +124,7 @@ class Incarnation:
         """Let it drain for its grace, then cancel it; at once when it doesn't serve yet."""
         self.stop_reason = reason
         self._tell_stopping()
-        grace = self.spec.stop_grace if was_ready else 0.0
-        limit = max(self.node.tree.stop_by - trio.current_time(), 0.0)
-        self._cancel_in(min(grace, limit), reason)
+        self._cancel_in(self.spec.stop_grace if was_ready else 0.0, reason)
 
     def cancel_now(self, reason: str) -> None:
         """The grace is over, whatever it was."""

@@ -40,7 +40,6 @@ class Tree:
         self.changed = trio.lowlevel.ParkingLot()
         self.over = trio.Event()
         self.block = trio.CancelScope()
-        self.stop_by = float("inf")
         self.escalation: Escalation | None = None
         self.panic: BaseException | None = None
         self.root = Node(self, Cell(self, "", spec, 1), spec, None)
@@ -96,9 +95,8 @@ class Tree:
 
     def closing(self, error: Escalation | None) -> None:
         """The root begins to stop: the clock of the deadline runs."""
-        self.stop_by = trio.current_time() + self.deadline
         if self.deadline < float("inf"):
-            self.alarms.at(self.stop_by, self._deadline_passed)
+            self.alarms.at(trio.current_time() + self.deadline, self._deadline_passed)
         if error is not None:
             self.escalation = error
             self.changed.unpark_all()

@@ -224,3 +224,34 @@ async def test_auto_shutdown_ends_the_tree_when_a_significant_child_is_done(auto
         assert diary.take() == ["up a1", "down a1"]
         assert "ChildCompleted" in diary.kinds("job")
         assert [child.state for child in sup.snapshot().children] == [ChildState.STOPPED, ChildState.COMPLETED]
+
+
+async def test_a_child_stopped_before_its_first_step_is_watched_like_any_other(autojump_clock: MockClock) -> None:
+    """STUCK is reported a second after its cancellation, not when its start timeout would be over."""
+    release = trio.Event()
+
+    async def evil(ctx: ActorContext) -> None:
+        with trio.CancelScope(shield=True):
+            await release.wait()
+
+    began = trio.current_time()
+    spec = SupervisorSpec(id="s", children=(ChildSpec(id="evil", start=evil),))
+    async with open_supervisor(spec) as sup, sup.events() as stream, trio.open_nursery() as nursery:
+        nursery.start_soon(sup.stop, name="stop at once")
+        async for event in stream:
+            if isinstance(event, events.ChildStuck):
+                break
+        assert trio.current_time() - began == 1
+        release.set()
+
+
+async def test_a_child_waiting_for_its_turn_to_stop_is_not_to_be_relied_on(autojump_clock: MockClock) -> None:
+    """``wait_ready`` right after a restart was asked for means the next incarnation."""
+    diary = Diary()
+    children = (diary.child("a"), diary.child("b", drain=4))
+    async with open_supervisor(SupervisorSpec(id="s", strategy=Strategy.REST_FOR_ONE, children=children)) as sup:
+        await sup.wait_ready()
+        await sup.restart_child("a")
+        assert [child.state.value for child in sup.snapshot().children] == ["stopping", "stopping"]
+        assert await sup.ref("a").wait_ready() == 2
+        assert diary.take() == ["up a1", "up b1", "down b1", "down a1", "up a2"]

@@ -408,3 +408,20 @@ async def test_children_see_the_context_of_whoever_opened_the_tree(autojump_cloc
         await sup.ref("a").wait_down(1)
         await sup.wait_ready()
     assert seen == ["blue", "blue"]
+
+
+async def test_ready_after_the_start_timeout_is_too_late(autojump_clock: MockClock) -> None:
+    """The cancellation is under way; what was READY for a moment would be a lie."""
+
+    async def late(ctx: ActorContext) -> None:
+        if ctx.epoch == 1:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(5.5)
+        ctx.ready()
+        await ctx.stopping.wait()
+
+    diary = Diary()
+    spec = SupervisorSpec(id="s", children=(ChildSpec(id="a", start=late, start_timeout=5),))
+    async with open_supervisor(spec, listener=diary.events.append) as sup:
+        await sup.wait_ready()
+    assert [event.epoch for event in diary.of(events.ChildReady)] == [2]
