@@ -14,6 +14,8 @@ from .yard import RunFailed, Yard, open_yard
 ROUNDS = 5
 """Odd, so that the median is a run that took place."""
 QUICK_ROUNDS = 3
+CASE_SECONDS = 30.0
+"""After that a case starts no further round once it has three: a busy machine must not take ten minutes."""
 QUICK_SHARE = 5
 """``--quick`` sends a fifth of the messages: enough to see a factor, too few for a percentage."""
 WARM_UP_SHARE = 10
@@ -46,7 +48,10 @@ def _interleaved(
     """A B A B ...: what else the machine does falls on both alike.  Who fails once runs no more."""
     samples: dict[str, list[Sample]] = {contender.name: [] for contender in case.contenders}
     failures: dict[str, RunFailed] = {}
-    for _ in range(rounds):
+    began = time.monotonic()
+    for done in range(rounds):
+        if done >= QUICK_ROUNDS and time.monotonic() - began > CASE_SECONDS:
+            break
         for contender in case.contenders:
             if contender.name in failures:
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from .cases import PREFETCH, Task
+from .cases import PAUSE, PREFETCH, Task
 from .meter import BODY, Meter, Sample
 
 # The libraries are handed in as modules: which one runs is the only difference.
@@ -45,7 +45,16 @@ def consume(library: Any, task: Task) -> Sample:
 
 
 def latency(library: Any, task: Task) -> Sample:
-    """Publish one message, drain until it has come, acknowledge it; then the next."""
+    """One message now and then: publish it, drain until it has come, acknowledge it, pause."""
+    return _one_at_a_time(library, task, PAUSE)
+
+
+def ping_pong(library: Any, task: Task) -> Sample:
+    """The same without the pause."""
+    return _one_at_a_time(library, task, 0)
+
+
+def _one_at_a_time(library: Any, task: Task, pause: float) -> Sample:
     latencies: list[float] = []
     sent_at = 0.0
 
@@ -61,6 +70,8 @@ def latency(library: Any, task: Task) -> Sample:
                 latencies.clear()
                 meter = Meter.start()
                 for done in range(count):
+                    if pause:
+                        time.sleep(pause)  # not sleep(0): that would let other threads go first
                     sent_at = time.perf_counter()
                     producer.publish(BODY, routing_key=task.queue, delivery_mode=2)
                     while len(latencies) == done:

@@ -35,12 +35,11 @@ def table(case: Case, samples: Samples) -> str:
     rows = [HEADINGS, *(_row(name, runs) for name, runs in samples.items() if runs)]
     columns = [index for index in range(len(HEADINGS)) if any(row[index] for row in rows[1:])]
     widths = {index: max(len(row[index]) for row in rows) for index in columns}
-    lines = [f"{case.name}: {case.title}"]
+    lines = [f"{case.name}: {case.title}; median (least-most) of {max(map(len, samples.values()))} runs"]
     for name, *cells in rows:
         figures = [cell.rjust(widths[index]) for index, cell in enumerate(cells, 1) if index in widths]
         lines.append("   ".join([f"  {name:<22}", *figures]))
-    lines += [f"  {line}" for line in _verdicts(case, samples)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {line}" for line in _verdicts(case, samples))])
 
 
 def _row(name: str, samples: Sequence[Sample]) -> tuple[str, ...]:
@@ -65,12 +64,9 @@ def _verdicts(case: Case, samples: Samples) -> list[str]:
     if not (samples[yardstick] and samples[ours]):
         return []
     lines = []
-    goals = {goal.metric: goal for goal in case.goals}
-    for metric in list(goals) or ["cpu"]:
-        ratio = _median(samples[ours], metric) / _median(samples[yardstick], metric)
-        goal = goals.get(metric)
-        verdict = f"goal {goal}: {'ok' if goal.is_met(ratio) else 'NOT OK'}" if goal else "no goal"
-        lines.append(f"{ours} / {yardstick}, {METRICS[metric]}: {ratio:.2f}, {verdict}")
+    for goal in case.goals:
+        ratio = _median(samples[ours], goal.metric) / _median(samples[yardstick], goal.metric)
+        lines.append(f"{ours} / {yardstick}, {METRICS[goal.metric]}: {ratio:.2f}, {goal.judge(ratio)}")
     return lines
 
 
