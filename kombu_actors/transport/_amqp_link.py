@@ -107,10 +107,13 @@ class AMQPLink:
 
     def kill(self, reason: BaseException) -> None:
         """Drop the connection at once; every waiter gets ``reason``."""
+        self._stream.close()
+        self._end(reason)
+
+    def _end(self, reason: BaseException) -> None:
         if self._ending.reason is not None:
             return
         self._ending.happen(reason)
-        self._stream.close()
         self.outbox.wake()
         self._gate.nudge()
         for pending in self.engine.abandon():
@@ -198,8 +201,12 @@ class AMQPLink:
                 )
                 reason.__cause__ = error
             if reason is not None:
-                await self._last_word()
-                self.kill(parted(self.name) if self._parting else reason)
+                # First the end, then the last word: meanwhile nobody may use what the engine has closed.
+                self._end(parted(self.name) if self._parting else reason)
+                try:
+                    await self._last_word()
+                finally:
+                    self._stream.close()
             elif self.engine.outgoing:
                 self.outbox.wake()
 
@@ -235,6 +242,17 @@ class AMQPLink:
             raise
         finally:
             self.outbox.sending = False
+        self._signs.left()
+
+    def flush(self) -> None:
+        """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
+        if self.outbox.sending or not self.engine.outgoing or "writer" not in self._serving:
+            return
+        data = self.engine.take_outgoing()
+        sent = self._stream.send_nowait(data)
+        if sent < len(data):
+            self.engine.outgoing.append(data[sent:])
+            self.outbox.wake()
         self._signs.left()
 
     async def _last_word(self) -> None:

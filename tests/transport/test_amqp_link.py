@@ -317,6 +317,24 @@ async def test_the_channel_limit_is_the_brokers() -> None:
 # -- the link dies -------------------------------------------------------------------------------
 
 
+async def test_a_channel_of_a_dying_link_is_dead_already() -> None:
+    """From the broker's goodbye on its use raises ConnectionLost, also while our close-ok is on its way."""
+
+    async def publish_on(channel: AMQPChannel) -> None:
+        while True:
+            channel.publish(message())
+            await trio.lowlevel.checkpoint()
+
+    for _ in range(5):  # who runs first is a matter of luck
+        stage = Stage()
+        async with fake_broker(stage) as endpoint, linked(endpoint) as link:
+            connection = await stage.entered()
+            channel = await open_channel(link, connection)
+            await connection.send(peer.connection_close(320, "going down"))
+            with trio.fail_after(5), pytest.raises(ConnectionLost, match="going down"):
+                await publish_on(channel)
+
+
 @pytest.mark.parametrize("how", ["close", "eof", "garbage", "kill"])
 async def test_everybody_who_waits_learns_how_the_link_died(how: str) -> None:
     """Roles, requests, channels: all end, with the reason; nothing is left to hang."""
