@@ -13,6 +13,7 @@ import pytest
 from kombu_actors.transport.memory import forget_memory_broker, memory_broker
 from kombu_actors.utils.uuid import uuid
 from tests.support.brokers import RabbitMQNode
+from tests.support.proxy import FaultProxy
 
 
 @attrs.frozen(kw_only=True)
@@ -26,6 +27,8 @@ class Realm:
     """How many clients are connected."""
     drop_connections: Callable[[], None]
     """End every connection from the broker's side, with a word (``connection.close`` 320)."""
+    cut_connections: Callable[[], None]
+    """End every connection without a word, as a reset by a firewall would."""
 
 
 def in_memory(request: pytest.FixtureRequest) -> Iterator[Realm]:
@@ -37,6 +40,7 @@ def in_memory(request: pytest.FixtureRequest) -> Iterator[Realm]:
         depths=broker.queue_depths,
         connections=lambda: len(broker.links),
         drop_connections=broker.close_link,
+        cut_connections=broker.cut,
     )
     left = len(broker.links)
     forget_memory_broker(name)
@@ -44,14 +48,16 @@ def in_memory(request: pytest.FixtureRequest) -> Iterator[Realm]:
 
 
 def on_rabbitmq(request: pytest.FixtureRequest) -> Iterator[Realm]:
-    """A virtual host of its own on the run's RabbitMQ node."""
+    """A virtual host of its own on the run's RabbitMQ node, behind a proxy of its own."""
     node: RabbitMQNode = request.getfixturevalue("rabbitmq")
     vhost: str = request.getfixturevalue("vhost")
+    proxy: FaultProxy = request.getfixturevalue("fault_proxy")(node.port)
     yield Realm(
-        url=node.url(vhost=vhost),
+        url=node.url(vhost=vhost, port=proxy.port),
         depths=lambda: {name: queue["messages_ready"] for name, queue in node.list_queues(vhost).items()},
         connections=lambda: len(node.list_connections(vhost)),
         drop_connections=lambda: node.close_all_connections(vhost=vhost),
+        cut_connections=proxy.reset,
     )
     node.wait_until_no_connections(vhost)
 

@@ -44,7 +44,8 @@ async def test_a_confirmed_publish_is_in_the_queue(broker: Broker) -> None:
 
 async def test_mandatory_without_a_queue_is_returned(broker: Broker) -> None:
     """Through every kind of exchange; the message names exchange and key."""
-    await broker.declare(*(ExchangeSpec(name=f"x-{kind}", type=kind) for kind in ("direct", "fanout", "topic", "headers")))
+    kinds = ("direct", "fanout", "topic", "headers")
+    await broker.declare(*(ExchangeSpec(name=f"x-{kind}", type=kind) for kind in kinds))
     for exchange in ("", "x-direct", "x-fanout", "x-topic", "x-headers", "amq.direct"):
         with pytest.raises(PublishReturned, match=f"312 NO_ROUTE.*'{exchange}'.*'nowhere'"):
             await broker.publish("m", exchange=exchange, routing_key="nowhere", mandatory=True)
@@ -89,7 +90,7 @@ async def test_a_missing_exchange_concerns_its_own_publish_only(broker: Broker) 
     await queue(broker, "q")
     async with broker.subscribe("q") as messages:
         publishes = [
-            broker.publish(number, **({"exchange": "missing"} if number in (3, 7) else {"routing_key": "q"}))
+            broker.publish(number, exchange="missing" if number in (3, 7) else "", routing_key="q")
             for number in range(10)
         ]
         expected = ["NotFound" if number in (3, 7) else "confirmed" for number in range(10)]
@@ -111,7 +112,7 @@ async def test_a_declaration_that_differs_concerns_its_caller_only(broker: Broke
     await broker.declare(ExchangeSpec(name="x", type="topic"))
     await queue(broker, "q", {"x-max-length": 10})
     await broker.declare(to_queue("q", "x", "#"))
-    refused = [
+    refused: list[tuple[ExchangeSpec | QueueSpec, str]] = [
         (ExchangeSpec(name="x", type="direct"), "'type' for exchange 'x'"),
         (ExchangeSpec(name="x", type="topic", durable=False), "'durable' for exchange 'x'"),
         (ExchangeSpec(name="x", type="topic", auto_delete=True), "'auto_delete' for exchange 'x'"),

@@ -90,16 +90,17 @@ async def test_headers_compares_values(broker: Broker) -> None:
     """All of them or any of them, types included; a void value asks only whether the header is there."""
     await broker.declare(ExchangeSpec(name="x", type="headers"))
     wanted = {"colour": "red", "size": 1}
-    for name, arguments in {
+    bindings: dict[str, dict[str, Any]] = {
         "all": {"x-match": "all", **wanted},
         "any": {"x-match": "any", **wanted},
         "exists": {"more": None},
-    }.items():
+    }
+    for name, arguments in bindings.items():
         await queue(broker, name)
         await broker.declare(to_queue(name, "x", **arguments))
     for headers, expected in HEADERS:
         await broker.publish("m", exchange="x", headers=headers)
-        got = [name for name in ("all", "any", "exists") if await drained(broker, name)]
+        got = [name for name in bindings if await drained(broker, name)]
         assert " ".join(got) == expected, headers
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
+from itertools import chain
 
 import pytest
 import trio
@@ -118,24 +118,26 @@ async def test_order_is_kept(broker: Broker) -> None:
 async def test_consumers_share_a_queue_in_order(broker: Broker) -> None:
     """Every message goes to one of them; each sees its own in the order published."""
     await queue(broker, "q")
-    async with AsyncExitStack() as stack:
-        subscriptions = [await stack.enter_async_context(broker.subscribe("q", prefetch=1)) for _ in range(3)]
-        seen: list[list[int]] = [[] for _ in subscriptions]
+    seen: list[list[int]] = [[], [], []]
+
+    async def consume(index: int, task_status: trio.TaskStatus[None]) -> None:
+        async with broker.subscribe("q", prefetch=1) as messages:
+            task_status.started()
+            async for message in messages:
+                seen[index].append(message.payload)
+                message.ack()
+                if sum(map(len, seen)) == 60:
+                    everything.set()
+
+    everything = trio.Event()
+    with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-
-            async def consume(index: int) -> None:
-                async for message in subscriptions[index]:
-                    seen[index].append(message.payload)
-                    message.ack()
-                    if sum(map(len, seen)) == 60:
-                        nursery.cancel_scope.cancel()
-
             for index in range(3):
-                nursery.start_soon(consume, index)
-            with trio.fail_after(PATIENCE):
-                await fill(broker, "q", *range(60))
-                await trio.sleep_forever()
-    assert sorted(sum(seen, [])) == list(range(60))
+                await nursery.start(consume, index)
+            await fill(broker, "q", *range(60))
+            await everything.wait()
+            nursery.cancel_scope.cancel()
+    assert sorted(chain.from_iterable(seen)) == list(range(60))
     assert all(numbers and numbers == sorted(numbers) for numbers in seen)
 
 
