@@ -13,9 +13,18 @@ from .meter import BODY, Meter, Sample
 
 def publish(library: Any, task: Task) -> Sample:
     """``Producer.publish`` in a loop, and ``release``, which for us includes waiting for all confirms."""
-    with library.Connection(task.url) as connection:
+    return _publish_all(library, task, {})
+
+
+def publish_confirmed(library: Any, task: Task) -> Sample:
+    """``Producer.publish`` in a loop, each call until its message is confirmed."""
+    return _publish_all(library, task, {"confirm_publish": True})
+
+
+def _publish_all(library: Any, task: Task, options: dict[str, Any]) -> Sample:
+    with library.Connection(task.url, transport_options=options) as connection:
         _publish(connection.Producer(), task.queue, task.warm_up)
-    connection = library.Connection(task.url)
+    connection = library.Connection(task.url, transport_options=options)
     producer = connection.Producer()
     _publish(producer, task.queue, 1)  # connects and opens the channel
     meter = Meter.start()

@@ -94,6 +94,14 @@ CASES = (
         goals=(Goal("cpu", 0.40),),
     ),
     Case(
+        name="publish-confirmed",
+        title="the same with confirm_publish=True: each call returns when its message is confirmed",
+        contenders=_blocking("publish_confirmed"),
+        start=Start.EMPTY,
+        messages=1_000,
+        goals=(Goal("cpu"), Goal("rate")),
+    ),
+    Case(
         name="consume",
         title=f"consume, decode and acknowledge, prefetch {PREFETCH}",
         contenders=_blocking("consume"),
