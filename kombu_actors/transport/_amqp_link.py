@@ -183,7 +183,6 @@ class AMQPLink:
         while self._ending.reason is None:
             while self._gate.paused and self._may_pause():
                 await self._gate.wait()
-                self._signs.arrived()  # nobody looked, so nobody can tell
             try:
                 data = await self._stream.receive()
             except STREAM_ERRORS as error:
@@ -274,7 +273,7 @@ class AMQPLink:
         while self._ending.reason is None:
             now = trio.current_time()
             if self._gate.paused:
-                signs.arrived()
+                signs.arrived()  # nobody looks, so nobody can tell
             verdict, until = pulse(
                 now, interval=interval, sent=signs.sent, received=signs.received, stalled=signs.stalled
             )

@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from kombu_actors._model import Delivery, Returned
 from kombu_actors.protocols.amqp import PeerProtocolError, Preparer
 from kombu_actors.protocols.amqp.deliveries import CACHE_SIZE
-from kombu_actors.protocols.amqp.events import ChannelAborted, ChannelClosed, Delivered, Event, Got, MessageReturned
+from kombu_actors.protocols.amqp.events import (
+    ChannelAborted,
+    ChannelClosed,
+    ConsumerCancelled,
+    Delivered,
+    Event,
+    Got,
+    MessageReturned,
+)
 from kombu_actors.protocols.amqp.methods import request
 from kombu_actors.protocols.amqp.properties import UndecodableProperties
 from tests import support_amqp_server as peer
@@ -168,6 +176,7 @@ DELIVER = peer.method(1, spec.Basic.Deliver, "sLbss", "ctag", 1, False, "", "q")
         (DELIVER + peer.frame(3, 1, b"x"), 505, "where none is due"),
         (DELIVER + header(3) + header(3), 505, "where a method is due"),
         (DELIVER + header(3, class_id=50), 501, "class 50"),
+        (DELIVER + header(3, class_id=50) + peer.frame(3, 1, b"xyz"), 501, "class 50"),
         (DELIVER + peer.frame(2, 1, b"\0\x3c"), 502, "shorter than"),
         (DELIVER + header(3) + peer.frame(3, 1, b"xxxx"), 501, "longer than its header"),
         (DELIVER + header(0) + peer.frame(3, 1, b"x"), 505, "where none is due"),
@@ -227,6 +236,8 @@ def test_a_method_ends_unfinished_content() -> None:
     engine = engine_with_channel()
     events = engine.receive(DELIVER + header(10) + peer.frame(3, 1, b"half") + peer.delivery(1, 2, b"next"))
     assert [delivery.body for event in events for delivery in event.deliveries] == [b"next"]  # type: ignore[union-attr]
+    (cancelled,) = engine.receive(DELIVER + header(10) + peer.method(1, spec.Basic.Cancel, "sb", "other", True))
+    assert cancelled == ConsumerCancelled(1, "other")
     with pytest.raises(PeerProtocolError, match="where none is due"):
         engine.receive(peer.frame(3, 1, b"rest"))
 
