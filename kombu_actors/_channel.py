@@ -440,8 +440,9 @@ class Channel:
     def _raise_not_open(self) -> None:
         if self._closed:
             raise ConnectionClosed(f"channel {self.channel_id} was closed; open another with connection.channel()")
-        if self._actor.owner.failure is not None:
-            raise self._actor.owner.failure
+        failure = self._actor.owner.failure or self._actor.failure
+        if failure is not None:
+            raise failure
         if not self.connection.keeps(self):
             raise ConnectionClosed(f"the connection of channel {self.channel_id} was released; open another channel")
         raise ConnectionLost(

@@ -39,10 +39,16 @@ from .publisher import Publisher
 
 logger = logging.getLogger("kombu_actors.channel")
 
-CHANNEL_LIMIT = RestartLimit(max_restarts=8, within=60.0)
-"""With the backoff below 8 restarts last about half a minute: a queue that is gone for good is
-reported to its owner, a broker's hiccup is not."""
-CHANNEL_BACKOFF = Backoff(first=0.0, base=0.25, maximum=8.0, reset_after=10.0)
+CHANNEL_LIMIT = RestartLimit(max_restarts=None)
+"""Mistakes made over a channel (a missing exchange, a double ack) are answered to whoever made them;
+however many there are, they must not take the channel from its other users."""
+CHANNEL_BACKOFF = Backoff(first=0.0, base=0.25, maximum=3.0, reset_after=10.0)
+"""The cap of 3 s keeps a consumer's recovery within 5 s."""
+CONSUMER_ATTEMPTS = 12
+"""Refusals of a consumer in a row; with the backoff above some 20 seconds: a queue that is gone
+for good is reported to its owner, a broker's hiccup is not."""
+REFUSED = (amqp_errors.NotFound, amqp_errors.AccessRefused)
+"""The broker's answers to ``basic.consume`` that waiting may or may not change."""
 LOST_QUEUE = (amqp_errors.ConsumerCancelled, amqp_errors.NotFound)
 """Failures after which the consumer's queue is declared again before it is consumed again."""
 
@@ -84,6 +90,8 @@ class Consumer:
     """Told when the broker ended the subscription; supervision restores it regardless."""
     on_gone: Callable[[BaseException], None] | None = None
     """Told when supervision has given up on it."""
+    refusals: int = 0
+    """How often in a row the broker has refused it."""
 
 
 @attrs.define(eq=False)
@@ -104,6 +112,8 @@ class ChannelActor:
         self.consumers: dict[str, Consumer] = {}
         self.qos: QoS | None = None
         self.live: Epoch | None = None
+        self.failure: BaseException | None = None
+        """Why supervision gave up on it; None while it is supervised."""
         self.bag: deque[Entry | Settlement] = deque()
         """Publishes and settlements from other threads; bounded by the publish window and the prefetch."""
         self.bag_posted = False
@@ -123,6 +133,7 @@ class ChannelActor:
             limit=CHANNEL_LIMIT,
             backoff=CHANNEL_BACKOFF,
             restart=Restart.TEMPORARY,
+            escalate=self._is_hopeless,
             on_exit=self._exited,
             children=(
                 ChildSpec(id="channel", start=self._serve_channel, stop_grace=CLOSE_GRACE),
@@ -207,7 +218,7 @@ class ChannelActor:
         try:
             if self.qos is not None:
                 await self._apply_qos(wire)
-            self.live = Epoch(wire, self._highest_tag)
+            self.live, self.failure = Epoch(wire, self._highest_tag), None
             ctx.ready()
             await first_of(wire.wait_closed, ctx.stopping.wait)
             if wire.closed is not None:
@@ -234,6 +245,8 @@ class ChannelActor:
 
     async def _serve_consumer(self, ctx: ActorContext, consumer: Consumer) -> None:
         epoch = self.require_live()
+        if epoch.wire.closed is not None:
+            raise epoch.wire.closed
         if isinstance(ctx.previous, Failed) and isinstance(root_cause(ctx.previous.error), LOST_QUEUE):
             await self.owner.restore_queue(consumer.spec.queue)
         cancelled = trio.Event()
@@ -243,7 +256,12 @@ class ChannelActor:
             consumer.sink(epoch, batch)
 
         queue = self.owner.topology.current_name(consumer.spec.queue)
-        await epoch.wire.consume(attrs.evolve(consumer.spec, queue=queue), sink, cancelled.set)
+        try:
+            await epoch.wire.consume(attrs.evolve(consumer.spec, queue=queue), sink, cancelled.set)
+        except REFUSED:
+            consumer.refusals += 1
+            raise
+        consumer.refusals = 0
         ctx.ready()
         await first_of(cancelled.wait, ctx.stopping.wait)
         if cancelled.is_set():
@@ -256,11 +274,14 @@ class ChannelActor:
             with farewell(self.owner.require_link()):
                 await epoch.wire.cancel(consumer.spec.tag)
 
+    def _is_hopeless(self, error: BaseException) -> bool:
+        return any(consumer.refusals >= CONSUMER_ATTEMPTS for consumer in self.consumers.values())
+
     def _exited(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Failed):
             return
-        error = root_cause(outcome.error)
-        logger.error("channel %d was given up after too many restarts: %r", self.number, error)
+        self.failure = error = root_cause(outcome.error)
+        logger.error("channel %d was given up, its consumer was refused too often: %r", self.number, error)
         for consumer in self.consumers.values():
             if consumer.on_gone is not None:
                 consumer.on_gone(error)

@@ -118,7 +118,7 @@ async def test_a_native_publish_ends_by_its_deadline_and_a_subscription_goes_on(
                 assert message.payload == number
             alarmed.clear_memory_alarm()
             await publishing.publish("after", routing_key="native", timeout=DEADLINE)
-            received = []
+            received: list[Any] = []
             while received[-1:] != ["after"]:
                 with trio.fail_after(DEADLINE):
                     message = await anext(messages)
