@@ -127,14 +127,16 @@ def _table(name: str, table: object, depth: int) -> tuple[dict[str, Any], int]:
     copy: dict[str, Any] = {}
     size = 4
     for key, value in table.items():
-        if not (type(key) is str and len(key) <= MAX_SHORT_STRING and key.isascii()):
-            check_short_string(f"key of {name}", key)
+        if type(key) is str and key.isascii() and len(key) <= MAX_SHORT_STRING:
+            size += 1 + len(key)
+        else:
+            size += 1 + check_short_string(f"key of {name}", key)
         if type(value) is str and value.isascii():
             copy[key] = value
-            size += 6 + len(key) + len(value)
-            continue
-        copy[key], grown = _value(f"{name}[{key!r}]", value, depth)
-        size += 1 + len(key) + grown
+            size += 5 + len(value)
+        else:
+            copy[key], grown = _value(f"{name}[{key!r}]", value, depth)
+            size += grown
     return copy, size
 
 

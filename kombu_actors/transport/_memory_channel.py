@@ -214,6 +214,9 @@ class MemoryChannel:
         self._on_confirm, self._on_return = on_confirm, on_return
         await self._call(self._engine.confirm_select)
 
+    def flush(self) -> None:
+        """Nothing waits here: what was published is with the broker."""
+
     def publish(self, prepared: Prepared) -> None:
         """Hand one message to the broker.  Never blocks; the caller bounds what is under way."""
         self._send(self._engine.publish, prepared)

@@ -138,7 +138,7 @@ class MemoryLink:
         self.dispatcher.leaving = True
         self.wake()
         try:
-            with trio.move_on_after(self._limits[1] if self._alarm.reason is None else BLOCKED_GOODBYE_TIMEOUT):
+            with trio.move_on_after(BLOCKED_GOODBYE_TIMEOUT if self.session.blocked else self._limits[1]):
                 self.send(self._say_goodbye, closed)
                 async with trio.open_nursery() as nursery:
                     if not self.dispatcher.serving:  # whoever served the link may have been cancelled already
@@ -210,6 +210,8 @@ class MemoryLink:
         pending = PendingReply(applied=applied, undo=undo)
         self._awaiting.add(pending)
         self.send(self._serve, serve, pending)
+        if self.dispatcher.paused:
+            self.wake()
         reply: R = await pending.wait()
         return reply
 

@@ -1,7 +1,8 @@
 """A message broker as a pure state machine: RabbitMQ's semantics without input, output or clock."""
 
 from ._broker import MEMORY_LIMIT, MESSAGE_LIMIT, VirtualBroker
-from ._channel import Channel, Consumer
+from ._channel import Channel
+from ._consumer import Consumer
 from ._message import Message, new_message
 from ._queue import Queue
 from ._routing import ROUTING_TABLES

@@ -7,7 +7,7 @@ publishes and acknowledgements have no reply, so their refusal is only an effect
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from amqp.exceptions import AMQPError, ChannelError
@@ -15,108 +15,17 @@ from amqp.exceptions import AMQPError, ChannelError
 from ..._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned
 from . import _session
 from ._arguments import UNLIMITED
+from ._consumer import Consumer
 from ._errors import access_refused, invalid_argument, named_method, not_allowed, not_implemented, wire_type
 from ._message import Entry, Message
 from ._queue import Queue
+from ._request import request
 from ._unacked import Unacked
 
 if TYPE_CHECKING:
     from ._session import Confirmed, Session
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 NO_ROUTE: Final = 312
-
-
-def request(
-    class_id: int, method_id: int
-) -> Callable[[Callable[Concatenate[Channel, P], R]], Callable[Concatenate[Channel, P], R]]:
-    """Make a method of a channel answer one AMQP method: refusals close the channel, then raise."""
-
-    def decorate(serve: Callable[Concatenate[Channel, P], R]) -> Callable[Concatenate[Channel, P], R]:
-        def answer(channel: Channel, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            if channel.closed is not None:
-                raise channel.closed
-            try:
-                result = serve(channel, *args, **kwargs)
-            except AMQPError as error:
-                channel.fail(named_method(error, class_id, method_id))
-                raise
-            channel.session.broker.settle()
-            return result
-
-        answer.__doc__ = serve.__doc__
-        answer.__name__ = serve.__name__
-        return answer
-
-    return decorate
-
-
-@attrs.define(eq=False)
-class Consumer:
-    """One subscription of a channel to a queue."""
-
-    tag: str
-    channel: Channel
-    queue: Queue
-    receiver: Any
-    """The driver's own; opaque here."""
-    no_ack: bool
-    exclusive: bool
-    priority: int
-    limit: int
-    """Prefetch at the time it was started: later ``basic.qos`` is for later consumers."""
-    unacked: int = 0
-    parked: bool = False
-    """Out of its queue's rotation; changed by the rotation only."""
-    batch: list[Delivery] | None = None
-    """What it got since its session's effects were last taken."""
-
-    def has_room(self) -> bool:
-        channel = self.channel
-        return (
-            self.unacked < self.limit
-            and (channel.held < channel.limit or self.no_ack)
-            and channel.session.outgoing < _session.OUTGOING_LIMIT
-        )
-
-    def deliver(self, entry: Entry) -> None:
-        """Give it a message; the caller has asked ``has_room``."""
-        channel = self.channel
-        session = channel.session
-        message = entry.message
-        unacked = channel.unacked
-        unacked.last_tag = tag = unacked.last_tag + 1
-        batch = self.batch
-        if batch is None:
-            self.batch = batch = []
-            session.emit(_session.Delivered(self, batch))
-        batch.append(
-            Delivery(
-                self.tag,
-                tag,
-                entry.redelivered,
-                message.exchange,
-                message.routing_key,
-                message.properties,
-                message.body,
-            )
-        )
-        session.outgoing += 1
-        if self.no_ack:
-            self.queue.settle(entry)
-        else:
-            unacked.entries[tag] = entry
-            entry.consumer = self
-            self.unacked += 1
-            channel.held += 1
-
-    def resume(self) -> None:
-        """Take part again if there is room, and get what waits."""
-        if self.parked and self.has_room():
-            self.queue.rotation.resume(self)
-            self.queue.dispatch()
 
 
 @attrs.define(eq=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 if TYPE_CHECKING:
-    from ._channel import Consumer
+    from ._consumer import Consumer
     from ._queue import Queue
 
 MESSAGE_OVERHEAD = 512

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from ._channel import Consumer
+    from ._consumer import Consumer
 
 
 class Rotation(Protocol):

@@ -13,7 +13,7 @@ from ._channel import Channel
 
 if TYPE_CHECKING:
     from ._broker import VirtualBroker
-    from ._channel import Consumer
+    from ._consumer import Consumer
 
 OUTGOING_LIMIT: Final = 1_000
 """Deliveries that may wait for a client to read them.  Stands for the socket buffers and credit that
