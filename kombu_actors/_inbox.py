@@ -9,20 +9,33 @@ from collections.abc import Callable, Iterable
 from itertools import repeat
 from typing import Any
 
+_own = threading.local()
+
+
+def _own_bell() -> threading.Lock:
+    """The calling thread's bell: a held lock; whoever releases it wakes the thread."""
+    bell: threading.Lock | None = getattr(_own, "bell", None)
+    if bell is None:
+        bell = _own.bell = threading.Lock()
+        bell.acquire()
+    return bell
+
 
 class Inbox:
     """Deliveries and other news on their way from the runtime to whoever drains.
 
     Bounded by the prefetch of its consumers; where there is none, ``on_full`` is told once
     more than ``limit`` bytes wait, and ``on_room`` when they have been taken.
+
+    A thread that finds it empty hangs up its bell and looks again before it sleeps, so news is
+    never missed; a bell rung for nothing only makes it look once more.
     """
 
     def __init__(self, limit: int, on_full: Callable[[], None]) -> None:
         self.limit = limit
         self.on_room: Callable[[], None] | None = None
         self._items: deque[tuple[Any, Any]] = deque()
-        self._condition = threading.Condition(threading.Lock())
-        self._waiting = 0
+        self._sleepers: deque[threading.Lock] = deque()
         self._failure: BaseException | None = None
         self._on_full = on_full
         self._unmeasured = 0
@@ -34,9 +47,7 @@ class Inbox:
     def put(self, key: Any, batch: Iterable[Any]) -> None:
         """Add news under one key, in order.  Runtime thread."""
         self._items.extend(zip(repeat(key), batch))
-        if self._waiting:
-            with self._condition:
-                self._condition.notify_all()
+        self._wake()
 
     def put_deliveries(self, key: Any, batch: list[Any]) -> None:
         """``put`` for messages, which count against the limit."""
@@ -52,15 +63,13 @@ class Inbox:
 
     def fail(self, error: BaseException) -> None:
         """Have the next ``get`` raise ``error``, once what came before it has been taken."""
-        with self._condition:
-            self._failure = error
-            self._condition.notify_all()
+        self._failure = error
+        self._wake()
 
     def pending_failure(self) -> BaseException | None:
         """What ``fail`` was given and no ``get`` has raised yet; taking it settles it."""
-        with self._condition:
-            failure, self._failure = self._failure, None
-            return failure
+        failure, self._failure = self._failure, None
+        return failure
 
     def get(self, timeout: float | None) -> tuple[Any, Any]:
         """Take the oldest item.
@@ -80,20 +89,37 @@ class Inbox:
 
     def _wait(self, timeout: float | None) -> tuple[Any, Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._condition:
-            self._waiting += 1
+        bell = _own_bell()
+        while True:
+            self._sleepers.append(bell)
+            rung = False
             try:
-                while True:
-                    try:
-                        return self._items.popleft()
-                    except IndexError:
-                        pass
-                    if self._failure is not None:
-                        failure, self._failure = self._failure, None
+                if self._items:
+                    return self._items.popleft()
+                if self._failure is not None:
+                    failure = self.pending_failure()
+                    if failure is not None:
                         raise failure
-                    remaining = None if deadline is None else deadline - time.monotonic()
-                    if remaining is not None and remaining <= 0:
-                        raise TimeoutError("timed out")
-                    self._condition.wait(remaining)
+                remaining = -1.0 if deadline is None else deadline - time.monotonic()
+                if deadline is not None and remaining <= 0:
+                    raise TimeoutError("timed out")
+                rung = bell.acquire(timeout=remaining)
+            except IndexError:
+                continue  # another thread was faster
             finally:
-                self._waiting -= 1
+                if not rung:
+                    self._withdraw(bell)
+
+    def _withdraw(self, bell: threading.Lock) -> None:
+        try:
+            self._sleepers.remove(bell)
+        except ValueError:
+            bell.acquire()  # it has just been taken down to be rung
+
+    def _wake(self) -> None:
+        while True:
+            try:
+                bell = self._sleepers.popleft()
+            except IndexError:
+                return
+            bell.release()

@@ -23,6 +23,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from ._doorbell import Doorbell, Refusable
 from .actors.connection import ConnectionActor
 from .errors import DeadlineExceeded, RuntimeStopped
 
@@ -33,7 +34,7 @@ EXIT_DRAIN = 5.0
 """Seconds that a process which exits without ``release()`` gives its publishes to be confirmed."""
 
 
-class _Job:
+class _Job(Refusable):
     """One call from a thread.  The thread waits on ``done``; the rest belongs to trio."""
 
     __slots__ = ("args", "done", "error", "fn", "result", "scope", "timeout")
@@ -71,6 +72,11 @@ class _Job:
                 self.error = RuntimeStopped("the runtime ended while the call was under way")
             self.done.release()
 
+    def refuse(self) -> None:
+        """The runtime has ended before the call could begin."""
+        self.error = RuntimeStopped("kombu_actors' runtime is ending")
+        self.done.release()
+
 
 class Portal:
     """The runtime thread.  Get it with ``lease()``; give it back with ``release()``."""
@@ -78,7 +84,9 @@ class Portal:
     def __init__(self) -> None:
         self.pid = os.getpid()
         self._leases = 0
-        self._token: trio.lowlevel.TrioToken | None = None
+        self._doorbell = Doorbell()
+        self.post = self._doorbell.post
+        """Have a function called in the runtime soon, from any thread; it must not raise."""
         self._nursery: trio.Nursery | None = None
         self._stop = trio.Event()
         self._started = threading.Event()
@@ -112,16 +120,6 @@ class Portal:
         result: T = job.result
         return result
 
-    def post(self, fn: Callable[..., object], *args: Any) -> None:
-        """Have ``fn(*args)`` called in the runtime soon; ``fn`` must not raise."""
-        token = self._token
-        try:
-            if token is None:
-                raise trio.RunFinishedError
-            token.run_sync_soon(fn, *args)
-        except trio.RunFinishedError:
-            raise RuntimeStopped("kombu_actors' runtime has ended; make a new Connection") from None
-
     async def host(self, actor: ConnectionActor) -> Tenant:
         """Start a connection's tree in the runtime."""
         assert self._nursery is not None
@@ -140,14 +138,12 @@ class Portal:
                 raise RuntimeError("nursery is gone")
             self._nursery.start_soon(job.run)
         except RuntimeError:
-            # Raising here would end the whole run: trio treats errors in its queue as its own.
-            job.error = RuntimeStopped("kombu_actors' runtime is ending")
-            job.done.release()
+            job.refuse()
 
     async def _main(self) -> None:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._token = trio.lowlevel.current_trio_token()
+            nursery.start_soon(self._doorbell.answer)
             self._started.set()
             await self._stop.wait()
             self._nursery = None
@@ -277,7 +273,7 @@ def _forget_after_fork() -> None:
     global _portal, _lock
     _lock = threading.Lock()
     if _portal is not None:
-        _portal._token = None
+        _portal._doorbell.forget()
     _portal = None
     _tenants.clear()
 

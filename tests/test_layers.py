@@ -24,6 +24,7 @@ LAYER_OF = {
     "broker": "broker",
     "_subscription": "broker",
     "_portal": "portal",
+    "_doorbell": "portal",
     "fleet": "fleet",
     "__main__": "fleet",
     "testing": "testing",
@@ -58,7 +59,7 @@ IMPURE = {
 KERNEL = "supervisors._kernel"
 
 # A bridge needs both worlds.  The memory broker is shared by several trio runs, hence its one lock.
-THREADS_AND_TRIO = {"_portal", "transport.memory"}
+THREADS_AND_TRIO = {"_portal", "_doorbell", "transport.memory"}
 
 
 def short(module: str) -> str:

@@ -198,6 +198,8 @@ class ChannelActor:
             self.settle(item)
         if entries:
             self.publisher.accept(*entries)
+        if self.live is not None:
+            self.live.wire.flush()
 
     def settle(self, settlement: Settlement) -> None:
         """Ack, nack or reject; dropped and counted when the delivery's epoch has died."""

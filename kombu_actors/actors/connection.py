@@ -299,7 +299,7 @@ class ConnectionActor:
                 cause = root_cause(error)
                 # Without a cause it was stopped: by a restart above it, which starts it again.
                 if cause is not error and not isinstance(cause, ConnectionLost):
-                    raise cause from error
+                    raise cause from cause.__cause__
             except (ActorDown, SpecError):
                 pass
             else:

@@ -58,7 +58,9 @@ def root_cause(error: BaseException) -> BaseException:
 
     Of a group with several leaves the first one counts; a bare cancellation is its own cause.
     """
-    while True:
+    seen: set[int] = set()
+    while id(error) not in seen:  # a chain of causes may be a ring
+        seen.add(id(error))
         if isinstance(error, BaseExceptionGroup):
             parts = leaves(error)
             if not parts:
@@ -68,3 +70,4 @@ def root_cause(error: BaseException) -> BaseException:
             error = error.__cause__
         else:
             return error
+    return error

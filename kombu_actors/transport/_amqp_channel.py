@@ -268,6 +268,10 @@ class AMQPChannel:
         self._on_confirm, self._on_return = on_confirm, on_return
         await self._call(request("confirm.select", False))
 
+    def flush(self) -> None:
+        """Let what was appended leave at once if nothing stands in its way."""
+        self._link.flush()
+
     def publish(self, prepared: Prepared) -> None:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
         self._ending.check()

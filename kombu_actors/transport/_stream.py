@@ -41,6 +41,15 @@ class ByteStream:
             while sent < len(data):
                 sent += await self._socket.send(view[sent:])
 
+    def send_nowait(self, data: bytes) -> int:
+        """Send what the kernel takes at once; returns how many bytes that was.  TLS takes none this way."""
+        if self._tls is not None or self._socket.fileno() < 0:
+            return 0
+        try:
+            return os.write(self._socket.fileno(), data)
+        except OSError:
+            return 0  # full, or broken: then the writer finds out, and says so
+
     async def receive(self) -> bytes:
         """Wait for bytes; empty when the peer has closed."""
         if self._tls is not None:

@@ -33,6 +33,8 @@ class Channel:
 
     number: int
     state: ChannelState = ChannelState.FREE
+    echoing: bool = False
+    """The broker closed the number's former life: what it had under way for that may come until open-ok."""
     content: Content | None = None
     expecting: deque[tuple[tuple[str, ...], Any]] = attrs.field(factory=deque)
     """What may answer each request under way, with the request's token; the broker answers in order."""
@@ -73,6 +75,7 @@ class ChannelTable:
     def __init__(self) -> None:
         self.by_number: dict[int, Channel] = {}
         self._released: list[int] = []
+        self._echoing: set[int] = set()
         self._unused = 1
 
     def allocate(self, channel_max: int) -> Channel:
@@ -87,13 +90,27 @@ class ChannelTable:
                 f"all {channel_max} channels of this connection are in use: "
                 "close some, or raise channel_max on both sides"
             )
-        channel = self.by_number[number] = Channel(number)
+        channel = self.by_number[number] = Channel(number, echoing=number in self._echoing)
         return channel
 
     def release(self, channel: Channel) -> None:
         """Free the number of a closed channel."""
         del self.by_number[channel.number]
         heapq.heappush(self._released, channel.number)
+
+    def closed_by_peer(self, channel: Channel) -> None:
+        """Free the number of a channel that the broker closed.
+
+        RabbitMQ (3.10) still sends deliveries that its queues had under way after its own
+        channel.close; they belong to nobody until the number is open again.
+        """
+        self.release(channel)
+        self._echoing.add(channel.number)
+
+    def opened(self, channel: Channel) -> None:
+        """A new life has begun: from now on everything on this number belongs to it."""
+        channel.echoing = False
+        self._echoing.discard(channel.number)
 
     def forget(self) -> None:
         """Make all channels unusable: their connection is closed or closing."""
@@ -107,11 +124,13 @@ class ChannelTable:
         except KeyError:
             raise LocalProtocolError(f"channel {number} is not open") from None
 
-    def theirs(self, number: int) -> Channel:
-        """The channel that the broker uses."""
+    def theirs(self, number: int) -> Channel | None:
+        """The channel that the broker uses; None for one it has closed itself."""
         try:
             return self.by_number[number]
         except KeyError:
+            if number in self._echoing:
+                return None
             raise PeerProtocolError(504, f"a frame for channel {number}, which is not open") from None
 
     def __iter__(self) -> Iterator[Channel]:

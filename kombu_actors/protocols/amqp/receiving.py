@@ -97,10 +97,12 @@ class ChannelReceiver:
     def frame(self, kind: int, number: int, data: bytes, start: int, end: int, events: list[Event]) -> None:
         """Take one frame with its payload at ``data[start:end]``."""
         channel = self._channels.theirs(number)
-        if kind == METHOD:
+        if channel is None:
+            pass  # under way when the broker closed the channel
+        elif kind == METHOD:
             self._method(channel, data, start, end, events)
-        elif channel.state is ChannelState.CLOSING:
-            pass  # crossed our close on the wire
+        elif channel.state is ChannelState.CLOSING or channel.echoing:
+            pass  # crossed a close on the wire
         elif kind == HEADER:
             refusal = self._content.header(channel, data[start:end], events)
             if refusal is not None:
@@ -116,6 +118,8 @@ class ChannelReceiver:
             raise PeerProtocolError(503, f"{name} on channel {channel.number}")
         if channel.state is ChannelState.CLOSING and name not in ("channel.close", "channel.close-ok"):
             return  # crossed our close on the wire
+        if channel.echoing and name not in ("channel.open-ok", "channel.close", "channel.close-ok"):
+            return  # crossed the broker's close on the wire
         self._end_content(channel, name)
         arguments = read_arguments(incoming.layout, data, start + _ID.size, end)
         if handler is not None:
@@ -141,6 +145,7 @@ class ChannelReceiver:
 
     def _on_opened(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
         channel.take(ChannelStep.OPENED)
+        self._channels.opened(channel)
         events.append(ChannelOpened(channel.number, channel.settle("channel.open-ok")))
 
     def _on_flow(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
@@ -154,7 +159,7 @@ class ChannelReceiver:
         state = channel.take(ChannelStep.CLOSE)
         self._send(channel.number, encode_method(spec.Channel.CloseOk))
         if state is ChannelState.FREE:
-            self._channels.release(channel)
+            self._channels.closed_by_peer(channel)
             events.append(ChannelClosedByPeer(channel.number, code, text, (class_id, method), channel.abandon()))
 
     def _on_closed(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
