@@ -29,7 +29,7 @@ _REASONS = {
     "RECORD_LAYER_FAILURE": "it doesn't speak TLS: use amqp:// or the broker's TLS port (usually 5671)",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it wants a TLS client certificate: give certfile and keyfile",
     "SSLV3_ALERT_BAD_CERTIFICATE": "it refused our TLS client certificate",
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refused the TLS handshake: is a client certificate missing (certfile, keyfile)?",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "it refused the TLS handshake: a client certificate may be missing (certfile)",
     "TLSV1_ALERT_UNKNOWN_CA": "it doesn't trust the CA of our TLS client certificate",
     "TLSV1_ALERT_PROTOCOL_VERSION": "it speaks only TLS versions that this client doesn't allow",
     "UNSUPPORTED_PROTOCOL": "it speaks only TLS versions that this client doesn't allow",
