@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 from amqp import exceptions as amqp_errors
@@ -25,6 +25,11 @@ from ._tree import Tree
 from .actors.connection import ConnectionActor
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, OperationalError, PublishUnknown
 from .messaging import Consumer, Producer
+
+if TYPE_CHECKING:
+    from ._management import RabbitMQManagement
+    from .pools import ChannelPool, ConnectionPool
+    from .simple import SimpleBuffer, SimpleQueue
 
 __all__ = ["ChannelLimitExceeded", "Connection", "ConnectionLimitExceeded"]
 
@@ -560,6 +565,59 @@ class Connection:
     def Consumer(self, queues: Any = None, channel: Any = None, *args: Any, **kwargs: Any) -> Consumer:
         """A new :class:`~kombu_actors.Consumer` on this connection."""
         return Consumer(channel or self, queues, *args, **kwargs)
+
+    def Pool(self, limit: int | None = None, **kwargs: Any) -> ConnectionPool:
+        """A new pool of up to ``limit`` connections like this one; ``None`` or 0 is no limit."""
+        from .pools import ConnectionPool
+
+        return ConnectionPool(self, limit, **kwargs)
+
+    def ChannelPool(self, limit: int | None = None, **kwargs: Any) -> ChannelPool:
+        """A new pool of up to ``limit`` channels of this connection."""
+        from .pools import ChannelPool
+
+        return ChannelPool(self, limit, **kwargs)
+
+    def SimpleQueue(
+        self,
+        name: Any,
+        no_ack: bool | None = None,
+        queue_opts: dict[str, Any] | None = None,
+        queue_args: dict[str, Any] | None = None,
+        exchange_opts: dict[str, Any] | None = None,
+        channel: Any = None,
+        **kwargs: Any,
+    ) -> SimpleQueue:
+        """A new :class:`~kombu_actors.simple.SimpleQueue` (persistent) on this connection, or on a channel."""
+        from .simple import SimpleQueue
+
+        return SimpleQueue(channel or self, name, no_ack, queue_opts, queue_args, exchange_opts, **kwargs)
+
+    def SimpleBuffer(
+        self,
+        name: Any,
+        no_ack: bool | None = None,
+        queue_opts: dict[str, Any] | None = None,
+        queue_args: dict[str, Any] | None = None,
+        exchange_opts: dict[str, Any] | None = None,
+        channel: Any = None,
+        **kwargs: Any,
+    ) -> SimpleBuffer:
+        """A new :class:`~kombu_actors.simple.SimpleBuffer` (for the moment) on this connection, or on a channel."""
+        from .simple import SimpleBuffer
+
+        return SimpleBuffer(channel or self, name, no_ack, queue_opts, queue_args, exchange_opts, **kwargs)
+
+    def get_manager(self, **kwargs: Any) -> RabbitMQManagement:
+        """RabbitMQ's management API; see ``RabbitMQManagement.of`` for the keywords and options."""
+        from ._management import RabbitMQManagement
+
+        return RabbitMQManagement.of(self, **kwargs)
+
+    @property
+    def manager(self) -> RabbitMQManagement:
+        """RabbitMQ's management API, as ``get_manager()`` gives it."""
+        return self.get_manager()
 
     # The tree
 

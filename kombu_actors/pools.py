@@ -1,0 +1,349 @@
+"""Pools of connections, channels and producers.
+
+``connections[connection]`` and ``producers[connection]`` are one pool for each broker *and each way
+of connecting to it*: another TLS setting, heartbeat, option or list of alternates is another pool.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, ClassVar, Final, TypeVar
+
+from ._channel import Channel
+from ._producer import Producer as _Producer
+from .connection import Connection
+from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, PublishUnknown
+from .resource import Resource, start_afresh_after_fork
+
+__all__ = [
+    "ChannelPool",
+    "ConnectionPool",
+    "Connections",
+    "PoolGroup",
+    "PooledConnection",
+    "ProducerPool",
+    "Producers",
+    "connections",
+    "get_limit",
+    "producers",
+    "register_group",
+    "reset",
+    "set_limit",
+    "use_global_limit",
+]
+
+DEFAULT_LIMIT = 10
+"""kombu's default for ``connections`` and ``producers``."""
+logger = logging.getLogger(__name__)
+
+
+class PooledConnection(Connection):
+    """A connection that belongs to a pool: ``release()`` returns it, ``close()`` really closes it.
+
+    Leaving its ``with`` block returns it, too; when an error leaves the block the connection is
+    closed, so that the next borrower does not inherit half-done work (channels, consumers).
+    """
+
+    def __init__(self, pool: ConnectionPool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._pool = pool
+
+    def release(self) -> None:
+        """Give the connection back to its pool, open."""
+        self._pool.release(self)
+
+    def close(self) -> None:
+        """Close the connection; it still counts as lent until ``release()``."""
+        super().release()
+
+    _close = close
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        if exc_type is None:
+            self.release()
+            return
+        try:
+            self._pool.replace(self)
+        except PublishUnknown:
+            logger.exception("while leaving the connection's block because of another error")
+
+    def clone(self, **kwargs: Any) -> Connection:
+        """A connection with the same parameters that belongs to no pool."""
+        return Connection(**{**self._arguments(), **kwargs})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return self.clone().__reduce__()
+
+    def renew(self) -> None:
+        """Make the next use dial at once, instead of waiting for supervision to, if the session was lost.
+
+        Not while publishes wait in it for that session: they would be lost.
+        """
+        tree = self._tree
+        if tree is None or tree.connected:
+            return
+        channels = list(tree.actor.channels.values())
+        if not tree.usable or not any(channel.bag or len(channel.publisher.ledger) for channel in channels):
+            self.collect()
+
+
+class ConnectionPool(Resource[PooledConnection]):
+    """Connections with one connection's parameters.  Get it from ``Connection.Pool``."""
+
+    LimitExceeded = ConnectionLimitExceeded
+    members = "connections"
+
+    def __init__(self, connection: Connection, limit: int | None = None, **kwargs: Any) -> None:
+        self.connection = connection
+        super().__init__(limit, **kwargs)
+
+    def new(self) -> PooledConnection:
+        """A connection, not yet connected."""
+        return PooledConnection(self, **self.connection._arguments())
+
+    def prepare(self, resource: PooledConnection) -> PooledConnection:
+        """One that lost its session starts afresh."""
+        resource.renew()
+        return resource
+
+    def close_resource(self, resource: PooledConnection) -> None:
+        """Close it, giving publishes under way their time to be confirmed."""
+        resource.close()
+
+    def collect_resource(self, resource: PooledConnection) -> None:
+        """Drop it, without waiting."""
+        resource.collect()
+
+    def _lend(self, resource: PooledConnection) -> None:
+        """It knows how to release itself."""
+
+    @contextmanager
+    def acquire_channel(
+        self, block: bool = False, timeout: float | None = None
+    ) -> Iterator[tuple[Connection, Channel]]:
+        """Borrow a connection for a block, with its default channel."""
+        with self.acquire(block, timeout) as connection:
+            yield connection, connection.default_channel
+
+
+class ChannelPool(Resource[Channel]):
+    """Channels of one connection.  Get it from ``Connection.ChannelPool``.
+
+    ``release()`` returns a channel; closing one, or leaving its ``with`` block, closes it and
+    makes room for another.
+    """
+
+    LimitExceeded = ChannelLimitExceeded
+    members = "channels"
+
+    def __init__(self, connection: Connection, limit: int | None = None, **kwargs: Any) -> None:
+        self.connection = connection
+        super().__init__(limit, **kwargs)
+
+    def new(self) -> Channel:
+        """An open channel."""
+        return self.connection.channel()
+
+    def prepare(self, resource: Channel) -> Channel:
+        """In place of one that was closed, or whose connection was, a new one."""
+        return resource if self.connection.keeps(resource) else self.new()
+
+    def close_resource(self, resource: Channel) -> None:
+        """Close it."""
+        type(resource).close(resource)
+
+    def _lend(self, resource: Channel) -> None:
+        super()._lend(resource)
+        lent: Any = resource
+        lent.close = lambda: self.replace(resource)
+
+
+class ProducerPool(Resource[_Producer]):
+    """Producers, each with a connection that it borrows from another pool while it is lent itself."""
+
+    Producer: Callable[..., _Producer] = _Producer
+    members = "producers"
+
+    def __init__(
+        self,
+        connections: Resource[Any],
+        *args: Any,
+        Producer: Callable[..., Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.connections = connections
+        self.Producer = Producer or self.Producer
+        super().__init__(*args, **kwargs)
+
+    def create_producer(self) -> _Producer:
+        """A producer with a connection, for which it may wait."""
+        return self._make(math.inf)
+
+    def new(self) -> _Producer:
+        """A producer with a connection."""
+        return self.create_producer()
+
+    def _make(self, deadline: float) -> _Producer:
+        connection = self._borrow(deadline)
+        try:
+            producer: _Producer = self.Producer(connection)
+        except BaseException:
+            connection.release()
+            raise
+        return producer
+
+    def _make_ready(self, resource: _Producer, deadline: float) -> _Producer:
+        if resource._channel is None:
+            connection = self._borrow(deadline)
+            try:
+                resource.revive(connection)
+            except BaseException:
+                connection.release()
+                raise
+        return self.prepare(resource)
+
+    def _borrow(self, deadline: float) -> Any:
+        if math.isinf(deadline):
+            return self.connections.acquire(block=deadline > 0)
+        return self.connections.acquire(block=True, timeout=max(deadline - time.monotonic(), 0))
+
+    def release_resource(self, resource: _Producer) -> None:
+        """Give its connection back."""
+        connection, resource.__connection__ = resource.__connection__, None
+        resource.channel = None
+        if connection is not None:
+            connection.release()
+
+    close_resource = release_resource
+
+
+use_global_limit: Final = object()
+"""Stands for the limit that ``set_limit`` sets."""
+
+
+class PoolGroup(dict[Any, Any]):
+    """Pools by what they are for, made when first asked for; ``create(resource, limit)`` makes one.
+
+    Resources that are equal by their ``__eqhash__()`` share one.
+    """
+
+    def __init__(self, limit: Any = None, close_after_fork: bool = True) -> None:
+        super().__init__()
+        self.limit = limit
+        self.close_after_fork = close_after_fork
+        self._lock = threading.RLock()
+        start_afresh_after_fork(self)
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # dict has none; the group is one thing, whatever it holds
+
+    def create(self, resource: Any, limit: int | None) -> Resource[Any]:
+        """Make the pool for a resource."""
+        raise NotImplementedError(
+            f"{type(self).__name__} must say how to make a pool: def create(self, resource, limit)"
+        )
+
+    def __getitem__(self, resource: Any) -> Any:
+        key = _eqhash(resource)
+        with self._lock:
+            if not super().__contains__(key):
+                limit = get_limit() if self.limit is use_global_limit else self.limit
+                super().__setitem__(key, self.create(resource, limit))
+            return super().__getitem__(key)
+
+    def __setitem__(self, resource: Any, pool: Any) -> None:
+        super().__setitem__(_eqhash(resource), pool)
+
+    def __delitem__(self, resource: Any) -> None:
+        super().__delitem__(_eqhash(resource))
+
+    def __contains__(self, resource: object) -> bool:
+        return super().__contains__(_eqhash(resource))
+
+    def start_afresh(self) -> None:
+        """Forget the pools: in a forked child they are the parent's."""
+        self._lock = threading.RLock()
+        self.clear()
+
+
+def _eqhash(resource: Any) -> Any:
+    return resource.__eqhash__() if hasattr(resource, "__eqhash__") else resource
+
+
+class Connections(PoolGroup):
+    """Connection pools by connection."""
+
+    def create(self, resource: Connection, limit: int | None) -> ConnectionPool:
+        """A pool of connections like the one given."""
+        return resource.Pool(limit=limit)
+
+
+class Producers(PoolGroup):
+    """Producer pools by connection."""
+
+    def create(self, resource: Connection, limit: int | None) -> ProducerPool:
+        """A pool of producers that share the pool ``connections`` has for that connection."""
+        return ProducerPool(connections[resource], limit=limit)
+
+
+class _Settings:
+    """What holds for all groups."""
+
+    limit: ClassVar[int] = DEFAULT_LIMIT
+    groups: ClassVar[list[PoolGroup]] = []
+
+
+G = TypeVar("G", bound=PoolGroup)
+
+
+def register_group(group: G) -> G:
+    """Have ``set_limit`` and ``reset`` reach this group, too."""
+    _Settings.groups.append(group)
+    return group
+
+
+connections: Final = register_group(Connections(limit=use_global_limit))
+"""``connections[connection]``: the pool of connections like that one."""
+producers: Final = register_group(Producers(limit=use_global_limit))
+"""``producers[connection]``: the pool of producers on such connections."""
+
+
+def _all_pools() -> list[Resource[Any]]:
+    return [pool for group in _Settings.groups for pool in list(group.values())]
+
+
+def get_limit() -> int:
+    """How many resources each pool of the groups may have."""
+    return _Settings.limit
+
+
+def set_limit(limit: int | None, force: bool = False, reset_after: bool = False, ignore_errors: bool = False) -> int:
+    """Change the limit of all pools, present and future; ``None`` or 0 is no limit.
+
+    Raises:
+        RuntimeError: a pool would shrink while it is in use; see ``Resource.resize``.
+    """
+    if isinstance(limit, bool):
+        raise TypeError("limit must be an int, not bool")
+    limit = limit or 0
+    if limit != _Settings.limit:
+        for pool in _all_pools():
+            pool.resize(limit, force=force, ignore_errors=ignore_errors, reset=reset_after)
+        _Settings.limit = limit
+    return limit
+
+
+def reset(*args: Any, **kwargs: Any) -> None:
+    """Drop all pools with all that is in them; the next use makes new ones."""
+    pools = _all_pools()
+    for group in _Settings.groups:
+        group.clear()
+    for pool in pools:
+        pool.force_close_all()

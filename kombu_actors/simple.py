@@ -1,0 +1,369 @@
+"""Queues for those who want a queue: ``put``, ``get``, ``qsize``."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from queue import Empty
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from ._channel import Channel
+from ._surface import connection_of, is_connection
+from .connection import Connection
+from .entity import Exchange, Queue
+from .message import Message
+from .messaging import Consumer, Producer
+from .resource import start_afresh_after_fork
+
+__all__ = ["SimpleBase", "SimpleBuffer", "SimpleQueue"]
+
+PREFETCH = 1
+"""Messages that an idle queue object may hold back from others.  kombu sets no bound and takes all there are."""
+
+
+class Desk:
+    """What the simple queues of one connection share: a channel, and turns at draining it.
+
+    The channel is apart from the default one because its prefetch would bind consumers there.
+    Threads take turns: a message for one thread's queue may come while another thread drains.
+    """
+
+    def __init__(self) -> None:
+        self._opening = threading.Lock()
+        self._channel: weakref.ref[Channel] | None = None
+        self._given_up = False
+        self._turns = threading.Condition()
+        self._draining = False
+
+    def serves(self, connection: Connection, channel: Channel) -> bool:
+        """Whether that is the present channel, and supervision keeps it."""
+        return self._channel is not None and self._channel() is channel and self._alive(connection) is channel
+
+    def channel(self, connection: Connection) -> Channel:
+        """The channel; opened when there is none, or when supervision gave the last one up."""
+        with self._opening:
+            channel = self._alive(connection)
+            if channel is None:
+                channel = connection.channel()
+                channel.basic_qos(0, PREFETCH, False)
+                self._given_up = False
+                actor = channel._actor
+                actor.on_gone = partial(self._gone, actor.on_gone)
+                self._channel = weakref.ref(channel)
+            return channel
+
+    def _alive(self, connection: Connection) -> Channel | None:
+        channel = self._channel() if self._channel is not None else None
+        return channel if channel is not None and not self._given_up and connection.keeps(channel) else None
+
+    def _gone(self, also_tell: Callable[[BaseException], None] | None, error: BaseException) -> None:
+        self._given_up = True
+        if also_tell is not None:
+            also_tell(error)
+
+    def arrived(self) -> None:
+        """Have the threads that wait look whether it was for them."""
+        with self._turns:
+            self._turns.notify_all()
+
+    def wait(self, connection: Connection, buffer: deque[Message], deadline: float) -> None:
+        """Drain events until ``buffer`` has something; ``Empty`` at the deadline."""
+        while not buffer:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise Empty
+            timeout = None if left == math.inf else left
+            with self._turns:
+                if self._draining:
+                    if not buffer:
+                        self._turns.wait(timeout)
+                    continue
+                self._draining = True
+            try:
+                connection.drain_events(timeout=timeout)
+            except TimeoutError:
+                continue
+            finally:
+                with self._turns:
+                    self._draining = False
+                    self._turns.notify_all()
+
+
+class Desks:
+    """The desk of each connection."""
+
+    def __init__(self) -> None:
+        self.start_afresh()
+        start_afresh_after_fork(self)
+
+    def start_afresh(self) -> None:
+        """Forget all desks: in a forked child their locks may be held for ever."""
+        self._lock = threading.Lock()
+        self._desks: weakref.WeakKeyDictionary[Connection, Desk] = weakref.WeakKeyDictionary()
+
+    def __getitem__(self, connection: Connection) -> Desk:
+        with self._lock:
+            desk = self._desks.get(connection)
+            if desk is None:
+                desk = self._desks[connection] = Desk()
+            return desk
+
+
+_desks = Desks()
+
+
+class SimpleBase:
+    """A queue made of a producer and a consumer, which it keeps working.
+
+    Nothing needs to be done after a fault: queue and subscription are restored by supervision, and
+    if that gave up (the error is raised once), the next call starts afresh.
+
+    ``get`` takes at most one message at a time from the broker (kombu: all there are), over a channel
+    of its own.  Given a channel it uses that one, with the prefetch you gave it, or one.
+    """
+
+    Empty: ClassVar = Empty
+
+    def __init__(self, channel: Any, producer: Producer, consumer: Consumer, no_ack: bool = False) -> None:
+        given = not is_connection(channel)
+        self.channel: Any = channel if given else channel.default_channel
+        self.producer = producer
+        self.consumer = consumer
+        self.no_ack = no_ack
+        self.queue = consumer.queues[0]
+        self.buffer: deque[Message] = deque()
+        self._connection: Connection = connection_of(self.channel) if given else channel
+        self._channel_given = given
+        self._consuming_on: Channel | None = None
+        consumer.register_callback(self._receive)
+        consumer.on_decode_error = self._receive_undecodable
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.qsize()
+
+    def __bool__(self) -> bool:
+        """A queue object is true, also when the queue is empty."""
+        return True
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Message:
+        """Take a message; with ``block`` (default) wait for one, at most ``timeout`` seconds.
+
+        The callbacks of other consumers of this connection may run meanwhile, in this thread.
+        Unless the queue is ``no_ack``, acknowledge the message: the next one comes only then.
+
+        Raises:
+            Empty: there was none (in time).
+            the root cause, once, when supervision has given up.
+        """
+        if not block:
+            return self.get_nowait()
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while True:
+            self._consume()
+            _desks[self._connection].wait(self._connection, self.buffer, deadline)
+            try:
+                return self.buffer.popleft()
+            except IndexError:
+                continue  # another thread was faster
+
+    def get_nowait(self) -> Message:
+        """Take a message if there is one.
+
+        Raises:
+            Empty: there is none.
+        """
+        self._take_in()
+        if self.buffer:
+            return self.buffer.popleft()
+        self._renew()
+        message: Message | None = self.queue.get(no_ack=self.no_ack, accept=self.consumer.accept)
+        if message is None:
+            raise self.Empty
+        return message
+
+    def put(
+        self,
+        message: Any,
+        serializer: str | None = None,
+        headers: dict[str, Any] | None = None,
+        compression: str | None = None,
+        routing_key: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Publish a message to the queue; further keywords are ``Producer.publish``'s (``retry=True``, ...)."""
+        self._renew()
+        self.producer.publish(
+            message,
+            serializer=serializer,
+            routing_key=routing_key,
+            headers=headers,
+            compression=compression,
+            **kwargs,
+        )
+
+    def clear(self) -> int:
+        """Delete all messages that ``get`` would still give; returns how many there were."""
+        self._renew()
+        purged = self.consumer.purge()
+        self._take_in()
+        while self.buffer:
+            self.buffer.popleft().ack()
+            purged += 1
+        return purged
+
+    def qsize(self) -> int:
+        """About how many messages there are to get: others may be putting and getting meanwhile."""
+        self._renew()
+        _, ready, _ = self.queue.queue_declare(passive=True)
+        self._take_in()
+        return int(ready) + len(self.buffer)
+
+    def close(self) -> None:
+        """Stop consuming; messages that nobody got yet go back to the queue at once."""
+        channel, self._consuming_on = self._consuming_on, None
+        if channel is None or not self._connection.keeps(channel):
+            self.buffer.clear()
+            return
+        tags = [tag for tag, _ in self.consumer._active.values()]
+        self.consumer.cancel()
+        if self.no_ack:
+            return
+        for tag in tags:
+            channel.callbacks[tag] = self.buffer.append
+        self._drain_arrived()
+        for tag in tags:
+            channel.callbacks.pop(tag, None)
+        while self.buffer:
+            self.buffer.popleft().requeue()
+
+    def _receive(self, body: Any, message: Message) -> None:
+        self.buffer.append(message)
+        _desks[self._connection].arrived()
+
+    def _receive_undecodable(self, message: Message, error: Exception) -> None:
+        """It is the caller's: its ``payload`` raises the error, and it can be rejected."""
+        self._receive(None, message)
+
+    def _consume(self) -> None:
+        """Have the consumer consume, on a channel that lives."""
+        connection, channel = self._connection, self._consuming_on
+        if self._channel_given:
+            if channel is not None and channel.is_open:
+                return
+            if channel is None and self.channel._actor.qos is None:
+                self.channel.basic_qos(0, PREFETCH, False)
+            channel = self.channel
+            channel.wait_open(connection.call_timeout)
+        else:
+            desk = _desks[connection]
+            if channel is not None and desk.serves(connection, channel):
+                return
+            self._renew()
+            channel = desk.channel(connection)
+            self._move_consumer(channel)
+        self.consumer.consume(no_ack=self.no_ack)
+        self._consuming_on = channel
+
+    def _renew(self) -> None:
+        """Go on with the connection's present default channel, if the former one is gone for good."""
+        connection = self._connection
+        if self._channel_given or connection.keeps(self.channel):
+            return
+        self.channel = connection.default_channel
+        self.producer.revive(connection)
+        self.queue = self.queue(self.channel)
+        self.queue.declare()
+        if not connection.keeps(self.consumer.channel):
+            self._move_consumer(self.channel)
+
+    def _move_consumer(self, channel: Channel) -> None:
+        """Have the consumer work on another channel of the same connection, which knows the queue."""
+        consumer = self.consumer
+        consumer._active.clear()
+        declares, consumer.auto_declare = consumer.auto_declare, False
+        try:
+            consumer.revive(channel)
+        finally:
+            consumer.auto_declare = declares
+
+    def _take_in(self) -> None:
+        """Put what was delivered already into the buffer."""
+        if self._consuming_on is not None:
+            self._drain_arrived()
+
+    def _drain_arrived(self) -> None:
+        while True:
+            try:
+                self._connection.drain_events(timeout=0)
+            except TimeoutError:
+                return
+
+
+class SimpleQueue(SimpleBase):
+    """A persistent queue with acknowledgements.
+
+    ``name`` is a queue name, which is also that of its exchange and its routing key, or a ``Queue``,
+    which is used as it is.  ``queue_opts`` and ``exchange_opts`` are keywords of the ``Queue`` and
+    ``Exchange`` made from a name, ``queue_args`` the queue's arguments.  ``serializer`` and
+    ``compression`` are the producer's, ``accept`` the consumer's.  ``no_ack`` has the broker forget
+    messages as it sends them: those not yet got are lost with the connection.
+    """
+
+    no_ack: bool = False
+    queue_opts: ClassVar[dict[str, Any]] = {}
+    queue_args: ClassVar[dict[str, Any]] = {}
+    exchange_opts: ClassVar[dict[str, Any]] = {"type": "direct"}
+
+    def __init__(
+        self,
+        channel: Any,
+        name: str | Queue,
+        no_ack: bool | None = None,
+        queue_opts: dict[str, Any] | None = None,
+        queue_args: dict[str, Any] | None = None,
+        exchange_opts: dict[str, Any] | None = None,
+        serializer: str | None = None,
+        compression: str | None = None,
+        accept: Any = None,
+    ) -> None:
+        if isinstance(name, Queue):
+            queue = name
+        else:
+            queue = Queue(
+                name,
+                Exchange(name, **{**self.exchange_opts, **(exchange_opts or {})}),
+                name,
+                queue_arguments={**self.queue_args, **(queue_args or {})},
+                **{**self.queue_opts, **(queue_opts or {})},
+            )
+        producer = Producer(
+            channel,
+            queue.exchange,
+            routing_key=queue.routing_key,
+            serializer=serializer,
+            compression=compression,
+        )
+        consumer = Consumer(channel, queue, accept=accept)
+        super().__init__(channel, producer, consumer, self.no_ack if no_ack is None else no_ack)
+
+
+class SimpleBuffer(SimpleQueue):
+    """A queue for the moment: transient, for this connection alone, gone with it; no acknowledgements."""
+
+    no_ack = True
+    queue_opts: ClassVar[dict[str, Any]] = {"durable": False, "auto_delete": True, "exclusive": True}
+    exchange_opts: ClassVar[dict[str, Any]] = {"durable": False, "delivery_mode": "transient", "auto_delete": True}
