@@ -80,20 +80,22 @@ async def test_consumers_deliver_again_within_five_seconds_of_twenty_faults_and_
         nursery.start_soon(trickle.run)
         await _both_beyond(0, native, blocking, timeout=10)
 
-        for fault in faults:
-            connections = proxy.accepted
-            await _inflict(fault, proxy, dice)
-            healed, mark = trio.current_time(), trickle.next
-            await _both_beyond(mark, native, blocking, timeout=RECOVERY)
-            recoveries.append(trio.current_time() - healed)
-            assert proxy.accepted >= connections + 2, f"{fault} did not break both connections"
-            # A connection that the broker has not yet found dead holds a ghost of the old consumer.
-            await trio.to_thread.run_sync(_each_subscribed_once, rabbitmq, vhost)
+        try:
+            for fault in faults:
+                connections = proxy.accepted
+                await _inflict(fault, proxy, dice)
+                healed, mark = trio.current_time(), trickle.next
+                await _both_beyond(mark, native, blocking, timeout=RECOVERY)
+                recoveries.append(trio.current_time() - healed)
+                assert proxy.accepted >= connections + 2, f"{fault} did not break both connections"
+                # A connection that the broker has not yet found dead holds a ghost of the old consumer.
+                await trio.to_thread.run_sync(_each_subscribed_once, rabbitmq, vhost)
 
-        trickle.stop()
-        await _both_beyond(trickle.next - 1, native, blocking, timeout=RECOVERY)
-        stop.set()
-        nursery.cancel_scope.cancel()
+            trickle.stop()
+            await _both_beyond(trickle.next - 1, native, blocking, timeout=RECOVERY)
+        finally:
+            stop.set()  # a thread can't be cancelled
+            nursery.cancel_scope.cancel()
 
     with capsys.disabled():
         print(f"\n  {len(faults)} faults, delivering again after at most {max(recoveries):.2f} s")
