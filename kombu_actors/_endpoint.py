@@ -37,6 +37,11 @@ class Endpoint:
     tls: ssl.SSLContext | None = attrs.field(default=None, eq=id, repr=lambda context: str(context is not None))
     query: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
+    @property
+    def address(self) -> tuple[str | int | None, ...]:
+        """What tells it from other endpoints of one connection; with the password, so not to be shown."""
+        return (self.scheme, self.host, self.port, self.userid, self.password, self.virtual_host)
+
     def __str__(self) -> str:
         """The address as it may be shown: no user, no password."""
         port = f":{self.port}" if self.port else ""
@@ -95,7 +100,8 @@ def parse_url(url: str, *, tls: ssl.SSLContext | None = None, defaults: Mapping[
         if given.get(key) is None:
             given[key] = value
     if given["port"] is None:
-        given["port"] = DEFAULT_PORTS.get(scheme)
+        secured = tls is not None and f"{scheme}s" in TLS_SCHEMES
+        given["port"] = DEFAULT_PORTS.get(f"{scheme}s" if secured else scheme)
     if scheme in TLS_SCHEMES and tls is None:
         tls = tls_context(True)
     return Endpoint(

@@ -9,17 +9,33 @@ from urllib.parse import quote
 
 import attrs
 
-from ._endpoint import FAILOVER_STRATEGIES, Endpoint, FailoverStrategy, LinkOptions, parse_url, tls_context
+from ._endpoint import FAILOVER_STRATEGIES, TLS_SCHEMES, Endpoint, FailoverStrategy, LinkOptions, parse_url, tls_context
 from ._model import freeze
 from .errors import InvalidURL
 from .transport import transport_for
 from .transport._link import Transport
-from .utils.url import as_url
+from .utils.url import as_url, parse_ssl_cert_reqs
 
 DEFAULT_HEARTBEAT = 15.0
 """RabbitMQ recommends 5-20 s.  ``heartbeat=0`` asks for this: beating costs the caller no work here."""
 LINK_OPTIONS = ("client_properties", "frame_max", "channel_max", "body_max")
 """Transport options that concern the link."""
+QUERY_OPTIONS: Mapping[str, Callable[[str], Any]] = {
+    "connect_timeout": float,
+    "heartbeat": float,
+    "login_method": str,
+}
+"""Query parameters of a URL that stand for a ``Connection`` argument."""
+TLS_QUERY_OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+    "ssl_ca_certs": ("ca_certs", str),
+    "ssl_certfile": ("certfile", str),
+    "ssl_keyfile": ("keyfile", str),
+    "ssl_cert_reqs": ("cert_reqs", parse_ssl_cert_reqs),
+    "ssl_check_hostname": ("ssl_check_hostname", lambda text: text.lower() != "false"),
+}
+"""Query parameters of a URL that stand for an item of the ``ssl`` dict."""
+RESOLVED_SCHEMES: Mapping[str, str] = {"pyamqp": "amqp", "pyamqps": "amqps"}
+"""Aliases as ``info`` and ``as_uri`` show them."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,18 +61,66 @@ class Parameters:
     def urls(self) -> list[str]:
         """Every URL or host name given, in order, without repetition."""
         first = [self.hostname or "localhost"] if isinstance(self.hostname, str | None) else list(self.hostname)
-        texts = [text for each in first for text in each.split(";")] + list(self.alternates)
-        return list(dict.fromkeys(texts))
+        texts = [text for each in first for text in each.split(";")]
+        if self.alternates and len(texts) == 1 and "://" not in texts[0]:
+            texts = self._spelled_out(texts[0])
+        return list(dict.fromkeys([*texts, *self.alternates]))
+
+    def _spelled_out(self, host: str) -> list[str]:
+        """``info()`` names the endpoint in use by its host, and all of them as alternates: find its URL."""
+        wanted = self.endpoint(host).address
+        return [url for url in self.alternates if self.endpoint(url).address == wanted][:1] or [host]
+
+    def with_query_applied(self) -> Parameters:
+        """The same, with what the URLs' query parameters say put in place of the arguments.
+
+        They concern the whole connection, so that failing over from ``amqps://a?ssl_ca_certs=...`` to a
+        URL without them doesn't drop a setting.
+
+        Raises:
+            InvalidURL: a query parameter is unknown, has a bad value, or differs between the URLs.
+        """
+        found: dict[str, str] = {}
+        urls = self.urls()
+        for url in urls:
+            for name, text in self.endpoint(url).query.items():
+                if name not in QUERY_OPTIONS and name not in TLS_QUERY_OPTIONS:
+                    known = ", ".join([*QUERY_OPTIONS, *TLS_QUERY_OPTIONS])
+                    raise InvalidURL(f"unknown query parameter {name!r:.40} in a broker URL; known: {known}")
+                if found.setdefault(name, text) != text:
+                    raise InvalidURL(f"the URLs of one connection give different values for {name}")
+        if not found:
+            return self
+        tls = dict(self.ssl) if isinstance(self.ssl, Mapping) else {}
+        changes: dict[str, Any] = {}
+        for name, text in found.items():
+            try:
+                if name in QUERY_OPTIONS:
+                    changes[name] = QUERY_OPTIONS[name](text)
+                else:
+                    key, convert = TLS_QUERY_OPTIONS[name]
+                    tls[key] = convert(text)
+                    changes["ssl"] = tls
+            except ValueError as error:
+                raise InvalidURL(f"the query parameter {name} of a broker URL has a bad value: {error}") from None
+        bare = [url.partition("?")[0] for url in urls]
+        return attrs.evolve(self, hostname=bare if len(bare) > 1 else bare[0], alternates=[], **changes)
 
     def endpoint(self, text: str) -> Endpoint:
         """Resolve one URL or host name.
 
+        A ``transport`` given wins over the URL's scheme, but never takes its TLS away.
+
         Raises:
             InvalidURL, UnsupportedScheme: it can't be used; the password is not part of the text.
         """
-        url = text if "://" in text else f"{self.transport or 'amqp'}://{text}"
+        scheme, separator, rest = text.partition("://")
+        if not separator:
+            text = f"{self.transport or 'amqp'}://{text}"
+        elif self.transport and scheme not in TLS_SCHEMES:
+            text = f"{self.transport}://{rest}"
         defaults = {name: getattr(self, name) for name in ("userid", "password", "virtual_host", "port")}
-        return parse_url(url, tls=tls_context(self.ssl), defaults=defaults)
+        return parse_url(text, tls=tls_context(self.ssl), defaults=defaults)
 
     def endpoints(self) -> list[Endpoint]:
         """All endpoints, in order.
@@ -99,18 +163,20 @@ class Parameters:
 
     def info(self, endpoint: Endpoint) -> dict[str, Any]:
         """The parameters under kombu's names, with the endpoint in use; the password included."""
+        amqp = self.driver().name == "amqp"
+        anonymous = amqp and endpoint.userid is None
         return {
             "hostname": endpoint.host,
-            "userid": endpoint.userid,
-            "password": endpoint.password,
+            "userid": "guest" if anonymous else endpoint.userid,
+            "password": "guest" if anonymous else endpoint.password,
             "virtual_host": endpoint.virtual_host,
             "port": endpoint.port,
             "insist": self.insist,
-            "ssl": self.ssl,
-            "transport": endpoint.scheme,
+            "ssl": self.ssl or endpoint.tls is not None,
+            "transport": RESOLVED_SCHEMES.get(endpoint.scheme, endpoint.scheme),
             "connect_timeout": self.connect_timeout,
             "transport_options": dict(self.transport_options),
-            "login_method": self.login_method,
+            "login_method": self.login_method or ("PLAIN" if amqp else None),
             "uri_prefix": self.uri_prefix,
             "heartbeat": self.heartbeat,
             "failover_strategy": self.failover_strategy,
@@ -120,7 +186,7 @@ class Parameters:
     def key(self) -> tuple[Any, ...]:
         """What makes two connections interchangeable: everything, TLS included."""
         return (
-            tuple((e.scheme, e.host, e.port, e.userid, e.password, e.virtual_host) for e in self.endpoints()),
+            tuple(endpoint.address for endpoint in self.endpoints()),
             self.ssl if isinstance(self.ssl, tls.SSLContext) else freeze(self.ssl),
             self.connect_timeout,
             _hashable(self.transport_options),

@@ -117,8 +117,8 @@ class Connection:
         self._lock = _portal.new_lock()
         """Held while the tree or the default channel is being made: threads share a connection."""
 
-    def _configure(self, parameters: Parameters) -> None:
-        self._parameters = parameters
+    def _configure(self, given: Parameters) -> None:
+        self._parameters = parameters = given.with_query_applied()
         self._endpoints = parameters.endpoints()
         parameters.strategy()
         self.transport_driver = parameters.driver()
