@@ -18,7 +18,7 @@ from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSp
 from ._outlet import Outlet
 from ._portal import Portal
 from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
-from .errors import ConnectionBlocked, ConnectionClosed, ConnectionLost, DeadlineExceeded, PublishUnknown, StaleDelivery
+from .errors import ConnectionClosed, ConnectionLost, StaleDelivery
 from .message import Message
 from .protocols.ledger import Entry
 from .utils.uuid import uuid
@@ -161,27 +161,10 @@ class Channel:
             body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
         )
         entry = Entry(prepared, len(body) + FRAME_OVERHEAD, exchange, routing_key, mandatory)
-        try:
-            if self.connection.confirm_publish:
-                self._outlet.send(entry, confirm_timeout or timeout or self.connection.call_timeout)
-            else:
-                self._outlet.publish(entry, timeout or self.connection.call_timeout)
-        except DeadlineExceeded as error:
-            raise self._publish_error(entry, error) from error
-
-    def _publish_error(self, entry: Entry, error: DeadlineExceeded) -> BaseException:
-        if entry.attempted:  # asked first: a blocked broker may have read it before it blocked
-            return PublishUnknown(
-                f"no confirm for the message to exchange {entry.exchange!r}, routing key {entry.routing_key!r} "
-                "by its deadline: the broker may have it; publishing again may duplicate it"
-            )
-        link = self._actor.owner.session.link
-        reason = link.blocked if link is not None else None
-        if reason is not None:
-            return ConnectionBlocked(
-                f"the broker takes no publishes ({reason}); the message to {entry.routing_key!r} was not accepted"
-            )
-        return DeadlineExceeded("the publish window stayed full: the broker has confirmed nothing for too long")
+        if self.connection.confirm_publish:
+            self._outlet.send(entry, confirm_timeout or timeout or self.connection.call_timeout)
+        else:
+            self._outlet.publish(entry, timeout or self.connection.call_timeout)
 
     @staticmethod
     def return_error(returned: Returned) -> Exception:

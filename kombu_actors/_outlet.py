@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._portal import Portal
 from .actors.channel import ChannelActor, Settlement
 from .actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
+from .errors import DeadlineExceeded
 from .protocols.ledger import Entry
 
 
@@ -25,15 +26,18 @@ class Outlet:
         """Have one publish accepted; waits, at most ``timeout`` seconds, only when the window is full.
 
         Raises:
-            DeadlineExceeded: the window stayed full: the broker confirms nothing.
+            DeadlineExceeded, ConnectionBlocked: the window stayed full: the broker confirms nothing.
         """
         channel = self._channel
-        if entry.size > self.LARGE:
-            self._portal.call(self._accept, entry, timeout=timeout)
-            return
-        ledger = channel.publisher.ledger
-        if len(channel.bag) + len(ledger.waiting) + len(ledger.written) >= WINDOW_MESSAGES:
-            self._portal.call(channel.publisher.wait_half_empty, timeout=timeout)
+        publisher = channel.publisher
+        try:
+            if entry.size > self.LARGE:
+                self._portal.call(self._accept, entry, timeout=timeout)
+                return
+            if len(channel.bag) + len(publisher.ledger) >= WINDOW_MESSAGES:
+                self._portal.call(publisher.wait_half_empty, timeout=timeout)
+        except DeadlineExceeded:
+            raise publisher.too_late(entry, timeout) from None
         channel.bag.append(entry)
         if not channel.bag_posted:
             channel.bag_posted = True
@@ -41,7 +45,7 @@ class Outlet:
 
     def send(self, entry: Entry, timeout: float) -> None:
         """Publish and wait for the outcome; see ``Publisher.send``."""
-        self._portal.call(self._channel.publisher.send, entry, timeout=timeout)
+        self._portal.call(self._channel.publisher.send, entry, timeout, timeout=None)
 
     def settle(self, settlement: Settlement) -> None:
         """Hand over one ack, reject or requeue.  Never waits."""

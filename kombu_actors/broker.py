@@ -24,7 +24,7 @@ from ._model import BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueI
 from ._subscription import Delivered, Subscription
 from .actors.channel import ChannelActor, Consumer, QoS
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
-from .errors import ConnectionBlocked, DeadlineExceeded, InvalidURL, PublishUnknown
+from .errors import DeadlineExceeded, InvalidURL
 from .protocols.ledger import Entry
 from .serialization import dumps, prepare_accept_content
 from .supervisors import Backoff, ChildView, Event
@@ -218,11 +218,15 @@ class Broker:
             },
             mandatory,
         )
-        with trio.move_on_after(timeout):
-            channel = self._publishing or await self._publishing_channel()
-            await channel.publisher.send(entry)
-            return
-        raise self._not_confirmed(entry, timeout)
+        channel = self._publishing
+        if channel is None:
+            started = trio.current_time()
+            with trio.move_on_after(timeout):
+                channel = await self._publishing_channel()
+            timeout -= trio.current_time() - started
+            if channel is None:
+                raise DeadlineExceeded(f"no channel opened in time to publish to {routing_key!r}; nothing was sent")
+        await channel.publisher.send(entry, timeout)
 
     def subscribe(
         self,
@@ -294,15 +298,3 @@ class Broker:
 
     def _publishing_gone(self, error: BaseException) -> None:
         self._publishing = None
-
-    def _not_confirmed(self, entry: Entry, timeout: float) -> Exception:
-        where = f"exchange {entry.exchange!r}, routing key {entry.routing_key!r}"
-        if entry.attempted:
-            return PublishUnknown(
-                f"no confirm within {timeout} s for the message to {where}: the broker may have it; "
-                "publishing again may duplicate it"
-            )
-        link = self._actor.session.link
-        if link is not None and link.blocked is not None:
-            return ConnectionBlocked(f"the broker takes no publishes ({link.blocked}); not sent: {where}")
-        return DeadlineExceeded(f"no session and no room within {timeout} s; the message to {where} was not sent")

@@ -90,6 +90,8 @@ class Consumer:
     """Told when the broker ended the subscription; supervision restores it regardless."""
     on_gone: Callable[[BaseException], None] | None = None
     """Told when supervision has given up on it."""
+    on_refused: Callable[[BaseException], None] | None = None
+    """Told, while its maker waits, that the broker refuses it; then it is wished for no more."""
     refusals: int = 0
     """How often in a row the broker has refused it."""
 
@@ -108,7 +110,7 @@ class ChannelActor:
         self.number = number
         self.owner = owner
         self.on_gone = on_gone
-        self.publisher = Publisher()
+        self.publisher = Publisher(owner.deadlines, owner.blocked_because)
         self.consumers: dict[str, Consumer] = {}
         self.qos: QoS | None = None
         self.live: Epoch | None = None
@@ -248,6 +250,8 @@ class ChannelActor:
     async def _serve_consumer(self, ctx: ActorContext, consumer: Consumer) -> None:
         epoch = self.require_live()
         if epoch.wire.closed is not None:
+            if consumer.on_refused is not None:
+                raise ConnectionLost(f"channel {self.number} died before the subscription") from epoch.wire.closed
             raise epoch.wire.closed
         if isinstance(ctx.previous, Failed) and isinstance(root_cause(ctx.previous.error), LOST_QUEUE):
             await self.owner.restore_queue(consumer.spec.queue)
@@ -260,10 +264,14 @@ class ChannelActor:
         queue = self.owner.topology.current_name(consumer.spec.queue)
         try:
             await epoch.wire.consume(attrs.evolve(consumer.spec, queue=queue), sink, cancelled.set)
-        except REFUSED:
-            consumer.refusals += 1
+        except REFUSED as error:
+            if consumer.on_refused is not None:
+                self.consumers.pop(consumer.spec.tag, None)
+                consumer.on_refused(error)
+            else:
+                consumer.refusals += 1
             raise
-        consumer.refusals = 0
+        consumer.refusals, consumer.on_refused = 0, None
         ctx.ready()
         await first_of(cancelled.wait, ctx.stopping.wait)
         if cancelled.is_set():

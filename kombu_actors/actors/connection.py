@@ -2,6 +2,7 @@
 
 connection   REST_FOR_ONE, unlimited restarts: an outage must not kill the program, and
 |            everything later depends on what comes before it
++- deadlines of publishes that are waited for: one timer, which outlives every session
 +- session   ONE_FOR_ALL, no restarts: link, reader, writer, heartbeat share their fate
 +- topology  replays exchanges -> queues -> bindings; ready = the declared state holds
 +- channels  ONE_FOR_ONE, dynamic: a channel's death touches no sibling
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+import trio
 from amqp import exceptions as amqp_errors
 
 from .._endpoint import Endpoint, EndpointSelector, LinkOptions
@@ -24,7 +26,6 @@ from ..errors import (
     ConnectionLost,
     InvalidURL,
 )
-from ..protocols.ledger import Entry
 from ..supervisors import (
     ActorContext,
     ActorDown,
@@ -45,6 +46,7 @@ from ..supervisors import (
 )
 from ..transport._link import Link, Transport
 from .channel import ChannelActor, Consumer
+from .deadlines import Deadlines
 from .session import DialWatcher, Session
 from .topology import Request, Topology, TopologyActor
 
@@ -86,6 +88,7 @@ class ConnectionActor:
         self.transport = transport
         self.session = Session(transport, EndpointSelector(endpoints, failover_strategy), options, on_dial_failed)
         self.topology = Topology()
+        self.deadlines = Deadlines()
         self.channels: dict[int, ChannelActor] = {}
         self.insist = insist
         """Keep dialling when the very first attempt fails; otherwise the tree ends with that failure."""
@@ -128,6 +131,7 @@ class ConnectionActor:
             backoff=self.backoff,
             escalate=self._is_hopeless,
             children=(
+                ChildSpec(id="deadlines", start=self.deadlines.serve),
                 self.session.spec(),
                 ChildSpec(id="topology", start=self._serve_topology, mailbox=TOPOLOGY_MAILBOX),
                 SupervisorSpec(
@@ -155,6 +159,11 @@ class ConnectionActor:
     def require_link(self) -> Link:
         """The present link; ``ConnectionLost`` when there is none."""
         return self.session.require_link()
+
+    def blocked_because(self) -> str | None:
+        """The broker's reason for taking no publishes; None while it takes them."""
+        link = self.session.link
+        return link.blocked if link is not None else None
 
     async def restore_queue(self, queue: str) -> None:
         """Declare a queue again, with its bindings, if it was declared over this connection."""
@@ -215,12 +224,26 @@ class ConnectionActor:
         tag = consumer.spec.tag
         if tag in channel.consumers:
             raise ValueError(f"consumer tag {tag!r} is already in use on channel {channel.number}; cancel it first")
+        refusals: list[BaseException] = []
         channel.consumers[tag] = consumer
         try:
-            await self._start(f"channels/{channel.id}/consumers", channel.consumer_spec(consumer))
+            with trio.CancelScope() as waiting:
+
+                def refused(error: BaseException) -> None:
+                    refusals.append(error)
+                    waiting.cancel()
+
+                # Heard from the consumer itself: when the channel is restarting just now, its
+                # supervisor starts it, and would try again what the caller must be told.
+                consumer.on_refused = refused
+                await self._start(f"channels/{channel.id}/consumers", channel.consumer_spec(consumer))
         except BaseException:
             channel.consumers.pop(tag, None)
             raise
+        finally:
+            consumer.on_refused = None
+        if refusals:
+            raise refusals[0]
 
     async def remove_consumer(self, channel: ChannelActor, tag: str) -> None:
         """Take a consumer out of the desired state; returns after cancel-ok."""
@@ -230,6 +253,8 @@ class ConnectionActor:
     async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
         """Make one call on the channel's present epoch, waiting for it while supervision reopens the channel."""
         while channel.live is None:
+            if channel.failure is not None:
+                raise channel.failure
             await self._or_failure(self.supervisor.wait_ready(f"channels/{channel.id}/channel"))
         return await call(channel.live)
 
@@ -242,10 +267,6 @@ class ConnectionActor:
         """Undo ``pause_reading``."""
         if self.session.link is not None:
             self.session.link.resume_reading()
-
-    async def send(self, channel: ChannelActor, entry: Entry) -> None:
-        """Publish one message and wait for its outcome; see ``Publisher.send``."""
-        await channel.publisher.send(entry)
 
     async def declare_exchange(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
         await self._request(lambda actor, channel: actor.declare_exchange(channel, spec, passive))

@@ -14,11 +14,12 @@ import trio
 from amqp import exceptions as amqp_errors
 
 from .._model import Outcome, Returned
-from ..errors import PublishRefused, PublishReturned
+from ..errors import ConnectionBlocked, DeadlineExceeded, PublishRefused, PublishReturned, PublishUnknown
 from ..protocols.ledger import Entry, Ledger
 from ..supervisors import ActorContext
 from ..transport._link import Link, LinkChannel
 from ._waiting import first_of
+from .deadlines import Deadlines
 
 logger = logging.getLogger("kombu_actors.publisher")
 
@@ -28,11 +29,9 @@ WINDOW_BYTES = 32 * 1024 * 1024
 """Bytes under way per publisher: half the default body limit, so one large message always fits."""
 
 
-def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseException | None) -> BaseException | None:
-    """The exception that tells a publisher about an outcome; None for CONFIRMED."""
+def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseException | None) -> BaseException:
+    """The exception that tells a publisher about an outcome other than CONFIRMED."""
     where = f"exchange {entry.exchange!r}, routing key {entry.routing_key!r}"
-    if outcome is Outcome.CONFIRMED:
-        return None
     if isinstance(detail, BaseException):
         return detail
     if outcome is Outcome.RETURNED:
@@ -47,9 +46,11 @@ def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseExcepti
 class Publisher:
     """One channel's publishes.  Everything here runs in the trio thread."""
 
-    def __init__(self, on_returned: Callable[[Returned], None] | None = None) -> None:
+    def __init__(self, deadlines: Deadlines, blocked_because: Callable[[], str | None]) -> None:
         self.ledger = Ledger()
-        self.on_returned = on_returned
+        self.on_returned: Callable[[Returned], None] | None = None
+        self._deadlines = deadlines
+        self._blocked_because = blocked_because
         self._channel: LinkChannel | None = None
         self._link: Link | None = None
         self._wanted = trio.Event()
@@ -88,29 +89,63 @@ class Publisher:
         while len(self.ledger):
             await self._settled.wait()
 
-    async def send(self, entry: Entry) -> None:
-        """Accept one publish and wait for its outcome.
+    async def send(self, entry: Entry, timeout: float) -> None:
+        """Accept one publish and wait ``timeout`` seconds for its outcome.
 
         Raises:
             PublishReturned, PublishRefused, NotFound, ...: what ``outcome_error`` says.
+            PublishUnknown: no outcome in time; the broker may have it.  It is not sent again.
+            ConnectionBlocked, DeadlineExceeded: it was never written, and won't be.
 
         Cancellation abandons the entry: it is not sent when it wasn't yet; otherwise its
         outcome is unknown and it is not sent again.
         """
-        await self.wait_room()
+        at = trio.current_time() + timeout
+        if not self.has_room():
+            with trio.move_on_at(at):
+                await self.wait_room()
+            if not self.has_room():
+                raise self.too_late(entry, timeout)
         task = trio.lowlevel.current_task()
 
         def settled(entry: Entry, result: Outcome, detail: Returned | BaseException | None) -> None:
-            error = outcome_error(entry, result, detail)
-            trio.lowlevel.reschedule(task, outcome.Value(None) if error is None else outcome.Error(error))
+            entry.watcher = None
+            if result is Outcome.CONFIRMED:
+                trio.lowlevel.reschedule(task)
+            else:
+                trio.lowlevel.reschedule(task, outcome.Error(outcome_error(entry, result, detail)))
 
         def abort(_: object) -> trio.lowlevel.Abort:
             self.abandon(entry)
             return trio.lowlevel.Abort.SUCCEEDED
 
+        def expired(entry: Entry) -> None:
+            self.abandon(entry)
+            settled(entry, Outcome.UNKNOWN, self.too_late(entry, timeout))
+
         entry.watcher = settled
-        self.accept(entry)
-        await trio.lowlevel.wait_task_rescheduled(abort)
+        if self._deadlines.add(at, entry, expired):
+            self.accept(entry)
+            await trio.lowlevel.wait_task_rescheduled(abort)
+            return
+        with trio.move_on_at(at):
+            self.accept(entry)
+            await trio.lowlevel.wait_task_rescheduled(abort)
+            return
+        raise self.too_late(entry, timeout)
+
+    def too_late(self, entry: Entry, timeout: float) -> Exception:
+        """What a publisher is told whose deadline has passed."""
+        where = f"exchange {entry.exchange!r}, routing key {entry.routing_key!r}"
+        if entry.attempted:
+            return PublishUnknown(
+                f"no confirm within {timeout:g} s for the message to {where}: the broker may have it; "
+                "publishing again may duplicate it"
+            )
+        reason = self._blocked_because()
+        if reason is not None:
+            return ConnectionBlocked(f"the broker takes no publishes ({reason}); not sent: {where}")
+        return DeadlineExceeded(f"no session, or no room in the window, within {timeout:g} s; not sent: {where}")
 
     def abandon(self, entry: Entry) -> Outcome | None:
         """Stop caring for one entry; see ``Ledger.abandon``."""

@@ -1,0 +1,64 @@
+"""Deadlines of publishes: one timer for all that wait for their confirm.
+
+A cancel scope per publish costs a third of the publish.  Nearly all share one timeout, so their
+deadlines come in the order of their publishing, and a queue and one sleeping task do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+import trio
+
+from ..protocols.ledger import Entry
+from ..supervisors import ActorContext
+
+Expire = Callable[[Entry], None]
+
+
+class Deadlines:
+    """The publishes that somebody waits for, the earliest deadline first.
+
+    Bounded by the publish windows: a settled entry at the head is dropped when the next is added.
+    """
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[float, Entry, Expire]] = deque()
+        self._sleeping_until = math.inf
+        self._earlier = trio.Event()
+
+    def add(self, at: float, entry: Entry, expire: Expire) -> bool:
+        """Call ``expire(entry)`` at that time unless the entry is settled then; False when out of order."""
+        queue = self._queue
+        while queue and queue[0][1].watcher is None:
+            queue.popleft()
+        if queue and at < queue[-1][0]:
+            return False
+        queue.append((at, entry, expire))
+        if at < self._sleeping_until:
+            self._sleeping_until = -math.inf
+            self._earlier.set()
+        return True
+
+    async def serve(self, ctx: ActorContext) -> None:
+        """Let deadlines pass until told to stop."""
+        ctx.ready()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch)
+            await ctx.stopping.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _watch(self) -> None:
+        queue = self._queue
+        while True:
+            while queue and (queue[0][1].watcher is None or queue[0][0] <= trio.current_time()):
+                _, entry, expire = queue.popleft()
+                if entry.watcher is not None:
+                    expire(entry)
+            # The head may be settled and an earlier one come behind it: not everybody has the same timeout.
+            self._sleeping_until = queue[0][0] if queue else math.inf
+            self._earlier = trio.Event()
+            with trio.move_on_at(self._sleeping_until):
+                await self._earlier.wait()
