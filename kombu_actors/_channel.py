@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from amqp.exceptions import ChannelError, error_for_code
 
 from ._feeds import CancelNotice, Feed, ReturnNotice
+from ._forking import start_afresh_after_fork
 from ._inbox import Inbox
 from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueSpec, Returned
 from ._outlet import Outlet
@@ -59,15 +60,28 @@ class Channel:
         self.callbacks: dict[str, Callable[[Message], object]] = {}
         self.no_ack_consumers: set[str] = set()
         self.events: dict[str, set[Callable[..., object]]] = {"basic_return": set()}
+        self._prepare = connection.transport_driver.prepare
+        self._text_body = connection.transport_driver.name == "amqp"
+        self._closed = False
+        self.attach(portal, actor, inbox)
+        start_afresh_after_fork(self)
+
+    def attach(self, portal: Portal, actor: ChannelActor, inbox: Inbox) -> None:
+        """Stand for this actor from now on."""
         self._portal = portal
         self._actor = actor
         self._inbox = inbox
         self._outlet = Outlet(portal, actor)
-        self._prepare = connection.transport_driver.prepare
-        self._text_body = connection.transport_driver.name == "amqp"
-        self._closed = False
+        self._inherited = False
         notice = ReturnNotice(actor.number)
         actor.publisher.on_returned = lambda returned: inbox.put(notice, [returned])
+
+    def start_afresh(self) -> None:
+        """In a forked child: what was delivered and consumed is the parent's; reopened at the next use."""
+        self._inherited = True
+        self._actor.live = None
+        self.callbacks.clear()
+        self.no_ack_consumers.clear()
 
     def __repr__(self) -> str:
         return f"<Channel {self.channel_id} of {self.connection!r}: {'open' if self.is_open else 'not open'}>"
@@ -153,7 +167,9 @@ class Channel:
         body, properties = message
         actor = self._actor
         if actor.live is None:
-            self._raise_not_open()
+            actor = self._present
+            if actor.live is None:
+                self._raise_not_open()
         topology = actor.owner.topology
         if not exchange and topology.has_renamed:
             routing_key = topology.current_name(routing_key)
@@ -295,7 +311,7 @@ class Channel:
     def basic_qos(self, prefetch_size: int, prefetch_count: int, a_global: bool) -> None:
         """Bound how many messages may be unsettled; kept over reconnects."""
         qos = QoS(prefetch_count=prefetch_count, prefetch_size=prefetch_size, apply_global=a_global)
-        self._call(self._actor.set_qos, qos)
+        self._call(self._present.set_qos, qos)
 
     def basic_consume(
         self,
@@ -404,8 +420,15 @@ class Channel:
     # The bridge
 
     @property
+    def _present(self) -> ChannelActor:
+        """The actor of this process; in a forked child made at first use."""
+        if self._inherited and not self._closed:
+            self.connection.reopen(self, self._actor)
+        return self._actor
+
+    @property
     def _owner(self) -> Any:
-        return self._actor.owner
+        return self._present.owner
 
     def wait_open(self, timeout: float) -> None:
         """Wait until the channel is usable again after a fault."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import trio
 
+from ._forking import start_afresh_after_fork
 from .errors import RuntimeStopped
 
 Call = tuple[Callable[..., object], tuple[Any, ...]]
@@ -29,6 +30,7 @@ class Doorbell:
         self._lock = threading.Lock()
         self._out, self._in = os.pipe()
         os.set_blocking(self._out, False)
+        start_afresh_after_fork(self)
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:
         """Have ``fn(*args)`` called in the trio thread soon; ``fn`` must not raise.
@@ -61,7 +63,7 @@ class Doorbell:
         finally:
             self.close()
 
-    def forget(self) -> None:
+    def start_afresh(self) -> None:
         """In a forked child: the answering thread is not here, nor who may have held the lock."""
         self._lock = threading.Lock()
         self.close()

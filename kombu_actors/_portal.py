@@ -17,6 +17,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -24,6 +25,8 @@ from typing import Any, TypeVar
 import trio
 
 from ._doorbell import Doorbell, Refusable
+from ._forking import SharedLock
+from ._sockets import OwnSockets
 from .actors.connection import ConnectionActor
 from .errors import DeadlineExceeded, RuntimeStopped
 
@@ -85,6 +88,7 @@ class Portal:
         self.pid = os.getpid()
         self._leases = 0
         self._doorbell = Doorbell()
+        self._sockets = OwnSockets()
         self.post = self._doorbell.post
         """Have a function called in the runtime soon, from any thread; it must not raise."""
         self._nursery: trio.Nursery | None = None
@@ -141,6 +145,7 @@ class Portal:
             job.refuse()
 
     async def _main(self) -> None:
+        trio.socket.set_custom_socket_factory(self._sockets)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._doorbell.answer)
@@ -186,14 +191,15 @@ class Tenant:
         return unconfirmed
 
 
-def new_lock() -> threading.RLock:
+def new_lock() -> SharedLock:
     """A lock for a facade object that several threads share."""
-    return threading.RLock()
+    return SharedLock()
 
 
 _lock = threading.Lock()
 _portal: Portal | None = None
 _tenants: dict[int, tuple[Portal, Tenant]] = {}
+_told_multiprocessing = False
 
 
 def lease() -> Portal:
@@ -204,6 +210,7 @@ def lease() -> Portal:
             _portal = Portal()
             _portal._thread.start()
             _portal._started.wait()
+            _tell_multiprocessing()
         _portal._leases += 1
         return _portal
 
@@ -268,15 +275,23 @@ def _drain_at_exit() -> None:
             logger.error("the process ends with %d publishes not confirmed by the broker", unconfirmed)
 
 
-def _forget_after_fork() -> None:
-    """In a forked child nothing of the parent's runtime is alive: start afresh, send nothing."""
-    global _portal, _lock
+def _tell_multiprocessing() -> None:
+    """Drain also at the end of multiprocessing's children, which end without atexit before Python 3.14."""
+    global _told_multiprocessing
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and not _told_multiprocessing:
+        _told_multiprocessing = True
+        util.Finalize(None, _drain_at_exit, exitpriority=0)
+
+
+def _start_afresh() -> None:
+    """In a forked child nothing of the parent's runtime is alive, and its publishes are the parent's."""
+    global _portal, _lock, _told_multiprocessing
     _lock = threading.Lock()
-    if _portal is not None:
-        _portal._doorbell.forget()
     _portal = None
+    _told_multiprocessing = False
     _tenants.clear()
 
 
 atexit.register(_drain_at_exit)
-os.register_at_fork(after_in_child=_forget_after_fork)
+os.register_at_fork(after_in_child=_start_afresh)

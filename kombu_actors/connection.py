@@ -22,6 +22,7 @@ from ._channel import Channel
 from ._endpoint import FAILOVER_STRATEGIES, Endpoint
 from ._parameters import Parameters, uri
 from ._tree import Tree
+from .actors.channel import ChannelActor
 from .actors.connection import ConnectionActor
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, OperationalError, PublishUnknown
 from .messaging import Consumer, Producer
@@ -371,11 +372,22 @@ class Connection:
         tree.channels[channel.channel_id] = channel
         return channel
 
+    def reopen(self, channel: Channel, inherited: ChannelActor) -> None:
+        """In a forked child: open a channel of the child's own in place of the parent's."""
+        with self._lock:
+            if self.keeps(channel):
+                return
+            self.ensure_connection(**self._first_connect())
+            tree = self._running_tree()
+            actor = tree.portal.call(tree.actor.open_channel, tree.inbox.fail, inherited, timeout=self.call_timeout)
+            channel.attach(tree.portal, actor, tree.inbox)
+            tree.channels[channel.channel_id] = channel
+
     def forget_channel(self, channel: Channel) -> None:
         """Drop a closed channel from the connection's books."""
         tree = self._tree
-        if tree is not None:
-            tree.channels.pop(channel.channel_id, None)
+        if tree is not None and tree.channels.get(channel.channel_id) is channel:
+            del tree.channels[channel.channel_id]
             if tree.default_channel is channel:
                 tree.default_channel = None
 

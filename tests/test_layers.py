@@ -25,6 +25,8 @@ LAYER_OF = {
     "_subscription": "broker",
     "_portal": "portal",
     "_doorbell": "portal",
+    "_forking": "portal",
+    "_sockets": "portal",
     "fleet": "fleet",
     "__main__": "fleet",
     "testing": "testing",

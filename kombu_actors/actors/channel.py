@@ -176,6 +176,10 @@ class ChannelActor:
             raise ConnectionLost(f"channel {self.number} is not open at the moment; supervision is opening it again")
         return self.live
 
+    def succeed(self, predecessor: ChannelActor) -> None:
+        """Before it starts: take over a channel's QoS, and have its deliveries be those of a former epoch."""
+        self.qos, self._highest_tag = predecessor.qos, predecessor._highest_tag
+
     def saw_tag(self, tag: int) -> None:
         """Remember a delivery tag handed to a caller outside of a consumer (``basic.get``)."""
         self._highest_tag = max(self._highest_tag, tag)

@@ -199,9 +199,13 @@ class ConnectionActor:
             await self.session.dialler.dial_now()
         await self.wait_ready()
 
-    async def open_channel(self, on_gone: Callable[[BaseException], None] | None = None) -> ChannelActor:
-        """Add a channel to the desired state and wait until it is open."""
+    async def open_channel(
+        self, on_gone: Callable[[BaseException], None] | None = None, predecessor: ChannelActor | None = None
+    ) -> ChannelActor:
+        """Add a channel to the desired state and wait until it is open; see ``ChannelActor.succeed``."""
         channel = ChannelActor(self._next_channel, self, on_gone)
+        if predecessor is not None:
+            channel.succeed(predecessor)
         self._next_channel += 1
         self.channels[channel.number] = channel
         try:
