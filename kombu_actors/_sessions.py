@@ -1,0 +1,84 @@
+"""News of a connection's sessions, told in the thread that drains its events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ._inbox import Inbox
+from .connection import Connection
+from .supervisors import Event, EventStream, Supervisor, root_cause
+from .supervisors.events import ChildBackingOff, ChildFailed, ChildReady
+
+CAPACITY = 64
+"""Events between two looks of the runtime's task at them; it looks at once."""
+
+
+class Notice:
+    """Something to call where events are drained."""
+
+    __slots__ = ("fn",)
+
+    def __init__(self, fn: Callable[..., object]) -> None:
+        self.fn = fn
+
+    def dispatch(self, channels: Mapping[int, Any], arguments: tuple[Any, ...]) -> bool:
+        """Call it."""
+        self.fn(*arguments)
+        return True
+
+
+class SessionWatch:
+    """While its block runs: ``on_lost(error, seconds)`` for each failed session or dial, then ``on_regained()``.
+
+    ``seconds`` is how long supervision waits before it dials again.  ``on_regained`` is called once
+    the declared topology holds again; consumers follow.  Both run in the thread that drains events.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        on_lost: Callable[[BaseException, float], object],
+        on_regained: Callable[[], object],
+    ) -> None:
+        self._connection = connection
+        self._lost = Notice(on_lost)
+        self._regained = Notice(on_regained)
+        self._stream: EventStream | None = None
+        self._over = False
+
+    def __enter__(self) -> SessionWatch:
+        self._tree = self._connection._running_tree()
+        self._connection.call(self._start)
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._over = True
+        if self._tree.usable and self._connection.hosts(self._tree.portal):
+            self._tree.portal.post(self._end)
+
+    def wake(self) -> None:
+        """End the wait of whoever drains events.  May be called from anywhere, signal handlers included."""
+        if self._tree.usable:
+            self._tree.portal.post(self._tree.inbox.put, Notice(lambda: None), [()])
+
+    async def _start(self) -> None:
+        self._tree.portal.spawn(self._listen, self._tree.actor.supervisor, self._tree.inbox)
+
+    def _end(self) -> None:
+        if self._stream is not None:
+            self._stream.push(Event(path="", at=0, wall=0))
+
+    async def _listen(self, supervisor: Supervisor, inbox: Inbox) -> None:
+        error: BaseException | None = None
+        async with supervisor.events(CAPACITY) as self._stream:
+            async for event in self._stream:
+                if self._over:
+                    return
+                if event.path == "session" and isinstance(event, ChildFailed):
+                    error = root_cause(event.error)
+                elif event.path == "session" and isinstance(event, ChildBackingOff) and error is not None:
+                    inbox.put(self._lost, [(error, event.delay)])
+                elif event.path == "topology" and isinstance(event, ChildReady) and error is not None:
+                    error = None
+                    inbox.put(self._regained, [()])

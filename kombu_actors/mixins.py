@@ -1,0 +1,270 @@
+"""Programs that consume, as a class: a worker subclasses one of these."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import cached_property, partial
+from itertools import count
+from typing import Any
+
+from ._channel import Channel
+from ._sessions import SessionWatch
+from .common import ignore_errors
+from .connection import Connection
+from .errors import OperationalError
+from .message import Message
+from .messaging import Consumer, Producer
+from .utils.limits import TokenBucket
+
+__all__ = ["ConsumerMixin", "ConsumerProducerMixin"]
+
+logger = logging.getLogger(__name__)
+
+
+class _StoppedConnecting(Exception):
+    """``should_stop`` was set while the first connection was still being tried for."""
+
+
+class ConsumerMixin:
+    """A program that consumes: give it a ``connection`` and ``get_consumers``, call ``run``.
+
+    ``get_consumers(Consumer, channel)`` returns a list of consumers, made with the ``Consumer`` it is
+    given.  ``run`` returns when ``should_stop`` is set, in any thread or signal handler, at once.
+
+    A lost session needs no work: the connection reconnects and restores the consumers.  These hooks
+    hear of it, in the thread that runs: ``on_connection_error(exc, interval)`` when a session is lost
+    and when a dial fails, with the seconds until the next dial, and ``on_connection_revived()`` when a session
+    is up (the first one included).  When ``connect_max_retries`` dials in a row have failed, ``run``
+    raises ``OperationalError``; ``None`` is no bound.  What supervision can't mend (a channel that
+    the broker closes again and again) ends the connection; ``run`` then makes another, at the pace
+    of ``restart_limit``.
+
+    Further hooks: ``on_consume_ready(connection, channel, consumers, **kwargs)`` and
+    ``on_consume_end(connection, channel)`` when consuming has begun and ended, ``on_iteration()`` before
+    each event, ``on_decode_error(message, exc)``, ``extra_context(connection, channel)``.
+    """
+
+    connection: Any
+
+    connect_max_retries: int | None = None
+
+    _should_stop = False
+    _watch: SessionWatch | None = None
+    _failed_dials = 0
+
+    @property
+    def should_stop(self) -> bool:
+        """Set it to have ``run`` and ``consume`` return."""
+        return self._should_stop
+
+    @should_stop.setter
+    def should_stop(self, value: bool) -> None:
+        self._should_stop = value
+        if value:
+            self._stopped.set()
+            if self._watch is not None:
+                self._watch.wake()
+
+    @cached_property
+    def _stopped(self) -> threading.Event:
+        return threading.Event()
+
+    @cached_property
+    def restart_limit(self) -> TokenBucket:
+        """How often ``run`` may start afresh: once per second."""
+        return TokenBucket(1)
+
+    @cached_property
+    def connection_errors(self) -> tuple[type[BaseException], ...]:
+        """The connection's."""
+        errors: tuple[type[BaseException], ...] = self.connection.connection_errors
+        return errors
+
+    @cached_property
+    def channel_errors(self) -> tuple[type[BaseException], ...]:
+        """The connection's."""
+        errors: tuple[type[BaseException], ...] = self.connection.channel_errors
+        return errors
+
+    # Hooks
+
+    def get_consumers(self, Consumer: Callable[..., Any], channel: Any) -> list[Any]:
+        """The consumers; must be given by the subclass."""
+        raise NotImplementedError(f"{type(self).__name__} must define get_consumers(Consumer, channel)")
+
+    def on_connection_error(self, exc: BaseException, interval: float) -> None:
+        """A session was lost, or a dial failed; the next dial is in ``interval`` seconds.  Logs."""
+        logger.warning("Broker connection error, trying again in %.3g seconds: %r", interval, exc)
+
+    def on_connection_revived(self) -> None:
+        """A session is up: the first one, or one after a failure."""
+
+    def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
+        """Consuming has begun.  Keywords are those given to ``consume``."""
+
+    def on_consume_end(self, connection: Any, channel: Any) -> None:
+        """Consuming has ended, for whatever reason; the consumers are cancelled."""
+
+    def on_iteration(self) -> None:
+        """Called before each event, and at least every ``safety_interval`` seconds."""
+
+    def on_decode_error(self, message: Message, exc: Exception) -> None:
+        """A message can't be decoded.  Logs, and acknowledges it: the broker forgets it."""
+        logger.error(
+            "Can't decode message body: %r (type:%r encoding:%r, %d bytes)",
+            exc,
+            message.content_type,
+            message.content_encoding,
+            len(message.body or b""),
+        )
+        message.ack()
+
+    @contextmanager
+    def extra_context(self, connection: Any, channel: Any) -> Iterator[Any]:
+        """Entered when connection and consumers have been set up, left before they end."""
+        yield
+
+    # Running
+
+    def run(self, _tokens: float = 1, **kwargs: Any) -> None:
+        """Consume until ``should_stop`` is set.  Keywords are ``consume``'s.
+
+        Raises:
+            OperationalError: ``connect_max_retries`` dials failed.
+            whatever a callback or a hook raises, but for errors of connection and channel.
+        """
+        while not self.should_stop:
+            try:
+                if self.restart_limit.can_consume(_tokens):
+                    for _ in self.consume(limit=None, **kwargs):
+                        pass
+                else:
+                    self._stopped.wait(self.restart_limit.expected_time(_tokens))
+            except (*self.connection_errors, *self.channel_errors):
+                logger.warning("Connection to broker lost, trying to re-establish connection...", exc_info=True)
+
+    def consume(
+        self, limit: int | None = None, timeout: float | None = None, safety_interval: float = 1, **kwargs: Any
+    ) -> Iterator[None]:
+        """Consume, yielding after each event; ends after ``limit`` iterations, or when ``should_stop`` is set.
+
+        Raises ``socket.timeout`` when nothing came for ``timeout`` seconds.
+        """
+        idle = 0.0
+        try:
+            with self.consumer_context(**kwargs) as (connection, _, _):
+                for _ in range(limit) if limit else count():
+                    if self.should_stop:
+                        break
+                    self.on_iteration()
+                    try:
+                        connection.drain_events(timeout=safety_interval)
+                    except TimeoutError:
+                        connection.heartbeat_check()
+                        idle += safety_interval
+                        if timeout and idle >= timeout:
+                            raise
+                    except OSError:
+                        if not self.should_stop:
+                            raise
+                    else:
+                        yield
+                        idle = 0.0
+        except _StoppedConnecting:
+            logger.debug("stopped before there was a connection")
+
+    @contextmanager
+    def consumer_context(self, **kwargs: Any) -> Iterator[tuple[Any, Any, Any]]:
+        """Connection, channel and consumers for a block, with all hooks called."""
+        with self.Consumer() as (connection, channel, consumers), self.extra_context(connection, channel):
+            self.on_consume_ready(connection, channel, consumers, **kwargs)
+            yield connection, channel, consumers
+
+    @contextmanager
+    def Consumer(self) -> Iterator[tuple[Any, Any, Any]]:
+        """Connection, channel and consumers for a block."""
+        with self.establish_connection() as connection:
+            self.on_connection_revived()
+            logger.info("Connected to %s", connection.as_uri())
+            channel: Channel = connection.default_channel
+            make = partial(Consumer, channel, on_decode_error=self.on_decode_error)
+            try:
+                with (
+                    SessionWatch(connection, self._session_failed, self._session_revived) as self._watch,
+                    self._consume_from(*self.get_consumers(make, channel)) as consumers,
+                ):
+                    yield connection, channel, consumers
+            finally:
+                self._watch = None
+                self.on_consume_end(connection, channel)
+
+    @contextmanager
+    def _consume_from(self, *consumers: AbstractContextManager[Any]) -> Iterator[list[Any]]:
+        with ExitStack() as stack:
+            yield [stack.enter_context(consumer) for consumer in consumers]
+
+    def create_connection(self) -> Any:
+        """The connection to consume over: a clone of ``connection``."""
+        return self.connection.clone()
+
+    @contextmanager
+    def establish_connection(self) -> Iterator[Any]:
+        """A connection for a block, connected, released at its end."""
+        with self.create_connection() as connection:
+            self._connect(connection)
+            yield connection
+
+    def _connect(self, connection: Connection) -> None:
+        connection.ensure_connection(
+            self.on_connection_error, self.connect_max_retries, callback=self._check_whether_to_stop
+        )
+
+    def _check_whether_to_stop(self) -> None:
+        if self.should_stop:
+            raise _StoppedConnecting
+
+    def _session_failed(self, error: BaseException, interval: float) -> None:
+        if self.connect_max_retries is not None and self._failed_dials > self.connect_max_retries:
+            raise OperationalError(f"gave up after {self._failed_dials} dials: {error}") from error
+        self._failed_dials += 1  # the first failure is the session's, not a dial's
+        self.on_connection_error(error, interval)
+
+    def _session_revived(self) -> None:
+        self._failed_dials = 0
+        self.on_connection_revived()
+
+    def maybe_conn_error(self, fun: Callable[..., Any]) -> Any:
+        """Call ``fun()``; errors of connection and channel pass.  See ``common.ignore_errors``."""
+        return ignore_errors(self, fun)
+
+
+class ConsumerProducerMixin(ConsumerMixin):
+    """A program that consumes and publishes, over a connection for each.
+
+    An alarm of the broker, which stops publishers, does not stop the consumers then.
+    """
+
+    _producer_connection: Any = None
+
+    @property
+    def producer(self) -> Producer:
+        """A producer on the publishing connection."""
+        return Producer(self.producer_connection)
+
+    @property
+    def producer_connection(self) -> Any:
+        """The connection for publishing; made and connected at first access, closed when consuming ends."""
+        if self._producer_connection is None:
+            connection = self.connection.clone()
+            self._connect(connection)
+            self._producer_connection = connection
+        return self._producer_connection
+
+    def on_consume_end(self, connection: Any, channel: Any) -> None:
+        """Close the publishing connection."""
+        if self._producer_connection is not None:
+            producing, self._producer_connection = self._producer_connection, None
+            producing.close()
