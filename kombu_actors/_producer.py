@@ -240,6 +240,10 @@ class Producer:
 
 
 def _milliseconds(expiration: float) -> str:
-    if not expiration >= 0:
-        raise ValueError(f"expiration is in seconds from now and can't be {expiration!r}")
-    return str(int(expiration * 1000))
+    try:
+        milliseconds = -1 if isinstance(expiration, str) else int(expiration * 1000)
+    except (TypeError, ValueError, OverflowError):
+        milliseconds = -1
+    if milliseconds < 0 or expiration < 0:
+        raise ValueError(f"expiration is a number of seconds from now and can't be {expiration!r:.80}")
+    return str(milliseconds)

@@ -18,7 +18,6 @@ import trio
 from amqp import exceptions as amqp_errors
 
 from .._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
-from ..errors import OperationalError
 from ..supervisors import ActorContext
 from ..transport._link import Link, LinkChannel
 from ._waiting import farewell
@@ -142,7 +141,7 @@ class TopologyActor:
             request: Request = envelope.message
             try:
                 result = await request.perform(self, await self.scratch())
-            except (amqp_errors.AMQPError, OperationalError) as error:
+            except Exception as error:  # what a request fails of concerns its caller only
                 if self._link is not None and self._link.closed is not None:
                     raise
                 envelope.fail(error)
