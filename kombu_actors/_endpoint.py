@@ -12,12 +12,14 @@ import re
 import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import cycle
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 import attrs
 
 from .errors import InvalidURL
+
+T = TypeVar("T")
 
 DEFAULT_PORTS: Mapping[str, int] = {"amqp": 5672, "pyamqp": 5672, "amqps": 5671, "pyamqps": 5671}
 TLS_SCHEMES = frozenset({"amqps", "pyamqps"})
@@ -182,13 +184,15 @@ def tls_context(option: bool | ssl.SSLContext | Mapping[str, Any]) -> ssl.SSLCon
 FailoverStrategy = Callable[[list[Endpoint]], Iterator[Endpoint]]
 
 
-def shuffled(endpoints: list[Endpoint]) -> Iterator[Endpoint]:
-    """Every pass in a new random order."""
+def shuffled(endpoints: list[T]) -> Iterator[T]:
+    """Every pass in a new random order, but for the first, which begins with the first endpoint."""
+    yield endpoints[0]
+    yield from random.sample(endpoints[1:], len(endpoints) - 1)
     while True:
         yield from random.sample(endpoints, len(endpoints))
 
 
-FAILOVER_STRATEGIES: Mapping[str, FailoverStrategy] = {"round-robin": cycle, "shuffle": shuffled}
+FAILOVER_STRATEGIES: Mapping[str, Callable[[list[Any]], Iterator[Any]]] = {"round-robin": cycle, "shuffle": shuffled}
 
 
 class EndpointSelector:

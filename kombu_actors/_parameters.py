@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl as tls
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -158,8 +159,21 @@ class Parameters:
         return self._own_strategy
 
     def _own_strategy(self, endpoints: list[Endpoint]) -> Iterator[Endpoint]:
-        urls = self.failover_strategy(self.urls()) if callable(self.failover_strategy) else self.failover_strategy
-        return (self.endpoint(url) for url in urls)
+        return chain(endpoints[:1], map(self.endpoint, self.upcoming_urls()))
+
+    def upcoming_urls(self) -> Iterator[str]:
+        """The URLs to try after the first one, in the strategy's order.
+
+        A callable is given the URLs, and what it yields first is taken for the one in use (kombu's
+        rule); an iterator says itself what comes next.
+        """
+        given = self.failover_strategy or "round-robin"
+        choose = FAILOVER_STRATEGIES.get(given) if isinstance(given, str) else given
+        if not callable(choose):
+            return iter(given)
+        upcoming = iter(choose(self.urls()))
+        next(upcoming, None)
+        return upcoming
 
     def info(self, endpoint: Endpoint) -> dict[str, Any]:
         """The parameters under kombu's names, with the endpoint in use; the password included."""

@@ -133,18 +133,7 @@ class Connection:
         self.failover_strategy = parameters.failover_strategy
         urls = parameters.urls()
         self.alt = urls if len(urls) > 1 else []
-        self.cycle = self._cycle() if self.alt else None
-
-    def _cycle(self) -> Iterator[str]:
-        """The URLs to try, from the second on."""
-        by_endpoint = {
-            id(endpoint): url for endpoint, url in zip(self._endpoints, self._parameters.urls(), strict=True)
-        }
-        strategy = self._parameters.strategy()
-        choose = FAILOVER_STRATEGIES[strategy] if isinstance(strategy, str) else strategy
-        upcoming = choose(self._endpoints)
-        next(upcoming)
-        return (by_endpoint.get(id(endpoint), str(endpoint)) for endpoint in upcoming)
+        self.cycle = parameters.upcoming_urls() if self.alt else None
 
     def __repr__(self) -> str:
         return f"<Connection: {self.as_uri()} at {id(self):#x}>"
@@ -260,8 +249,14 @@ class Connection:
 
     def maybe_switch_next(self) -> None:
         """Give up on the endpoint in use.  Supervision does so by itself when it can't be reached."""
-        if self.cycle is not None and self._tree is None:
-            self.switch(next(self.cycle))
+        upcoming, urls = self.cycle, self.alt
+        if upcoming is None:
+            return
+        self.release()
+        chosen = next(upcoming)
+        others = [url for url in urls if url != chosen]
+        self._configure(attrs.evolve(self._parameters, hostname=[chosen, *others], alternates=[]))
+        self.cycle, self.alt = upcoming, urls
 
     def completes_cycle(self, retries: int) -> bool:
         """Whether every endpoint has been tried once more after ``retries`` retries."""
@@ -517,7 +512,7 @@ class Connection:
                 raise
             raise OperationalError(str(error)) from error
         finally:
-            if tree.usable:
+            if self._tree is tree and tree.usable:
                 tree.let_dialling_go()
         return self
 
