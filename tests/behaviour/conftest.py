@@ -1,0 +1,88 @@
+"""Every test runs against kombu and against kombu_actors; most also in memory and on RabbitMQ."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import pytest
+
+from tests.support.brokers import RabbitMQNode, free_port
+
+from .libraries import Library
+
+_names = count(1)
+
+
+@pytest.fixture(
+    params=[
+        # py-amqp forgets sockets whose connection died before it closed them.
+        pytest.param("kombu", marks=pytest.mark.filterwarnings("ignore::ResourceWarning")),
+        "kombu_actors",
+    ]
+)
+def lib(request: pytest.FixtureRequest) -> Iterator[Library]:
+    """The library under test."""
+    yield Library(request.param)
+    with warnings.catch_warnings():
+        if request.param == "kombu":
+            warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture(scope="package")
+def shared_vhost(rabbitmq: RabbitMQNode) -> Iterator[str]:
+    """One virtual host for the suite: its tests never use the same name twice."""
+    rabbitmq.add_vhost("behaviour")
+    yield "behaviour"
+    rabbitmq.delete_vhost("behaviour")
+
+
+@pytest.fixture
+def broker_url(rabbitmq: RabbitMQNode, shared_vhost: str) -> str:
+    """RabbitMQ."""
+    return rabbitmq.url(vhost=shared_vhost)
+
+
+@pytest.fixture(params=["memory", "amqp"])
+def url(request: pytest.FixtureRequest) -> str:
+    """A broker in memory, and RabbitMQ."""
+    if request.param == "amqp":
+        found: str = request.getfixturevalue("broker_url")
+        return found
+    return f"memory://behaviour-{next(_names)}"
+
+
+@pytest.fixture
+def dead_url() -> str:
+    """Where nobody listens."""
+    return f"amqp://guest:guest@127.0.0.1:{free_port()}//"
+
+
+@pytest.fixture
+def connect(lib: Library) -> Iterator[Callable[..., Any]]:
+    """Make connections, released after the test.  Publishes wait for the broker, so that polling finds them."""
+    with contextlib.ExitStack() as made:
+
+        def connect(url: str, **options: Any) -> Any:
+            wanted = {"confirm_publish": True} if url.startswith("amqp") else {"polling_interval": 0.01}
+            options.setdefault("transport_options", wanted)
+            return made.enter_context(lib.Connection(url, **options))
+
+        yield connect
+
+
+@pytest.fixture
+def connection(connect: Callable[..., Any], url: str) -> Any:
+    """A connection to the broker at hand."""
+    return connect(url)
+
+
+@pytest.fixture
+def name() -> str:
+    """A name nobody else uses."""
+    return f"behaviour-{next(_names)}"
