@@ -239,7 +239,7 @@ class Producer:
         self.release()
 
 
-def _milliseconds(expiration: float) -> str:
+def _milliseconds(expiration: Any) -> str:
     try:
         milliseconds = -1 if isinstance(expiration, str) else int(expiration * 1000)
     except (TypeError, ValueError, OverflowError):
