@@ -98,6 +98,11 @@ class Channel:
         return self._actor.number
 
     @property
+    def failure(self) -> BaseException | None:
+        """Why supervision gave this channel up; None while it keeps it."""
+        return self._actor.failure
+
+    @property
     def is_open(self) -> bool:
         """Whether the channel is usable at this moment."""
         return not self._closed and self._actor.live is not None

@@ -299,5 +299,6 @@ class ChannelActor:
         for consumer in self.consumers.values():
             if consumer.on_gone is not None:
                 consumer.on_gone(error)
+        self.owner.channels.pop(self.number, None)
         if self.on_gone is not None:
             self.on_gone(error)

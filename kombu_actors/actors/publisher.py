@@ -165,12 +165,13 @@ class Publisher:
         if unknown:
             logger.info("%s: sending %d publishes of unknown outcome again", ctx.path, unknown)
         self._channel, self._link = channel, link
-        link.on_blocked(self._on_blocked)
+        unwatch = link.on_blocked(self._on_blocked)
         try:
             self._pump()
             ctx.ready()
             await ctx.stopping.wait()
         finally:
+            unwatch()
             self._channel = self._link = None
 
     def channel_died(self, reason: BaseException) -> None:

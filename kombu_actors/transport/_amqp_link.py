@@ -7,6 +7,7 @@ for how the connection died.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import trio
@@ -323,9 +324,10 @@ class AMQPLink:
         """The broker's reason for not reading from publishers; None when it does."""
         return self._dispatcher.alarm.reason
 
-    def on_blocked(self, watcher: Callable[[str | None], None]) -> None:
-        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks."""
+    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
+        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks; returns what ends that."""
         self._dispatcher.alarm.watchers.append(watcher)
+        return partial(self._dispatcher.alarm.watchers.remove, watcher)
 
     def _on_alarm(self, reason: str | None) -> None:
         # A full window is no sign of death while the broker says that it doesn't read.

@@ -122,8 +122,11 @@ class Link(Protocol):
     def blocked(self) -> str | None:
         """The broker's reason for not reading from publishers; None when it does."""
 
-    def on_blocked(self, watcher: Callable[[str | None], None]) -> None:
-        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks."""
+    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
+        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks.
+
+        Returns what ends that.
+        """
 
     async def run(self, role: str) -> None:
         """Serve one role until the link dies, then raise why (return after ``aclose``)."""

@@ -256,9 +256,10 @@ class MemoryLink:
         """The broker's reason for not reading from publishers; None when it does."""
         return self._alarm.reason
 
-    def on_blocked(self, watcher: Callable[[str | None], None]) -> None:
-        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks."""
+    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
+        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks; returns what ends that."""
         self._alarm.watchers.append(watcher)
+        return partial(self._alarm.watchers.remove, watcher)
 
     def pause_reading(self) -> None:
         """Take nothing more in until ``resume_reading``, except while a request waits for its answer."""
