@@ -325,7 +325,7 @@ class AMQPLink:
         return self._dispatcher.alarm.reason
 
     def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks; returns what ends that."""
+        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks; returns the undo."""
         self._dispatcher.alarm.watchers.append(watcher)
         return partial(self._dispatcher.alarm.watchers.remove, watcher)
 

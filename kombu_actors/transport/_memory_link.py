@@ -257,7 +257,7 @@ class MemoryLink:
         return self._alarm.reason
 
     def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks; returns what ends that."""
+        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks; returns the undo."""
         self._alarm.watchers.append(watcher)
         return partial(self._alarm.watchers.remove, watcher)
 
