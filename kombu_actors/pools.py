@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from ._channel import Channel
 from ._producer import Producer as _Producer
 from .connection import Connection
-from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, PublishUnknown
+from .errors import ChannelLimitExceeded, ConnectionClosed, ConnectionLimitExceeded, PublishUnknown
 from .resource import Resource, start_afresh_after_fork
 
 __all__ = [
@@ -82,6 +82,24 @@ class PooledConnection(Connection):
     def __reduce__(self) -> tuple[Any, ...]:
         return self.clone().__reduce__()
 
+    def drop(self, drain: float = 0) -> None:
+        """Close the connection under whoever uses it; publishes under way get ``drain`` seconds.
+
+        Raises:
+            PublishUnknown: some were not confirmed.
+        """
+        with self._lock:
+            tree, self._tree = self._tree, None
+        self.declared_entities.clear()
+        if tree is None:
+            return
+        unconfirmed = tree.stop(drain)
+        tree.inbox.fail(ConnectionClosed(f"{self.as_uri()} was closed with its pool"))
+        if unconfirmed:
+            raise PublishUnknown(
+                f"{self.as_uri()} was closed with its pool; the broker had not confirmed {unconfirmed} publishes"
+            )
+
     def renew(self) -> None:
         """Make the next use dial at once, instead of waiting for supervision to, if the session was lost.
 
@@ -120,7 +138,10 @@ class ConnectionPool(Resource[PooledConnection]):
 
     def collect_resource(self, resource: PooledConnection) -> None:
         """Drop it, without waiting."""
-        resource.collect()
+        resource.drop()
+
+    def _collect(self, resource: PooledConnection, deadline: float) -> None:
+        resource.drop(max(deadline - time.monotonic(), 0))
 
     def _lend(self, resource: PooledConnection) -> None:
         """It knows how to release itself."""

@@ -16,6 +16,8 @@ from .errors import LimitExceeded
 
 __all__ = ["Resource"]
 
+CLOSE_PATIENCE = 5.0
+"""Seconds for ``force_close_all``, as for a connection's ``release()``."""
 R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
@@ -78,6 +80,9 @@ class Resource(Generic[R]):
 
     def _make_ready(self, resource: R, deadline: float) -> R:
         return self.prepare(resource)
+
+    def _collect(self, resource: R, deadline: float) -> None:
+        self.collect_resource(resource)
 
     def _lend(self, resource: R) -> None:
         """Have ``resource.release()`` return it to this pool."""
@@ -175,7 +180,10 @@ class Resource(Generic[R]):
         self.close_resource(resource)
 
     def force_close_all(self, close_pool: bool = True) -> None:
-        """Drop all resources, those in use as well; with ``close_pool`` (default) the pool can't be used again."""
+        """Drop all resources, those in use as well; with ``close_pool`` (default) the pool can't be used again.
+
+        Takes five seconds at the most: connections give their publishes that long to be confirmed.
+        """
         with self._changed:
             if self._closed:
                 return
@@ -184,8 +192,9 @@ class Resource(Generic[R]):
             self._lent.clear()
             self._idle.clear()
             self._changed.notify_all()
+        deadline = time.monotonic() + CLOSE_PATIENCE
         for resource in dropped:
-            self._try(self.collect_resource, resource)
+            self._try(lambda resource: self._collect(resource, deadline), resource)
 
     # Its size
 
