@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -11,6 +11,7 @@ from amqp import exceptions as amqp_errors
 
 from .._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned
 from ..errors import ConnectionClosed
+from ..protocols._content import check_short_string, check_table
 from ..protocols.virtual import EXCHANGE_TYPES, Channel, Confirmed, Consumer, MessageReturned
 from ._amqp_waiting import Ending
 from ._link import DeliverySink, Prepared
@@ -94,41 +95,50 @@ class MemoryChannel:
 
     async def exchange_declare(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
         """Declare an exchange, or with ``passive`` check that it exists."""
+        check({"exchange": spec.name, "type": spec.type}, spec.arguments)
         if not passive and spec.type not in EXCHANGE_TYPES:
             refuse(503, f"COMMAND_INVALID - unknown exchange type '{spec.type}'", (40, 10))
         await self._call(lambda: self._engine.exchange_declare(spec, passive=passive))
 
     async def exchange_delete(self, name: str, *, if_unused: bool = False) -> None:
         """Delete an exchange."""
+        check({"exchange": name})
         await self._call(lambda: self._engine.exchange_delete(name, if_unused=if_unused))
 
     async def exchange_bind(self, binding: BindingSpec) -> None:
         """Bind an exchange to an exchange."""
+        check_binding(binding)
         await self._call(lambda: self._engine.exchange_bind(binding))
 
     async def exchange_unbind(self, binding: BindingSpec) -> None:
         """Undo ``exchange_bind``."""
+        check_binding(binding)
         await self._call(lambda: self._engine.exchange_unbind(binding))
 
     async def queue_declare(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
         """Declare a queue, or with ``passive`` look at it; an empty name lets the broker choose."""
+        check({"queue": spec.name}, spec.arguments)
         fresh = self._link.fresh_name("amq.gen-")
         return await self._call(lambda: self._engine.queue_declare(spec, passive=passive, fresh_name=fresh))
 
     async def queue_delete(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue; return how many messages went with it."""
+        check({"queue": name})
         return await self._call(lambda: self._engine.queue_delete(name, if_unused=if_unused, if_empty=if_empty))
 
     async def queue_bind(self, binding: BindingSpec) -> None:
         """Bind a queue to an exchange."""
+        check_binding(binding)
         await self._call(lambda: self._engine.queue_bind(binding))
 
     async def queue_unbind(self, binding: BindingSpec) -> None:
         """Undo ``queue_bind``."""
+        check_binding(binding)
         await self._call(lambda: self._engine.queue_unbind(binding))
 
     async def queue_purge(self, name: str) -> int:
         """Drop a queue's ready messages; return how many."""
+        check({"queue": name})
         return await self._call(lambda: self._engine.queue_purge(name))
 
     # -- consuming -----------------------------------------------------------------------------
@@ -146,6 +156,7 @@ class MemoryChannel:
 
         Cancelled, the subscription is taken back, and what it delivered meanwhile is requeued.
         """
+        check({"queue": spec.queue, "consumer_tag": spec.tag}, spec.arguments)
         if spec.tag in self._engine.consumers:
             refuse(530, f"NOT_ALLOWED - attempt to reuse consumer tag '{spec.tag}'", (60, 20))
         subscription = Subscription(self, sink, on_cancel)
@@ -161,6 +172,7 @@ class MemoryChannel:
 
     async def cancel(self, tag: str) -> None:
         """End a subscription; its sink gets nothing after this returns."""
+        check({"consumer_tag": tag})
         await self._call(lambda: self._engine.cancel(tag))
 
     async def get(self, queue: str, *, no_ack: bool = False) -> tuple[Delivery, int] | None:
@@ -168,6 +180,8 @@ class MemoryChannel:
 
         Cancelled, a message that still comes is requeued (with ``no_ack`` it is lost).
         """
+
+        check({"queue": queue})
 
         def give_back(found: tuple[Delivery, int] | None) -> None:
             if found is not None and not no_ack:
@@ -232,6 +246,24 @@ class MemoryChannel:
         """Pass a returned message to the publisher; without confirms nobody is there to take it."""
         if self._on_return is not None and self._ending.reason is None:
             self._on_return(effect.returned)
+
+
+def check(names: Mapping[str, object], arguments: object = None) -> None:
+    """Refuse what no AMQP method can carry.
+
+    Raises:
+        ValueError: a name is no text of at most 255 bytes, or ``arguments`` no AMQP table.
+    """
+    for label, name in names.items():
+        check_short_string(label, name)
+    if arguments is not None:
+        check_table("arguments", arguments)
+
+
+def check_binding(binding: BindingSpec) -> None:
+    """``check`` for all parts of a binding."""
+    names = {"source": binding.source, "destination": binding.destination, "routing_key": binding.routing_key}
+    check(names, binding.arguments)
 
 
 def refuse(code: int, text: str, method: tuple[int, int]) -> None:
