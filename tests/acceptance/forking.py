@@ -24,6 +24,8 @@ from kombu_actors.message import Message
 CHILDREN = 4
 EACH = 500
 """Messages from each process, the parent included."""
+LAST = 200
+"""Messages that a child publishes just before it ends."""
 PATIENCE = 30.0
 
 
@@ -113,13 +115,15 @@ class Parent:
         inherited = links_to(port)
         assert not connection.connected
         stale = [self.is_stale(self.kept[0].ack)]
-        for number in range(EACH):
+        for number in range(EACH - LAST):
             self.producer.publish([name, number], routing_key="work", declare=[self.work])
         stale.append(self.is_stale(self.kept[0].requeue))
         assert connection.default_channel.queue_declare("work", passive=True).queue == "work"
         report = {"inherited_links": inherited, "links": links_to(port), "settling_is_stale": stale}
         os.write(told, json.dumps(report).encode() + b"\n")
         os.read(go_on, 1)
+        for number in range(EACH - LAST, EACH):
+            self.producer.publish([name, number], routing_key="work")
 
 
 def forked(work: Callable[[], None], way: str) -> Callable[[], int]:

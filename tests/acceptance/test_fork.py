@@ -33,20 +33,28 @@ def run_forking(url: str, ca: str, way: str, during: Callable[[], None]) -> tupl
     """Run the program; ``during`` is called while its children wait.  Returns what it says, then and at its end."""
     command = [sys.executable, *WARNINGS, "-m", "tests.acceptance.forking", url, ca, way]
     with subprocess.Popen(
-        command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         alarm = threading.Timer(2 * PATIENCE, os.killpg, (process.pid, 9))
         alarm.start()
         try:
             assert process.stdin is not None
             assert process.stdout is not None
+            assert process.stderr is not None
             first = process.stdout.readline()
-            assert first, "the program ended early, or hung"
+            assert first, f"the program ended early, or hung: {process.stderr.read()}"
             during()
             process.stdin.write("\n")
             process.stdin.flush()
             last = process.stdout.readline()
             process.stdin.close()
+            assert process.stderr.read() == ""
             assert process.wait(PATIENCE) == 0
         except BaseException:
             os.killpg(process.pid, 9)
