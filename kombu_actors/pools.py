@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import Any, ClassVar, Final, TypeVar
 
 from ._channel import Channel
+from ._forking import start_afresh_after_fork
 from ._producer import Producer as _Producer
 from .connection import Connection
 from .errors import ChannelLimitExceeded, ConnectionClosed, ConnectionLimitExceeded, PublishUnknown
-from .resource import Resource, start_afresh_after_fork
+from .resource import Resource
 
 __all__ = [
     "ChannelPool",

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
+from ._forking import start_afresh_after_fork
 from .errors import LimitExceeded
 
 __all__ = ["Resource"]
@@ -247,25 +246,3 @@ def _checked(limit: int | None) -> int | None:
     if limit is not None and limit < 0:
         raise ValueError(f"limit can't be {limit}; None or 0 is no limit")
     return limit
-
-
-class Forkable(Protocol):
-    """What must not go on in a forked child with what its parent has."""
-
-    def start_afresh(self) -> None: ...
-
-
-_forkable: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def start_afresh_after_fork(thing: Forkable) -> None:
-    """Have ``thing.start_afresh()`` called in forked children."""
-    _forkable.add(thing)
-
-
-def _start_all_afresh() -> None:
-    for thing in list(_forkable):
-        thing.start_afresh()
-
-
-os.register_at_fork(after_in_child=_start_all_afresh)

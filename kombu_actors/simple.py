@@ -15,13 +15,13 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from ._channel import Channel
+from ._forking import start_afresh_after_fork
 from ._surface import connection_of, is_connection
 from .connection import Connection
 from .entity import Exchange, Queue
 from .errors import DeadlineExceeded
 from .message import Message
 from .messaging import Consumer, Producer
-from .resource import start_afresh_after_fork
 
 __all__ = ["SimpleBase", "SimpleBuffer", "SimpleQueue"]
 
