@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-import ssl
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import cycle
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from urllib.parse import parse_qsl, unquote
 
 import attrs
 
+from ._tls_settings import TLSSettings
 from .errors import InvalidURL
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ class Endpoint:
     userid: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
     virtual_host: str = "/"
-    tls: ssl.SSLContext | None = attrs.field(default=None, eq=id, repr=lambda context: str(context is not None))
+    tls: TLSSettings | None = None
     query: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
     @property
@@ -69,7 +69,7 @@ class LinkOptions:
     """Largest message body accepted from a peer, checked at its content header."""
 
 
-def parse_url(url: str, *, tls: ssl.SSLContext | None = None, defaults: Mapping[str, Any] | None = None) -> Endpoint:
+def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str, Any] | None = None) -> Endpoint:
     """Turn ``scheme://user:password@host:port/vhost?query`` into an endpoint.
 
     ``defaults`` fills in what the URL leaves out (``userid``, ``password``, ``virtual_host``, ``port``).
@@ -105,7 +105,7 @@ def parse_url(url: str, *, tls: ssl.SSLContext | None = None, defaults: Mapping[
         secured = tls is not None and f"{scheme}s" in TLS_SCHEMES
         given["port"] = DEFAULT_PORTS.get(f"{scheme}s" if secured else scheme)
     if scheme in TLS_SCHEMES and tls is None:
-        tls = tls_context(True)
+        tls = TLSSettings()
     return Endpoint(
         scheme=scheme,
         host=host or "localhost",
@@ -146,39 +146,6 @@ def _split_address(scheme: str, address: str) -> tuple[str, int | None]:
     if not 0 < port < 65536:
         raise InvalidURL(f"the port of a {scheme}:// URL is {port}; a port lies between 1 and 65535")
     return unquote(host), port
-
-
-def tls_context(option: bool | ssl.SSLContext | Mapping[str, Any]) -> ssl.SSLContext | None:
-    """Build the TLS settings for ``ssl=True``, the documented dict, or a context of your own.
-
-    Verification of chain and host name is on, TLS 1.2 the least; only ``cert_reqs=ssl.CERT_NONE``
-    turns verification off.  Keys of the dict: ``ca_certs``, ``certfile``, ``keyfile``, ``cert_reqs``
-    (``ssl_check_hostname=False`` keeps the chain check but takes any name).
-    """
-    if isinstance(option, ssl.SSLContext):
-        return option
-    if not option and not isinstance(option, Mapping):
-        return None
-    settings = dict(option) if isinstance(option, Mapping) else {}
-    context = ssl.create_default_context(cafile=settings.pop("ca_certs", None))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    certfile, keyfile = settings.pop("certfile", None), settings.pop("keyfile", None)
-    if certfile is not None:
-        context.load_cert_chain(certfile, keyfile)
-    cert_reqs = settings.pop("cert_reqs", ssl.CERT_REQUIRED)
-    check_hostname = settings.pop("ssl_check_hostname", True)
-    if settings:
-        raise ValueError(
-            f"unknown TLS option {', '.join(sorted(map(repr, settings)))}; "
-            "known: ca_certs, certfile, keyfile, cert_reqs, ssl_check_hostname"
-        )
-    if cert_reqs == ssl.CERT_NONE:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    else:
-        context.check_hostname = bool(check_hostname)
-        context.verify_mode = ssl.VerifyMode(cert_reqs)
-    return context
 
 
 FailoverStrategy = Callable[[list[Endpoint]], Iterator[Endpoint]]

@@ -81,7 +81,7 @@ class RabbitMQManagement:
             userid=userid or option("manager_userid") or endpoint.userid or "guest",
             password=password or option("manager_password") or endpoint.password or "guest",
             virtual_host=endpoint.virtual_host,
-            tls=tls,
+            tls=tls.context() if tls else None,
             timeout=timeout,
         )
 

@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 import attrs
 
-from ._endpoint import FAILOVER_STRATEGIES, TLS_SCHEMES, Endpoint, FailoverStrategy, LinkOptions, parse_url, tls_context
+from ._endpoint import FAILOVER_STRATEGIES, TLS_SCHEMES, Endpoint, FailoverStrategy, LinkOptions, parse_url
 from ._model import freeze
+from ._tls_settings import tls_settings
 from .errors import InvalidURL
 from .transport import transport_for
 from .transport._link import Transport
@@ -32,7 +33,7 @@ TLS_QUERY_OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "ssl_certfile": ("certfile", str),
     "ssl_keyfile": ("keyfile", str),
     "ssl_cert_reqs": ("cert_reqs", parse_ssl_cert_reqs),
-    "ssl_check_hostname": ("ssl_check_hostname", lambda text: text.lower() != "false"),
+    "ssl_check_hostname": ("check_hostname", lambda text: text.lower() != "false"),
 }
 """Query parameters of a URL that stand for an item of the ``ssl`` dict."""
 RESOLVED_SCHEMES: Mapping[str, str] = {"pyamqp": "amqp", "pyamqps": "amqps"}
@@ -79,7 +80,8 @@ class Parameters:
         URL without them doesn't drop a setting.
 
         Raises:
-            InvalidURL: a query parameter is unknown, has a bad value, or differs between the URLs.
+            InvalidURL: a query parameter is unknown, has a bad value, differs between the URLs, or concerns
+                TLS that an ``ssl.SSLContext`` has settled already.
         """
         found: dict[str, str] = {}
         urls = self.urls()
@@ -90,9 +92,11 @@ class Parameters:
                     raise InvalidURL(f"unknown query parameter {name!r:.40} in a broker URL; known: {known}")
                 if found.setdefault(name, text) != text:
                     raise InvalidURL(f"the URLs of one connection give different values for {name}")
+        if isinstance(self.ssl, tls.SSLContext) and found.keys() & TLS_QUERY_OPTIONS.keys():
+            raise InvalidURL("query parameters about TLS and an ssl.SSLContext contradict each other: give one of them")
         if not found:
             return self
-        tls = dict(self.ssl) if isinstance(self.ssl, Mapping) else {}
+        security = dict(self.ssl) if isinstance(self.ssl, Mapping) else {}
         changes: dict[str, Any] = {}
         for name, text in found.items():
             try:
@@ -100,8 +104,8 @@ class Parameters:
                     changes[name] = QUERY_OPTIONS[name](text)
                 else:
                     key, convert = TLS_QUERY_OPTIONS[name]
-                    tls[key] = convert(text)
-                    changes["ssl"] = tls
+                    security[key] = convert(text)
+                    changes["ssl"] = security
             except ValueError as error:
                 raise InvalidURL(f"the query parameter {name} of a broker URL has a bad value: {error}") from None
         bare = [url.partition("?")[0] for url in urls]
@@ -121,7 +125,29 @@ class Parameters:
         elif self.transport and scheme not in TLS_SCHEMES:
             text = f"{self.transport}://{rest}"
         defaults = {name: getattr(self, name) for name in ("userid", "password", "virtual_host", "port")}
-        return parse_url(text, tls=tls_context(self.ssl), defaults=defaults)
+        return parse_url(text, tls=tls_settings(self.ssl), defaults=defaults)
+
+    def check_tls(self) -> None:
+        """Look at the files that TLS needs.
+
+        Raises:
+            TypeError, ValueError, OSError: an option is unknown or can't be used, a file can't be read.
+        """
+        settings = tls_settings(self.ssl)
+        if settings is not None:
+            settings.check()
+
+    def require_picklable(self) -> None:
+        """Refuse to be pickled with what can't be.
+
+        Raises:
+            TypeError: TLS is settled by an ``ssl.SSLContext``, which holds keys in memory only.
+        """
+        if isinstance(self.ssl, tls.SSLContext):
+            raise TypeError(
+                "a Connection with an ssl.SSLContext can't be pickled: give ssl= the dict that names the files"
+                " (ca_certs, certfile, keyfile), so that the other process can read them"
+            )
 
     def endpoints(self) -> list[Endpoint]:
         """All endpoints, in order.

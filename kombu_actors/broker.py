@@ -19,9 +19,10 @@ from typing import Any
 
 import trio
 
-from ._endpoint import LinkOptions, parse_url, tls_context
+from ._endpoint import LinkOptions, parse_url
 from ._model import BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ._subscription import Delivered, Subscription
+from ._tls_settings import tls_settings
 from .actors.channel import ChannelActor, Consumer, QoS
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
 from .errors import DeadlineExceeded, InvalidURL
@@ -84,8 +85,12 @@ async def open_broker(
     Leaving the block, or cancelling it, stops the tree in order: consumers, channels, topology, session.
     """
     texts = url.split(";") if isinstance(url, str) else list(url)
-    context = tls_context(tls)
-    endpoints = [parse_url(text, tls=context) for text in texts]
+    secured = tls_settings(tls)
+    if secured is not None:
+        secured.check()
+    endpoints = [parse_url(text, tls=secured) for text in texts]
+    if any(endpoint.query for endpoint in endpoints):
+        raise InvalidURL("open_broker takes no query parameters in URLs: give them as its own arguments, tls={...}")
     transport = transport_for(endpoints[0].scheme)
     if any(type(transport_for(endpoint.scheme)) is not type(transport) for endpoint in endpoints):
         raise InvalidURL("all URLs of one broker must use the same transport")

@@ -50,8 +50,8 @@ class Connection:
 
     Arguments:
         hostname: Broker URL, several separated by ``;``, or a list of them; or a host name.
-        ssl: ``True``, the documented dict (``ca_certs``, ``certfile``, ``keyfile``, ``cert_reqs``)
-            or an ``ssl.SSLContext``.  Chain and host name are verified.
+        ssl: ``True``, the documented dict (``ca_certs``, ``certfile``, ``keyfile``, ``cert_reqs``; see
+            ``docs/tls.md``) or an ``ssl.SSLContext``.  Chain and host name are verified.
         connect_timeout: Seconds for TCP, TLS and handshake with one host; also for connecting where
             a connection is needed, retries included (``connect_retries_timeout`` changes that).
         transport_options: ``confirm_publish=True`` makes every publish wait for its own outcome;
@@ -121,6 +121,7 @@ class Connection:
     def _configure(self, given: Parameters) -> None:
         self._parameters = parameters = given.with_query_applied()
         self._endpoints = parameters.endpoints()
+        parameters.check_tls()
         parameters.strategy()
         self.transport_driver = parameters.driver()
         self.ssl = parameters.ssl
@@ -142,6 +143,7 @@ class Connection:
         return self.clone()
 
     def __reduce__(self) -> tuple[Any, ...]:
+        self._parameters.require_picklable()
         return _rebuild, (type(self), self._arguments())
 
     def __eqhash__(self) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ LAYER_OF = {
     "errors": "errors",
     "_model": "values",
     "_endpoint": "values",
+    "_tls_settings": "values",
     "serialization": "values",
     "compression": "values",
     "utils": "values",

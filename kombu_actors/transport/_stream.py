@@ -12,6 +12,7 @@ from typing import Final
 
 import trio
 
+from .._tls_settings import TLSSettings
 from ..errors import BrokerUnreachable, HandshakeFailed
 from ._tls import explain_tls
 
@@ -66,8 +67,8 @@ class ByteStream:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
 
-async def dial(host: str, port: int, tls: ssl.SSLContext | None) -> ByteStream:
-    """Connect, with TLS if a context is given.
+async def dial(host: str, port: int, tls: TLSSettings | None) -> ByteStream:
+    """Connect, with TLS if there are settings for it; each host must show a certificate for its own name.
 
     Raises:
         BrokerUnreachable: nothing answers there.
@@ -82,17 +83,29 @@ async def dial(host: str, port: int, tls: ssl.SSLContext | None) -> ByteStream:
     tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if tls is None:
         return ByteStream(tcp.socket)
-    stream = trio.SSLStream(tcp, tls, server_hostname=host, https_compatible=True)
     try:
-        await stream.do_handshake()
-    except (*STREAM_ERRORS, ssl.SSLError) as error:
-        tcp.socket.close()
-        text = explain_tls(error, host) or f"the TLS handshake was cut short: {_reason(error)}"
-        raise HandshakeFailed(f"{where}: {text}") from error
+        stream = await _secured(tcp, tls, host, where)
     except BaseException:
         tcp.socket.close()
         raise
     return ByteStream(tcp.socket, stream)
+
+
+async def _secured(
+    tcp: trio.SocketStream, tls: TLSSettings, host: str, where: str
+) -> trio.SSLStream[trio.SocketStream]:
+    name = tls.server_hostname or host
+    try:
+        context = tls.context()
+    except (OSError, ValueError) as error:  # it was right when the connection was made: being renewed, perhaps
+        raise HandshakeFailed(f"{where}: {error}") from error
+    stream = trio.SSLStream(tcp, context, server_hostname=name, https_compatible=True)
+    try:
+        await stream.do_handshake()
+    except (*STREAM_ERRORS, ssl.SSLError) as error:
+        text = explain_tls(error, name) or f"the TLS handshake was cut short: {_reason(error)}"
+        raise HandshakeFailed(f"{where}: {text}") from error
+    return stream
 
 
 def _reason(error: BaseException) -> str:

@@ -12,7 +12,8 @@ import trio
 from amqp import exceptions as amqp_errors
 from amqp import spec
 
-from kombu_actors._endpoint import Endpoint, LinkOptions, tls_context
+from kombu_actors._endpoint import Endpoint, LinkOptions
+from kombu_actors._tls_settings import tls_settings
 from kombu_actors.errors import BrokerUnreachable, HandshakeFailed
 from kombu_actors.transport.amqp import AMQPTransport
 from tests import support_amqp_server as peer
@@ -191,7 +192,7 @@ async def fail_against(certificates: Certificates, shown: Credential) -> BaseExc
     async with trio.open_nursery() as nursery:
         listeners = await nursery.start(partial(trio.serve_ssl_over_tcp, handle, 0, context, host="127.0.0.1"))
         port = listeners[0].transport_listener.socket.getsockname()[1]
-        tls = tls_context({"ca_certs": str(certificates.ca)})
+        tls = tls_settings({"ca_certs": str(certificates.ca)})
         error = await failure(Endpoint(scheme="amqps", host="localhost", port=port, tls=tls))
         nursery.cancel_scope.cancel()
     return error
@@ -224,7 +225,7 @@ async def test_tls_to_a_plain_port_says_so(certificates: Certificates) -> None:
         await connection.until_hangup()
 
     async with fake_broker(plain) as endpoint:
-        tls = tls_context({"ca_certs": str(certificates.ca)})
+        tls = tls_settings({"ca_certs": str(certificates.ca)})
         error = await failure(attrs.evolve(endpoint, tls=tls, scheme="amqps"))
     assert type(error) is HandshakeFailed
     assert "doesn't speak TLS" in str(error)

@@ -11,7 +11,7 @@ import pytest
 import trio
 from amqp import exceptions as amqp_errors
 
-from kombu_actors._endpoint import Endpoint, LinkOptions, parse_url, tls_context
+from kombu_actors._endpoint import Endpoint, LinkOptions, parse_url
 from kombu_actors._model import (
     BindingKind,
     BindingSpec,
@@ -22,6 +22,7 @@ from kombu_actors._model import (
     QueueSpec,
     Returned,
 )
+from kombu_actors._tls_settings import tls_settings
 from kombu_actors.errors import ConnectionClosed, ConnectionLost, HandshakeFailed
 from kombu_actors.transport._amqp_channel import AMQPChannel
 from kombu_actors.transport._amqp_link import AMQPLink
@@ -248,7 +249,7 @@ async def test_tls_works_and_plain_to_the_tls_port_says_what_to_do(
     rabbitmq: RabbitMQNode, certificates: Certificates, vhost: str
 ) -> None:
     """Verified by name and chain; large bodies both ways."""
-    tls = tls_context({"ca_certs": str(certificates.ca)})
+    tls = tls_settings({"ca_certs": str(certificates.ca)})
     endpoint = Endpoint(scheme="amqps", host="localhost", port=rabbitmq.tls_port, virtual_host=vhost, tls=tls)
     async with served(await transport.connect(endpoint, LinkOptions(heartbeat=10))) as link:
         channel = await link.open_channel()
@@ -376,12 +377,12 @@ async def test_a_client_certificate_logs_in_or_its_absence_is_named(
 ) -> None:
     """TLS 1.3 tells only with the first bytes read that a certificate is missing."""
     node = own_rabbitmq(tls=certificates, require_client_certificate=True)
-    without = tls_context({"ca_certs": str(certificates.ca)})
+    without = tls_settings({"ca_certs": str(certificates.ca)})
     endpoint = Endpoint(scheme="amqps", host="localhost", port=node.tls_port, tls=without)
     with pytest.raises(HandshakeFailed, match="client certificate"):
         await transport.connect(endpoint, LinkOptions())
     options = {"ca_certs": certificates.ca, "certfile": certificates.client.certificate}
-    with_certificate = tls_context({**options, "keyfile": certificates.client.key})
+    with_certificate = tls_settings({**options, "keyfile": certificates.client.key})
     link = await transport.connect(attrs.evolve(endpoint, tls=with_certificate), LinkOptions())
     async with served(link):
         await link.open_channel()
