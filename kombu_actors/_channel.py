@@ -174,7 +174,7 @@ class Channel:
         if actor.live is None:
             actor = self._present
             if actor.live is None:
-                self._raise_not_open()
+                self._check_reopening()
         topology = actor.owner.topology
         if not exchange and topology.has_renamed:
             routing_key = topology.current_name(routing_key)
@@ -352,6 +352,8 @@ class Channel:
         spec = ConsumerSpec(
             tag=tag, queue=queue, no_ack=no_ack, exclusive=exclusive, no_local=no_local, arguments=arguments
         )
+        if tag in self._actor.consumers:  # checked before its callback is replaced
+            raise ValueError(f"consumer tag {tag!r} is already in use on channel {self.channel_id}; cancel it first")
         if callback is not None:
             self.callbacks[tag] = callback
         if no_ack:
@@ -400,18 +402,18 @@ class Channel:
             StaleDelivery: it came in a former epoch; nothing was sent, the broker delivers it again.
         """
         epoch = self._epoch_of(delivery_tag)
-        self._outlet.settle((epoch, Action.ACK, delivery_tag - epoch.tag_offset, multiple))
+        self._outlet.settle((epoch, Action.ACK, delivery_tag - epoch.tag_offset, multiple), alone=not len(self._inbox))
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Reject a delivery: requeue it, or have the broker drop or dead-letter it."""
         epoch = self._epoch_of(delivery_tag)
-        self._outlet.settle((epoch, Action.REJECT, delivery_tag - epoch.tag_offset, requeue))
+        self._outlet.settle((epoch, Action.REJECT, delivery_tag - epoch.tag_offset, requeue), alone=False)
 
     def basic_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """RabbitMQ's reject for several deliveries."""
         epoch = self._epoch_of(delivery_tag)
         action = Action.REQUEUE if requeue else Action.DISCARD
-        self._outlet.settle((epoch, action, delivery_tag - epoch.tag_offset, multiple))
+        self._outlet.settle((epoch, action, delivery_tag - epoch.tag_offset, multiple), alone=False)
 
     def _epoch_of(self, tag: int) -> Epoch:
         epoch = self._actor.live
@@ -445,10 +447,11 @@ class Channel:
 
     def _call(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         if fn != self._close_actor and not self.connection.keeps(self):
-            self._raise_not_open()
+            self._check_reopening()
         return self.connection.call(fn, *args, timeout=timeout, **kwargs)
 
-    def _raise_not_open(self) -> None:
+    def _check_reopening(self) -> None:
+        """Raise why the channel is not open, unless it is being opened again in a session that is up."""
         if self._closed:
             raise ConnectionClosed(f"channel {self.channel_id} was closed; open another with connection.channel()")
         failure = self._actor.owner.failure or self._actor.failure
@@ -456,10 +459,12 @@ class Channel:
             raise failure
         if not self.connection.keeps(self):
             raise ConnectionClosed(f"the connection of channel {self.channel_id} was released; open another channel")
-        raise ConnectionLost(
-            f"{self.connection.as_uri()} is not connected at the moment (supervision is reconnecting); "
-            "nothing was sent. Publish with retry=True to wait for it"
-        )
+        link = self._owner.session.link
+        if link is None or link.closed is not None:
+            raise ConnectionLost(
+                f"{self.connection.as_uri()} is not connected at the moment (supervision is reconnecting); "
+                "nothing was sent. Publish with retry=True to wait for it"
+            )
 
 
 def _binding(
