@@ -256,11 +256,12 @@ class ConnectionActor:
 
     async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
         """Make one call on the channel's present epoch, waiting for it while supervision reopens the channel."""
-        while channel.live is None:
+        while (epoch := channel.live) is None or epoch.wire.closed is not None:
             if channel.failure is not None:
                 raise channel.failure
+            await trio.lowlevel.checkpoint()  # its actor hears of its death a moment after us
             await self._or_failure(self.supervisor.wait_ready(f"channels/{channel.id}/channel"))
-        return await call(channel.live)
+        return await call(epoch)
 
     def pause_reading(self) -> None:
         """Stop taking deliveries in: whoever drains them is behind."""
