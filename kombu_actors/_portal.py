@@ -28,11 +28,13 @@ from ._doorbell import Doorbell, Refusable
 from ._forking import SharedLock
 from ._sockets import OwnSockets
 from .actors.connection import ConnectionActor
-from .errors import DeadlineExceeded, RuntimeStopped
+from .errors import ConnectionClosed, DeadlineExceeded, RuntimeStopped
 
 T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.portal")
 
+GOODBYE = 0.25
+"""Seconds for the broker's goodbye when the drain has used up its time: a round trip to anywhere that answers."""
 EXIT_DRAIN = 5.0
 """Seconds that a process which exits without ``release()`` gives its publishes to be confirmed."""
 
@@ -177,16 +179,25 @@ class Tenant:
             self._gone.set()
 
     async def leave(self, drain: float) -> int:
-        """Give the ledgers ``drain`` seconds, then stop the tree.  Returns how many publishes stayed unconfirmed."""
+        """Give the ledgers ``drain`` seconds, then stop the tree.  Returns how many publishes stayed unconfirmed.
+
+        What the drain leaves of its time the goodbye may use; then the socket is closed without an answer.
+        """
+        deadline = trio.current_time() + drain
         publishers = [channel.publisher for channel in self.actor.channels.values()]
         for channel in self.actor.channels.values():
             channel.collect()
         if self.actor.failure is None:
-            with trio.move_on_after(drain):
+            with trio.move_on_at(deadline):
                 for publisher in publishers:
                     await publisher.wait_empty()
         unconfirmed = sum(len(publisher.ledger) for publisher in publishers)
         self._leave.set()
+        with trio.move_on_at(max(deadline, trio.current_time() + GOODBYE)):
+            await self._gone.wait()
+        link = self.actor.session.link
+        if not self._gone.is_set() and link is not None:
+            link.kill(ConnectionClosed("the connection was closed without waiting any longer for the broker's goodbye"))
         await self._gone.wait()
         return unconfirmed
 
