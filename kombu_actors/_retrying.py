@@ -8,7 +8,10 @@ thread because the operation is the caller's code.  Policies are arguments; noth
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -22,6 +25,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Errback = Callable[[BaseException, float], object]
 logger = logging.getLogger("kombu_actors.retry")
+LATE = 0.05
+"""Seconds before the deadline that are too few for another dial."""
+_in_ensure: ContextVar[bool] = ContextVar("in_ensure", default=False)
+
+
+def in_ensure() -> bool:
+    """Whether an ensured function is running: what it calls fails with its session, instead of waiting for another."""
+    return _in_ensure.get()
 
 
 def connect_with_retries(
@@ -36,10 +47,18 @@ def connect_with_retries(
     callback: Callable[[], object] | None,
     timeout: float | None,
 ) -> None:
-    """Dial until it succeeds; sleeps only when every endpoint has failed once more."""
+    """Dial until it succeeds; sleeps only when every endpoint has failed once more.
+
+    Unlike kombu, which looks at the clock after a failure only, the last sleep is cut to end by ``timeout``.
+    """
+    deadline = time.monotonic() + timeout if timeout else math.inf
 
     def on_error(error: BaseException, intervals: Iterator[float], retries: int) -> float:
         interval = next(intervals) if connection.completes_cycle(retries) else 0.0
+        left = deadline - time.monotonic()
+        if left < LATE:
+            raise error
+        interval = min(interval, left)
         if errback is not None:
             errback(error, interval)
         return interval
@@ -79,11 +98,18 @@ def ensure(
     are used up: ``OperationalError``, for ``retry_errors`` the error itself.
     """
 
+    def attempt(args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        token = _in_ensure.set(True)
+        try:
+            return fun(*args, **kwargs)
+        finally:
+            _in_ensure.reset(token)
+
     def ensured(*args: Any, **kwargs: Any) -> T:
         for retries in count():
             left = None if max_retries is None else max_retries - retries
             try:
-                return fun(*args, **kwargs)
+                return attempt(args, kwargs)
             except retry_errors as error:
                 if left is not None and left <= 0:
                     raise
@@ -94,7 +120,13 @@ def ensure(
                 if errback is not None:
                     errback(error, 0)
                 remaining = None if left is None else max(left, 1)
-                connection.ensure_connection(errback, remaining, interval_start, interval_step, interval_max)
+                connection.reconnect(
+                    errback=errback,
+                    max_retries=remaining,
+                    interval_start=interval_start,
+                    interval_step=interval_step,
+                    interval_max=interval_max,
+                )
                 channel = revived_channel(connection, obj)
                 if on_revive is not None:
                     on_revive(channel)
@@ -151,6 +183,4 @@ class Revival:
 
 
 def _give_up(error: BaseException) -> NoReturn:
-    if isinstance(error, OperationalError):
-        raise error
     raise OperationalError(str(error)) from error

@@ -29,7 +29,7 @@ class Tree:
     a connection that nobody refers to any more could not be collected, and its tree not ended.
     """
 
-    def __init__(self, owner: object, driver: Transport, parameters: Parameters) -> None:
+    def __init__(self, owner: object, driver: Transport, parameters: Parameters, *, hold: bool = False) -> None:
         self.pid = os.getpid()
         self.channels: dict[int, Channel] = {}
         self.default_channel: Channel | None = None
@@ -43,6 +43,8 @@ class Tree:
         )
         self.inbox = Inbox(INBOX_LIMIT, actor.pause_reading)
         actor.on_failure = self.inbox.fail
+        if hold:
+            actor.session.dialler.hold()
         self.portal, self._tenant = _portal.start_tree(actor)
         self.inbox.on_room = partial(self.portal.post, actor.resume_reading)
         self._finalizer = weakref.finalize(owner, _portal.abandon_tree, self.portal, self._tenant)

@@ -9,7 +9,10 @@ and runs callbacks in the thread that drains events.
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from operator import itemgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -41,6 +44,8 @@ CALL_TIMEOUT = 30.0
 """Seconds for a call that names no deadline: longer than a failover, shorter than anyone's patience."""
 DRAIN_TIMEOUT = 5.0
 """Seconds that ``release()`` gives accepted publishes to be confirmed."""
+DIAL_MARGIN = 0.25
+"""Seconds for a dial that runs into its own deadline to say why, before the caller's deadline cuts it off."""
 RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max", "errback", "callback")
 """Transport options that say how the first connect is retried."""
 
@@ -329,7 +334,7 @@ class Connection:
             AccessRefused, NotAllowed: wrong credentials, wrong virtual host.
         """
         tree = self._running_tree()
-        tree.portal.call(tree.actor.wait_ready, timeout=self._dial_timeout)
+        tree.call(tree.actor.wait_ready, timeout=self._dial_timeout)
         return tree.actor
 
     @property
@@ -339,20 +344,21 @@ class Connection:
         return tree.actor if tree is not None and tree.connected else self.connect()
 
     def channel(self) -> Channel:
-        """Open a channel."""
+        """Open a channel; connects first when there is no session, all within one deadline."""
+        started = time.monotonic()
         self.connect()
-        return self._new_channel()
+        return self._new_channel(timeout=max(self.call_timeout - (time.monotonic() - started), DIAL_MARGIN))
 
     @property
     def default_channel(self) -> Channel:
         """The channel used where a connection is given instead of one; opened at first access."""
         tree = self._tree
-        if tree is not None and tree.default_channel is not None and tree.usable:
+        if tree is not None and tree.default_channel is not None and self.keeps(tree.default_channel):
             return tree.default_channel
         with self._lock:
             self.ensure_connection(**self._first_connect())
             tree = self._running_tree()
-            if tree.default_channel is None:
+            if tree.default_channel is None or not self.keeps(tree.default_channel):
                 tree.default_channel = self._new_channel()
             return tree.default_channel
 
@@ -360,11 +366,12 @@ class Connection:
         """How the connection options say to retry the first connect."""
         options = self.transport_options
         policy = {name: options[name] for name in RETRY_OPTIONS if name in options}
-        return {"timeout": options.get("connect_retries_timeout", self.connect_timeout), **policy}
+        whole_pass = float(self.connect_timeout) * len(self._endpoints)
+        return {"timeout": options.get("connect_retries_timeout", whole_pass), **policy}
 
-    def _new_channel(self) -> Channel:
+    def _new_channel(self, timeout: float | None = None) -> Channel:
         tree = self._running_tree()
-        actor = tree.portal.call(tree.actor.open_channel, tree.inbox.fail, timeout=self.call_timeout)
+        actor = self.call(tree.actor.open_channel, tree.inbox.fail, timeout=timeout)
         channel = Channel(self, tree.portal, actor, tree.inbox)
         tree.channels[channel.channel_id] = channel
         return channel
@@ -395,6 +402,7 @@ class Connection:
             isinstance(channel, Channel)
             and tree is not None
             and tree.usable
+            and channel.failure is None
             and tree.channels.get(channel.channel_id) is channel
         )
 
@@ -491,12 +499,20 @@ class Connection:
         """
         if self.connected:
             return self
-        tree = self._running_tree()
-        tree.hold_dialling()
+        tree = self._running_tree(hold=True)
+        deadline = time.monotonic() + timeout if timeout else math.inf
+
+        def dial() -> None:
+            nonlocal tree
+            if not tree.usable:
+                tree = self._running_tree(hold=True)
+            left = max(deadline - time.monotonic(), 0.0) + DIAL_MARGIN
+            tree.call(tree.actor.dial_now, timeout=min(self.connect_timeout + self.call_timeout, left))
+
         try:
             _retrying.connect_with_retries(
                 self,
-                self._dial,
+                dial,
                 errback=errback,
                 max_retries=max_retries,
                 interval_start=interval_start,
@@ -510,17 +526,25 @@ class Connection:
                 self._discard(tree)
             if not reraise_as_library_errors or not isinstance(error, self.recoverable_connection_errors):
                 raise
-            if isinstance(error, OperationalError):
-                raise
-            raise OperationalError(str(error)) from error
+            raise OperationalError(str(error)) from error  # none that another ensure would retry once more
         finally:
             if self._tree is tree and tree.usable:
                 tree.let_dialling_go()
         return self
 
-    def _dial(self) -> None:
-        tree = self._running_tree()
-        tree.portal.call(tree.actor.dial_now, timeout=self.connect_timeout + self.call_timeout)
+    def reconnect(self, **policy: Any) -> None:
+        """``ensure_connection`` for who has met a connection error: asks the broker whether it is still there."""
+        tree = self._running_tree(hold=True)
+        try:
+            if self.connected:
+                tree.portal.call(tree.actor.probe, timeout=self.call_timeout)
+        except self.recoverable_connection_errors as error:
+            logger.debug("connecting again: %r", error)
+        try:
+            self.ensure_connection(**policy)
+        finally:
+            if self._tree is tree and tree.usable:
+                tree.let_dialling_go()
 
     def ensure(
         self,
@@ -633,25 +657,31 @@ class Connection:
     def call(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Await ``fn(...)`` in the runtime by a deadline (``call_timeout`` when none is given)."""
         tree = self._running_tree()
+        timeout = timeout or self.call_timeout
+        if _retrying.in_ensure():  # whose caller says how to wait for the next session
+            return tree.call(tree.actor.on_this_session, partial(fn, *args, **kwargs), timeout=timeout)
         if kwargs:
-            return tree.portal.call(_with_keywords, fn, args, kwargs, timeout=timeout or self.call_timeout)
-        return tree.portal.call(fn, *args, timeout=timeout or self.call_timeout)
+            return tree.call(_with_keywords, fn, args, kwargs, timeout=timeout)
+        return tree.call(fn, *args, timeout=timeout)
 
     @property
     def _dial_timeout(self) -> float:
-        return float(self.connect_timeout) * len(self._endpoints) + self.call_timeout
+        return max(float(self.connect_timeout) * len(self._endpoints), self.call_timeout) + DIAL_MARGIN
 
-    def _running_tree(self) -> Tree:
+    def _running_tree(self, *, hold: bool = False) -> Tree:
+        """The tree; with ``hold`` this side says when to dial, from the first dial on."""
         tree = self._tree
-        if tree is not None and tree.usable:
-            return tree
-        with self._lock:
-            tree = self._tree
-            if tree is None or not tree.usable:
-                if tree is not None:
-                    self._discard(tree)
-                self._tree = tree = Tree(self, self.transport_driver, self._parameters)
-            return tree
+        if tree is None or not tree.usable:
+            with self._lock:
+                tree = self._tree
+                if tree is None or not tree.usable:
+                    if tree is not None:
+                        self._discard(tree)
+                    self._tree = tree = Tree(self, self.transport_driver, self._parameters, hold=hold)
+                    return tree
+        if hold:
+            tree.hold_dialling()
+        return tree
 
     def _discard(self, tree: Tree) -> None:
         """Put away a tree that gave up; the next one starts without channels."""

@@ -45,6 +45,7 @@ from ..supervisors import (
     root_cause,
 )
 from ..transport._link import Link, Transport
+from ._waiting import first_of
 from .channel import ChannelActor, Consumer
 from .deadlines import Deadlines
 from .session import DialWatcher, Session
@@ -122,6 +123,7 @@ class ConnectionActor:
             raise self.failure from self.failure.__cause__  # not from the escalation: that leads back here
         finally:
             self._supervisor = None
+            self.session.dialler.answer(self.failure or ConnectionClosed("the connection was closed while it dialled"))
 
     def _spec(self) -> SupervisorSpec:
         return SupervisorSpec(
@@ -185,6 +187,43 @@ class ConnectionActor:
     async def wait_ready(self) -> None:
         """Wait until the session is up and the declared topology holds."""
         await self._or_failure(self.supervisor.wait_ready("topology"))
+
+    async def probe(self) -> None:
+        """One round trip; a session that doesn't answer in ``connect_timeout`` seconds is given up.
+
+        Raises:
+            ConnectionLost: there is no session, or it has just ended.
+        """
+        link = self.require_link()
+        if link.blocked is not None:
+            return  # the broker reads nothing from us, and is alive
+        with trio.move_on_after(self.session.options.connect_timeout) as patience:
+            await (await link.open_channel()).aclose()
+        if patience.cancelled_caught:
+            link.kill(ConnectionLost(f"no answer within {self.session.options.connect_timeout:g} s"))
+
+    async def on_this_session(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call that doesn't wait for another session, as all others do.
+
+        Raises:
+            ConnectionLost: there is no session, or it ended before the call did.
+        """
+        link = self.require_link()
+        answers: list[T] = []
+        errors: list[Exception] = []
+
+        async def make() -> None:
+            try:
+                answers.append(await call())
+            except Exception as error:
+                errors.append(error)
+
+        await first_of(make, link.wait_closed)
+        for error in errors:
+            raise error
+        if not answers:
+            raise ConnectionLost(f"the session with {self.session.selector.current} ended meanwhile") from link.closed
+        return answers[0]
 
     async def dial_now(self) -> None:
         """One dial of one endpoint, now, while ``session.dialler`` is held; returns at once with a live session.
