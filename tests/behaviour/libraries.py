@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-DIFFERS = frozenset(["url-connect-timeout","url-tls-keys","bad-url-errors","host-with-port","ipv6-uri","no-guessed-password","alternates-and-url","failover-strategy-attribute","unknown-failover-strategy","unknown-arguments","mask-without-password","uri-prefix","eqhash-tls","is-evented","heartbeat-default","drain-events-recovers"])
+DIFFERS = frozenset(["url-connect-timeout","url-tls-keys","bad-url-errors","host-with-port","ipv6-uri","no-guessed-password","alternates-and-url","failover-strategy-attribute","unknown-failover-strategy","unknown-arguments","mask-without-password","uri-prefix","eqhash-tls","is-evented","heartbeat-default","drain-events-recovers","channels-survive","headers-unchanged"])
 """Every difference that the suite knows of; ``docs/differences.md`` has a row with the reason for each."""
 
 
