@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from itertools import cycle
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
@@ -67,6 +68,8 @@ class LinkOptions:
     """RabbitMQ's own default."""
     body_max: int = 64 * 1024 * 1024
     """Largest message body accepted from a peer, checked at its content header."""
+    make_lock: Callable[[], AbstractContextManager[Any]] = attrs.field(default=nullcontext, eq=False)
+    """Locks for those who send from other threads than the link's: ``threading.Lock``; without, nobody may."""
 
 
 def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str, Any] | None = None) -> Endpoint:

@@ -115,6 +115,15 @@ class Returned(NamedTuple):
     body: bytes
 
 
+class Sent(Enum):
+    """How much of a frame left at once."""
+
+    NOTHING = "nothing"
+    PART = "part"
+    """The rest leaves when the link is flushed in its own thread."""
+    ALL = "all"
+
+
 class Outcome(Enum):
     """What became of a publish."""
 

@@ -1,26 +1,35 @@
-"""How publishes and settlements leave a thread for the runtime."""
+"""How publishes and settlements leave a thread: alone and at once, or in a bag for the runtime."""
 
 from __future__ import annotations
 
+from time import monotonic
+
+from ._model import Sent
 from ._portal import Portal
-from .actors.channel import ChannelActor, Settlement
+from .actors.channel import Action, ChannelActor, Settlement
 from .actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
 from .errors import DeadlineExceeded
 from .protocols.ledger import Entry
 
+LONE_AFTER = 0.0001
+"""Seconds of silence after which a publish counts as alone: above the pace of any loop (~10 us), below a
+round trip to the broker (~150 us), so that asking and answering goes past the runtime."""
+LARGE = WINDOW_BYTES // WINDOW_MESSAGES
+"""Bytes above which a publish is handed over by itself: bounds what waits in the bag in bytes, too."""
+
 
 class Outlet:
-    """How threads hand publishes and settlements to one channel, without waiting for the runtime.
+    """How threads hand publishes and settlements to one channel.
 
-    Small publishes go into the channel's bag, which the runtime empties in batches; large ones
-    are handed over one by one, so that what waits in the bag is bounded in bytes as well.
+    What comes in a row goes into the channel's bag, which the runtime empties in batches.  What
+    comes alone is written by the calling thread itself, when nothing waits before it: that
+    spares a lone message the waking of the runtime.  Large publishes are handed over one by one.
     """
-
-    LARGE = WINDOW_BYTES // WINDOW_MESSAGES
 
     def __init__(self, portal: Portal, channel: ChannelActor) -> None:
         self._portal = portal
         self._channel = channel
+        self._last_publish = 0.0
 
     def publish(self, entry: Entry, timeout: float) -> None:
         """Have one publish accepted; waits, at most ``timeout`` seconds, only when the window is full.
@@ -31,26 +40,41 @@ class Outlet:
         channel = self._channel
         publisher = channel.publisher
         try:
-            if entry.size > self.LARGE:
+            if entry.size > LARGE:
                 self._portal.call(self._accept, entry, timeout=timeout)
                 return
-            if len(channel.bag) + len(publisher.ledger) >= WINDOW_MESSAGES:
+            if len(channel.bag) + publisher.under_way >= WINDOW_MESSAGES:
                 self._portal.call(publisher.wait_half_empty, timeout=timeout)
         except DeadlineExceeded:
             raise publisher.too_late(entry, timeout) from None
-        channel.bag.append(entry)
-        if not channel.bag_posted:
-            channel.bag_posted = True
-            self._portal.post(channel.collect)
+        now = monotonic()
+        alone, self._last_publish = now - self._last_publish > LONE_AFTER, now
+        if not (alone and channel.idle and self._left(publisher.publish_now(entry))):
+            self._into_bag(entry)
 
     def send(self, entry: Entry, timeout: float) -> None:
         """Publish and wait for the outcome; see ``Publisher.send``."""
         self._portal.call(self._channel.publisher.send, entry, timeout, timeout=None)
 
-    def settle(self, settlement: Settlement) -> None:
-        """Hand over one ack, reject or requeue.  Never waits."""
+    def settle(self, settlement: Settlement, *, alone: bool) -> None:
+        """Hand over one ack, reject or requeue, ``alone`` when no other is to be expected soon.  Never waits."""
+        epoch, action, tag, multiple = settlement
+        if not (
+            alone
+            and action is Action.ACK
+            and self._channel.idle
+            and self._left(epoch.wire.ack_now(tag, multiple=multiple))
+        ):
+            self._into_bag(settlement)
+
+    def _left(self, sent: Sent) -> bool:
+        if sent is Sent.PART:
+            self._portal.post(self._channel.flush)
+        return sent is not Sent.NOTHING
+
+    def _into_bag(self, item: Entry | Settlement) -> None:
         channel = self._channel
-        channel.bag.append(settlement)
+        channel.bag.append(item)
         if not channel.bag_posted:
             channel.bag_posted = True
             self._portal.post(channel.collect)

@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import weakref
 from collections import deque
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
 
 from . import _portal
 from ._endpoint import Endpoint
 from ._inbox import Inbox
 from ._parameters import Parameters
 from .actors.connection import ConnectionActor
+from .errors import DeadlineExceeded
 from .transport._link import Transport
 
 if TYPE_CHECKING:
     from ._channel import Channel
 
+T = TypeVar("T")
 INBOX_LIMIT = 32 * 1024 * 1024
 """Bytes of deliveries waiting to be drained before reading pauses (consumers without prefetch only)."""
 
@@ -37,7 +42,7 @@ class Tree:
         self.actor = actor = ConnectionActor(
             driver,
             parameters.endpoints(),
-            parameters.link_options(),
+            attrs.evolve(parameters.link_options(), make_lock=_portal.new_lock),
             failover_strategy=parameters.strategy(),
             on_dial_failed=partial(_note, self.dial_errors),
         )
@@ -73,6 +78,26 @@ class Tree:
     def let_dialling_go(self) -> None:
         """Undo ``hold_dialling``."""
         self.portal.call(_call, self.actor.session.dialler.let_go, timeout=None)
+
+    def call(self, fn: Callable[..., Awaitable[T]], *args: Any, timeout: float) -> T:
+        """Run ``await fn(*args)`` in the runtime.
+
+        Raises:
+            DeadlineExceeded: it took longer than ``timeout`` seconds; its text says what the connection is like.
+        """
+        try:
+            return self.portal.call(fn, *args, timeout=timeout)
+        except DeadlineExceeded:
+            raise DeadlineExceeded(f"no answer within {timeout:g} s: {self._condition()}") from None
+
+    def _condition(self) -> str:
+        link, where = self.actor.session.link, self.endpoint
+        if link is None or link.closed is not None:
+            failures = "; ".join(str(error) for error in self.dial_errors)
+            return f"not connected to {where} ({failures or 'dialling'}); supervision goes on trying"
+        if link.blocked is not None:
+            return f"{where} has blocked this connection ({link.blocked}) and reads nothing until that is over"
+        return f"{where} is connected, but has not answered"
 
     def stop(self, drain: float) -> int:
         """End the tree; returns how many publishes stayed unconfirmed after ``drain`` seconds."""

@@ -110,7 +110,7 @@ class ChannelActor:
         self.number = number
         self.owner = owner
         self.on_gone = on_gone
-        self.publisher = Publisher(owner.deadlines, owner.blocked_because)
+        self.publisher = Publisher(owner.deadlines, owner.blocked_because, owner.session.options.make_lock())
         self.consumers: dict[str, Consumer] = {}
         self.qos: QoS | None = None
         self.live: Epoch | None = None
@@ -119,6 +119,7 @@ class ChannelActor:
         self.bag: deque[Entry | Settlement] = deque()
         """Publishes and settlements from other threads; bounded by the publish window and the prefetch."""
         self.bag_posted = False
+        self._collecting = False
         self.lost_settlements = 0
         """Acks, rejects and requeues that reached the actor after their channel had died."""
         self._highest_tag = 0
@@ -190,6 +191,7 @@ class ChannelActor:
         A publish followed by an ack goes out in that order: a worker that publishes its result
         and then acks must not lose both.
         """
+        self._collecting = True
         self.bag_posted = False
         bag = self.bag
         entries: list[Entry] = []
@@ -204,6 +206,19 @@ class ChannelActor:
             self.settle(item)
         if entries:
             self.publisher.accept(*entries)
+        self._collecting = False
+        self.flush()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that other threads put into the bag is still on its way.  Any thread.
+
+        The order of the questions is the opposite of the order in which ``collect`` answers them.
+        """
+        return not self.bag_posted and not self._collecting and not self.bag
+
+    def flush(self) -> None:
+        """Let what was appended to the wire leave at once."""
         if self.live is not None:
             self.live.wire.flush()
 

@@ -7,13 +7,16 @@ only the time during which one channel takes publishes.
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import outcome
 import trio
 from amqp import exceptions as amqp_errors
 
-from .._model import Outcome, Returned
+from .._model import Outcome, Returned, Sent
 from ..errors import ConnectionBlocked, DeadlineExceeded, PublishRefused, PublishReturned, PublishUnknown
 from ..protocols.ledger import Entry, Ledger
 from ..supervisors import ActorContext
@@ -44,10 +47,19 @@ def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseExcepti
 
 
 class Publisher:
-    """One channel's publishes.  Everything here runs in the trio thread."""
+    """One channel's publishes.  Everything runs in the trio thread but ``publish_now``."""
 
-    def __init__(self, deadlines: Deadlines, blocked_because: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        blocked_because: Callable[[], str | None],
+        turn: AbstractContextManager[Any],
+    ) -> None:
         self.ledger = Ledger()
+        self._turn = turn
+        """Held by whoever publishes: the order on the wire is the order of the tags."""
+        self._aside: deque[Entry] = deque()
+        """On the wire, but not in the ledger yet: written by other threads."""
         self.on_returned: Callable[[Returned], None] | None = None
         self._deadlines = deadlines
         self._blocked_because = blocked_because
@@ -61,9 +73,29 @@ class Publisher:
         """How many accepted entries have had their outcome; only grows."""
         return self.ledger.settled
 
+    @property
+    def under_way(self) -> int:
+        """How many publishes have had no outcome yet.  Any thread."""
+        return len(self.ledger) + len(self._aside)
+
     def has_room(self) -> bool:
         """Whether one more publish fits into the window."""
-        return len(self.ledger) < WINDOW_MESSAGES and self.ledger.bytes < WINDOW_BYTES
+        return self.under_way < WINDOW_MESSAGES and self.ledger.bytes < WINDOW_BYTES
+
+    def publish_now(self, entry: Entry) -> Sent:
+        """Put one publish on the wire from any thread, if nothing stands in the way; else nothing happens.
+
+        Saves a lone message the way through the runtime.  After PART the channel must be flushed there.
+        """
+        with self._turn:
+            channel = self._channel
+            if channel is None or self.ledger.waiting or self._blocked_because() is not None:
+                return Sent.NOTHING
+            self._aside.append(entry)
+            sent = channel.publish_now(entry.prepared)
+            if sent is Sent.NOTHING:
+                self._aside.pop()
+            return sent
 
     def accept(self, *entries: Entry) -> None:
         """Put publishes on the books; they are written at once when a channel is up."""
@@ -81,12 +113,12 @@ class Publisher:
 
     async def wait_half_empty(self) -> None:
         """Wait until half the window is free: for a thread, to which each wait costs a wake-up."""
-        while len(self.ledger) > WINDOW_MESSAGES // 2 or self.ledger.bytes > WINDOW_BYTES // 2:
+        while self.under_way > WINDOW_MESSAGES // 2 or self.ledger.bytes > WINDOW_BYTES // 2:
             await self._settled.wait()
 
     async def wait_empty(self) -> None:
         """Wait until every accepted publish has had its outcome."""
-        while len(self.ledger):
+        while self.under_way:
             await self._settled.wait()
 
     async def send(self, entry: Entry, timeout: float) -> None:
@@ -161,10 +193,12 @@ class Publisher:
             if ctx.stopping.is_set():
                 return
         await channel.confirm_select(self._on_confirm, self._on_return)
-        unknown = self.ledger.start_epoch()
+        with self._turn:
+            self._record()
+            unknown = self.ledger.start_epoch()
+            self._channel, self._link = channel, link
         if unknown:
             logger.info("%s: sending %d publishes of unknown outcome again", ctx.path, unknown)
-        self._channel, self._link = channel, link
         unwatch = link.on_blocked(self._on_blocked)
         try:
             self._pump()
@@ -172,7 +206,8 @@ class Publisher:
             await ctx.stopping.wait()
         finally:
             unwatch()
-            self._channel = self._link = None
+            with self._turn:
+                self._channel = self._link = None
 
     def channel_died(self, reason: BaseException) -> None:
         """Settle the publishes that killed the channel; all others are sent again.
@@ -183,6 +218,8 @@ class Publisher:
         if not isinstance(reason, amqp_errors.NotFound | amqp_errors.AccessRefused):
             return
         text = str(reason)
+        with self._turn:
+            self._record()
         refused = self.ledger.refuse_where(
             lambda entry: bool(entry.exchange) and f"exchange '{entry.exchange}' in vhost" in text, reason
         )
@@ -200,16 +237,28 @@ class Publisher:
         if channel is None or link is None or link.blocked is not None or channel.closed is not None:
             return
         publish = channel.publish
-        for entry in self.ledger.take():
-            publish(entry.prepared)
+        with self._turn:
+            self._record()
+            for entry in self.ledger.take():
+                publish(entry.prepared)
+
+    def _record(self) -> None:
+        """Enter what other threads have written; the turn is held."""
+        while self._aside:
+            self.ledger.wrote(self._aside.popleft())
 
     def _on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
+        if self._aside:
+            with self._turn:
+                self._record()
         settled = self.ledger.confirm(tag, multiple, accepted)
         if not accepted and settled:
             logger.error("the broker refused %d publish(es) (basic.nack)", settled)
         self._wake()
 
     def _on_return(self, message: Returned) -> None:
+        with self._turn:
+            self._record()
         self.ledger.mark_returned(message)
         if self.on_returned is not None:
             self.on_returned(message)

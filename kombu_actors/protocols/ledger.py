@@ -78,6 +78,13 @@ class Ledger:
             entry.attempted = True
             yield entry
 
+    def wrote(self, entry: Entry) -> None:
+        """Take responsibility for a publish that is on the wire already, after all written before."""
+        self.bytes += entry.size
+        self.written[self._next_tag] = entry
+        self._next_tag += 1
+        entry.attempted = True
+
     def start_epoch(self) -> int:
         """Forget tags: the channel that counted them is gone.  Returns how many will be sent again."""
         unknown = len(self.written)

@@ -18,9 +18,10 @@ from .._model import (
     QueueInfo,
     QueueSpec,
     Returned,
+    Sent,
 )
 from ..errors import ConnectionClosed
-from ..protocols.amqp import PeerProtocolError, Prepared
+from ..protocols.amqp import LocalProtocolError, PeerProtocolError, Prepared
 from ..protocols.amqp.events import Confirmed, Delivered, Got, Replied
 from ..protocols.amqp.methods import Request, request
 from ._amqp_waiting import Ending, PendingReply
@@ -90,7 +91,8 @@ class AMQPChannel:
 
     def die(self, reason: BaseException) -> None:
         """Take note that the channel is dead."""
-        self._ending.happen(reason)
+        with self._link.wire:  # so that nothing of it is written after what follows its end
+            self._ending.happen(reason)
         self._consumers.clear()
 
     def forget(self) -> None:
@@ -277,6 +279,24 @@ class AMQPChannel:
         self._ending.check()
         self._engine.publish(self.number, prepared)
         self._wake()
+
+    def publish_now(self, prepared: Prepared) -> Sent:
+        """``publish`` from any thread, if nothing waits and the socket takes it."""
+        if self._ending.reason is not None:
+            return Sent.NOTHING
+        try:
+            # Counted before it leaves: its confirm may be read before this thread goes on.
+            frames = self._engine.publish_aside(self.number, prepared)
+            sent = self._link.write_now(frames, self._ending)
+            if sent is Sent.NOTHING:
+                self._engine.unpublish(self.number)
+        except LocalProtocolError:
+            return Sent.NOTHING  # the broker closed the channel meanwhile
+        return sent
+
+    def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:
+        """``ack`` from any thread, if nothing waits and the socket takes it."""
+        return self._link.write_now(self._engine.ack_aside(self.number, tag, multiple), self._ending)
 
     async def tx_select(self) -> None:
         """Make publishes and acks of this channel transactional."""

@@ -7,11 +7,13 @@ for how the connection died.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any, Final
 
 import trio
 
+from .._model import Sent
 from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols.amqp import AMQPEngine, PeerProtocolError, events
 from ..protocols.amqp.heartbeats import Verdict, pulse
@@ -61,11 +63,14 @@ class AMQPLink:
         *,
         name: str,
         goodbye_timeout: float,
+        wire: AbstractContextManager[Any],
         backlog: Sequence[events.Event] = (),
     ) -> None:
         self.engine = engine
         self.name = name
         self.outbox = Outbox()
+        self.wire = wire
+        """Held while bytes leave without waiting, and while it is settled whose turn it is to send."""
         self._stream = stream
         self._goodbye_timeout = goodbye_timeout
         self._signs = Signs()
@@ -108,8 +113,12 @@ class AMQPLink:
 
     def kill(self, reason: BaseException) -> None:
         """Drop the connection at once; every waiter gets ``reason``."""
-        self._stream.close()
+        self._close_stream()
         self._end(reason)
+
+    def _close_stream(self) -> None:
+        with self.wire:  # its descriptor may be somebody else's in the next moment
+            self._stream.close()
 
     def _end(self, reason: BaseException) -> None:
         if self._ending.reason is not None:
@@ -206,7 +215,7 @@ class AMQPLink:
                 try:
                     await self._last_word()
                 finally:
-                    self._stream.close()
+                    self._close_stream()
             elif self.engine.outgoing:
                 self.outbox.wake()
 
@@ -233,9 +242,11 @@ class AMQPLink:
             self._gate.nudge()
 
     async def _send_gathered(self) -> None:
-        self.outbox.sending = True
+        with self.wire:
+            self.outbox.sending = True
+            data = self.engine.take_outgoing()
         try:
-            await self._stream.send_all(self.engine.take_outgoing())
+            await self._stream.send_all(data)
         except trio.Cancelled:
             # Half a frame may have left: whatever came next would be taken for its rest.
             self._lose("sending was cancelled half-way")
@@ -246,14 +257,27 @@ class AMQPLink:
 
     def flush(self) -> None:
         """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
-        if self.outbox.sending or not self.engine.outgoing or "writer" not in self._serving:
-            return
-        data = self.engine.take_outgoing()
-        sent = self._stream.send_nowait(data)
-        if sent < len(data):
-            self.engine.outgoing.append(data[sent:])
-            self.outbox.wake()
+        with self.wire:
+            if self.outbox.sending or not self.engine.outgoing or "writer" not in self._serving:
+                return
+            data = self.engine.take_outgoing()
+            sent = self._stream.send_nowait(data)
+            if sent < len(data):
+                self.engine.outgoing.append(data[sent:])
+                self.outbox.wake()
         self._signs.left()
+
+    def write_now(self, frames: bytes, ending: Ending) -> Sent:
+        """Send whole frames from any thread, unless something waits or the sender has ended."""
+        with self.wire:
+            busy = self.outbox.sending or self.engine.outgoing or "writer" not in self._serving
+            if busy or ending.reason is not None:
+                return Sent.NOTHING
+            sent = self._stream.send_nowait(frames)
+            if 0 < sent < len(frames):
+                self.engine.outgoing.append(frames[sent:])
+                return Sent.PART
+        return Sent.ALL if sent else Sent.NOTHING
 
     async def _last_word(self) -> None:
         """Let what the engine has to say leave before the socket is closed."""

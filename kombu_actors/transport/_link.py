@@ -21,6 +21,7 @@ from .._model import (
     QueueInfo,
     QueueSpec,
     Returned,
+    Sent,
 )
 
 Prepared = Any
@@ -101,6 +102,16 @@ class LinkChannel(Protocol):
 
     def publish(self, prepared: Prepared) -> None:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
+
+    def publish_now(self, prepared: Prepared) -> Sent:
+        """``publish`` from any thread, past everything that waits, if nothing waits and the socket takes it.
+
+        The caller keeps all other publishes of this channel away meanwhile, and after PART has
+        ``flush`` called in the link's thread.
+        """
+
+    def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:
+        """``ack`` from any thread; as ``publish_now``.  Nothing is sent once the channel is dead."""
 
     def ack(self, tag: int, *, multiple: bool = False) -> None: ...
     def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None: ...

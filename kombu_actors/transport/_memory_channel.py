@@ -9,7 +9,7 @@ import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
-from .._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned
+from .._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned, Sent
 from ..errors import ConnectionClosed
 from ..protocols._content import check_short_string, check_table
 from ..protocols.virtual import EXCHANGE_TYPES, Channel, Confirmed, Consumer, MessageReturned
@@ -227,6 +227,14 @@ class MemoryChannel:
         """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1."""
         self._on_confirm, self._on_return = on_confirm, on_return
         await self._call(self._engine.confirm_select)
+
+    def publish_now(self, prepared: Prepared) -> Sent:
+        """Nothing: the broker's thread is the link's."""
+        return Sent.NOTHING
+
+    def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:
+        """Nothing: the broker's thread is the link's."""
+        return Sent.NOTHING
 
     def flush(self) -> None:
         """Nothing waits here: what was published is with the broker."""

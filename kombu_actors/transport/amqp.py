@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 import trio
@@ -101,7 +102,14 @@ class _Attempt:
         except BaseException:
             stream.close()
             raise
-        return AMQPLink(engine, stream, name=self.where, goodbye_timeout=self.options.connect_timeout, backlog=backlog)
+        return AMQPLink(
+            engine,
+            stream,
+            name=self.where,
+            goodbye_timeout=self.options.connect_timeout,
+            wire=getattr(self.options, "make_lock", nullcontext)(),
+            backlog=backlog,
+        )
 
     def _credentials(self) -> Credentials:
         method = self.options.login_method or "PLAIN"
