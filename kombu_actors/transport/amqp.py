@@ -157,11 +157,12 @@ class _Attempt:
                 return  # the peer hung up first; the reason is already known
 
     def _refused(self, closed: ConnectionClosedByPeer) -> Exception:
-        user = f"user {self.userid!r}, virtual host {self.endpoint.virtual_host!r}"
-        text = f"{self.where} refused {user}: {closed.text}"
+        external = self.options.login_method == "EXTERNAL"
+        user = "the user named by our TLS client certificate" if external else f"user {self.userid!r}"
+        text = f"{self.where} refused {user}, virtual host {self.endpoint.virtual_host!r}: {closed.text}"
         if closed.code in (403, 530):
             refusal: Exception = amqp_errors.error_for_code(
-                closed.code, text, closed.method, amqp_errors.ConnectionError
+                closed.code, text, closed.method if any(closed.method) else None, amqp_errors.ConnectionError
             )
             return refusal
         return BrokerUnreachable(f"{self.where} ended the handshake: {closed.code} {closed.text}")
@@ -177,7 +178,10 @@ class _Attempt:
         hint = _HINTS.get(state, "")
         if state is ConnectionState.AWAITING_START and self.endpoint.tls is not None:
             # TLS 1.3 brokers refuse after our side of the handshake is done; their alert may get lost.
-            hint = ": does it want a TLS client certificate (certfile, keyfile)?"
+            ours = self.endpoint.tls.certfile is not None
+            hint = ": did it refuse our TLS client certificate (certfile)?" if ours else (
+                ": does it want a TLS client certificate (certfile, keyfile)?"
+            )
         detail = f" ({error})" if error is not None and str(error) else ""
         return HandshakeFailed(f"{self.where} closed the connection during the handshake, {state.value}{detail}{hint}")
 

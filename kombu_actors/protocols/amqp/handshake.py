@@ -48,8 +48,10 @@ class Handshake:
             raise NotAMQP(f"the broker starts with AMQP {major}-{minor}; only 0-9-1 is spoken here")
         offered = mechanisms.decode("utf-8", "replace").split()
         if self._mechanism not in offered:
+            advice = "; it needs TLS and a client certificate (certfile)" if self._mechanism == "EXTERNAL" else ""
             raise PeerProtocolError(
-                530, f"login method {self._mechanism} is not offered by the broker, but {' '.join(offered) or 'none'}"
+                530,
+                f"login method {self._mechanism} is not offered by the broker, but {' '.join(offered) or 'none'}{advice}",
             )
         return self._start_ok
 
