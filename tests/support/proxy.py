@@ -93,6 +93,7 @@ class FaultProxy:
         if self._thread.is_alive():
             self._relay.order(self._relay.stop)
         self._thread.join()
+        self._relay.dispose()
 
     # --- what a test may ask -----------------------------------------------------------
 

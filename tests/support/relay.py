@@ -95,7 +95,8 @@ class Relay:
         """From any other thread: have an action carried out; it is when this returns."""
         done = threading.Event()
         self._orders.append((action, done))
-        self._alarm.send(b"!")
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # carried out before it rang
+            self._alarm.send(b"!")
         if not done.wait(30):
             raise RuntimeError(f"the proxy on port {self.port} is dead")
 
@@ -130,8 +131,14 @@ class Relay:
             self.sever_all("rst")
             self.stop_listening()
             self._selector.close()
-            self._alarm.close()
             self._alarmed.close()
+
+    def dispose(self) -> None:
+        """After the thread has ended: close the end that others ring at.
+
+        Not in ``run``: an order may be found, and carried out, before it has rung.
+        """
+        self._alarm.close()
 
     def _arrange(self) -> float | None:
         """Say which events matter now; return how long until held bytes are due."""
