@@ -16,7 +16,8 @@ def explain_tls(error: BaseException, host: str) -> str | None:
     while seen is not None:
         if isinstance(seen, ssl.SSLCertVerificationError):
             advice = _ADVICE.get(seen.verify_code, "")
-            return f"its TLS certificate was not accepted for {host!r}: {seen.verify_message or seen.reason}{advice}"
+            said = str(seen.verify_message or seen.reason).rstrip(".")
+            return f"its TLS certificate was not accepted for {host!r}: {said}{advice}"
         if isinstance(seen, ssl.SSLEOFError):
             return "the TLS handshake was cut short: a plain port, or the broker wants other TLS settings"
         if isinstance(seen, ssl.SSLError):

@@ -157,8 +157,11 @@ class _Attempt:
                 return  # the peer hung up first; the reason is already known
 
     def _refused(self, closed: ConnectionClosedByPeer) -> Exception:
-        external = self.options.login_method == "EXTERNAL"
-        user = "the user named by our TLS client certificate" if external else f"user {self.userid!r}"
+        user = f"user {self.userid!r}"
+        if self.options.login_method == "EXTERNAL":
+            tls = self.endpoint.tls
+            shown = tls is not None and (tls.certfile or tls.own)
+            user = "the user named by our TLS client certificate" if shown else "us without TLS client certificate"
         text = f"{self.where} refused {user}, virtual host {self.endpoint.virtual_host!r}: {closed.text}"
         if closed.code in (403, 530):
             refusal: Exception = amqp_errors.error_for_code(

@@ -49,9 +49,9 @@ class Handshake:
         offered = mechanisms.decode("utf-8", "replace").split()
         if self._mechanism not in offered:
             advice = "; it needs TLS and a client certificate (certfile)" if self._mechanism == "EXTERNAL" else ""
+            instead = " ".join(offered) or "none"
             raise PeerProtocolError(
-                530,
-                f"login method {self._mechanism} is not offered by the broker, but {' '.join(offered) or 'none'}{advice}",
+                530, f"login method {self._mechanism} is not offered by the broker, but {instead}{advice}"
             )
         return self._start_ok
 
