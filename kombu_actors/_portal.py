@@ -25,7 +25,6 @@ from typing import Any, TypeVar
 import trio
 
 from ._doorbell import Doorbell, Refusable
-from ._forking import SharedLock
 from ._sockets import OwnSockets
 from .actors.connection import ConnectionActor
 from .errors import ConnectionClosed, DeadlineExceeded, RuntimeStopped
@@ -191,7 +190,7 @@ class Tenant:
             with trio.move_on_at(deadline):
                 for publisher in publishers:
                     await publisher.wait_empty()
-        unconfirmed = sum(len(publisher.ledger) for publisher in publishers)
+        unconfirmed = sum(publisher.under_way for publisher in publishers)
         self._leave.set()
         with trio.move_on_at(max(deadline, trio.current_time() + GOODBYE)):
             await self._gone.wait()
@@ -202,9 +201,9 @@ class Tenant:
         return unconfirmed
 
 
-def new_lock() -> SharedLock:
-    """A lock for a facade object that several threads share."""
-    return SharedLock()
+def new_lock() -> threading.RLock:
+    """A lock for what threads and the runtime share, for as long as this process's runtime lives."""
+    return threading.RLock()
 
 
 _lock = threading.Lock()

@@ -23,6 +23,7 @@ from amqp import exceptions as amqp_errors
 from . import _portal, _retrying
 from ._channel import Channel
 from ._endpoint import FAILOVER_STRATEGIES, Endpoint
+from ._forking import SharedLock
 from ._parameters import Parameters, uri
 from ._tree import Tree
 from .actors.channel import ChannelActor
@@ -120,7 +121,7 @@ class Connection:
         )
         self.declared_entities: set[Any] = set()
         self._tree: Tree | None = None
-        self._lock = _portal.new_lock()
+        self._lock = SharedLock()
         """Held while the tree or the default channel is being made: threads share a connection."""
 
     def _configure(self, given: Parameters) -> None:
