@@ -6,6 +6,9 @@ import signal
 
 import pytest
 
+from tests.support.brokers import RabbitMQNode
+from tests.support.certs import Certificates
+
 from .running import run_example, start_example
 
 EXPECTED = {
@@ -56,6 +59,20 @@ def test_failover_skips_an_address_where_nobody_answers(amqp_url: str) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-2:] == ["received 'hello'", "received 'hello again'"]
+
+
+def test_tls_receives_what_it_sent_and_refuses_a_broker_that_it_cannot_verify(
+    rabbitmq: RabbitMQNode, certificates: Certificates, vhost: str
+) -> None:
+    """With the right authority it prints the message, with another one which check failed."""
+    url = rabbitmq.tls_url(vhost=vhost)
+    done = run_example("tls", url, str(certificates.ca))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "received 'hello in private'\n", "")
+
+    refused = run_example("tls", url, str(certificates.stranger_ca))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "its TLS certificate was not accepted for 'localhost'" in refused.stderr
+    assert refused.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
