@@ -52,13 +52,21 @@ class Endpoint:
         return f"{self.scheme}://{self.host}{port}{vhost}"
 
 
+def _seconds(lowest: str, allows: Callable[[float], bool]) -> Callable[[Any, Any, object], None]:
+    def check(_: Any, attribute: Any, value: object) -> None:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not allows(value):
+            raise ValueError(f"{attribute.name} must be a number of seconds {lowest}, not {value!r:.80}")
+
+    return check
+
+
 @attrs.frozen(kw_only=True)
 class LinkOptions:
     """How to dial and what to agree on, the same for every endpoint of a connection."""
 
-    connect_timeout: float = 5.0
+    connect_timeout: float = attrs.field(default=5.0, validator=_seconds("above 0", lambda value: value > 0))
     """Seconds for TCP, TLS and the AMQP handshake together (kombu's default)."""
-    heartbeat: float = 15.0
+    heartbeat: float = attrs.field(default=15.0, validator=_seconds("from 0 on", lambda value: value >= 0))
     """Seconds asked for; RabbitMQ recommends 5-20.  0 turns heartbeats off unless the broker insists."""
     login_method: str = "PLAIN"
     client_properties: Mapping[str, Any] = attrs.field(factory=dict)
@@ -70,6 +78,25 @@ class LinkOptions:
     """Largest message body accepted from a peer, checked at its content header."""
     make_lock: Callable[[], AbstractContextManager[Any]] = attrs.field(default=nullcontext, eq=False)
     """Locks for those who send from other threads than the link's: ``threading.Lock``; without, nobody may."""
+
+
+def split_urls(given: object) -> list[str]:
+    """The URLs in what a caller gave: one text, several joined by ``;``, or several such texts.
+
+    Raises:
+        InvalidURL: there is none, or something else among them.
+    """
+    several = [given] if isinstance(given, str) else given
+    if not isinstance(several, Iterable) or isinstance(several, bytes):
+        raise InvalidURL(f"a broker URL is a string, or a list of strings, not {type(several).__name__}")
+    texts = []
+    for each in several:
+        if not isinstance(each, str):
+            raise InvalidURL(f"a broker URL is a string, not {type(each).__name__}")
+        texts += each.split(";")
+    if not texts:
+        raise InvalidURL("a connection needs at least one broker URL")
+    return texts
 
 
 def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str, Any] | None = None) -> Endpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl as tls
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -10,7 +11,15 @@ from urllib.parse import quote
 
 import attrs
 
-from ._endpoint import FAILOVER_STRATEGIES, TLS_SCHEMES, Endpoint, FailoverStrategy, LinkOptions, parse_url
+from ._endpoint import (
+    FAILOVER_STRATEGIES,
+    TLS_SCHEMES,
+    Endpoint,
+    FailoverStrategy,
+    LinkOptions,
+    parse_url,
+    split_urls,
+)
 from ._model import freeze
 from ._tls_settings import tls_settings
 from .errors import InvalidURL
@@ -18,6 +27,8 @@ from .transport import transport_for
 from .transport._link import Transport
 from .utils.url import as_url, parse_ssl_cert_reqs
 
+_SINGLE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/")
+"""A URL written with one slash: taken for a host name, its password would be shown as a virtual host."""
 DEFAULT_HEARTBEAT = 15.0
 """RabbitMQ recommends 5-20 s.  ``heartbeat=0`` asks for this: beating costs the caller no work here."""
 LINK_OPTIONS = ("client_properties", "frame_max", "channel_max", "body_max")
@@ -62,8 +73,7 @@ class Parameters:
 
     def urls(self) -> list[str]:
         """Every URL or host name given, in order, without repetition."""
-        first = [self.hostname or "localhost"] if isinstance(self.hostname, str | None) else list(self.hostname)
-        texts = [text for each in first for text in each.split(";")]
+        texts = split_urls("localhost" if self.hostname is None or self.hostname == "" else self.hostname)
         if self.alternates and len(texts) == 1 and "://" not in texts[0]:
             texts = self._spelled_out(texts[0])
         return list(dict.fromkeys([*texts, *self.alternates]))
@@ -121,6 +131,8 @@ class Parameters:
         """
         scheme, separator, rest = text.partition("://")
         if not separator:
+            if _SINGLE_SLASH.match(text):
+                raise InvalidURL("a broker URL looks like amqp://user:password@host:5672/vhost; this one has no '://'")
             text = f"{self.transport or 'amqp'}://{text}"
         elif self.transport and scheme not in TLS_SCHEMES:
             text = f"{self.transport}://{rest}"

@@ -19,7 +19,7 @@ from typing import Any
 
 import trio
 
-from ._endpoint import LinkOptions, parse_url
+from ._endpoint import LinkOptions, parse_url, split_urls
 from ._model import BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ._subscription import Delivered, Subscription
 from ._tls_settings import tls_settings
@@ -84,7 +84,7 @@ async def open_broker(
 
     Leaving the block, or cancelling it, stops the tree in order: consumers, channels, topology, session.
     """
-    texts = url.split(";") if isinstance(url, str) else list(url)
+    texts = split_urls(url)
     secured = tls_settings(tls)
     if secured is not None:
         secured.check()
