@@ -200,6 +200,11 @@ def inflict(fault: str, node: RabbitMQNode, proxy: FaultProxy, subjects: list[Su
         node.sigstop()
         return node.sigcont
     node.set_memory_alarm()
+
+    def all_know() -> bool:
+        return {connection["state"] for connection in node.list_connections("deadlines")} == {"blocking"}
+
+    wait_until(all_know, timeout=5, waiting_for="the alarm to reach all connections")
     connected = [subject for subject in subjects if subject.connection.connected]
     for subject in connected:  # the broker blocks who publishes
         Producer(subject.connection).publish("dropped", routing_key="nowhere")
