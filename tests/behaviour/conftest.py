@@ -16,6 +16,8 @@ from tests.support.brokers import RabbitMQNode, free_port
 from .libraries import Library
 
 _names = count(1)
+POLLED = {"polling_interval": 0.01}
+"""Seconds between two looks of kombu's memory transport at its queues; by default a whole one."""
 
 
 @pytest.fixture(
@@ -69,7 +71,7 @@ def connect(lib: Library) -> Iterator[Callable[..., Any]]:
     with contextlib.ExitStack() as made:
 
         def connect(url: str, **options: Any) -> Any:
-            wanted = {"confirm_publish": True} if url.startswith("amqp") else {"polling_interval": 0.01}
+            wanted = {"confirm_publish": True} if url.startswith("amqp") else {**POLLED, "confirm_publish": True}
             options.setdefault("transport_options", wanted)
             return made.enter_context(lib.Connection(url, **options))
 
