@@ -20,6 +20,8 @@ EXPECTED = {
         "temperature.*: temperature.kitchen 21.5",
         "temperature.*: temperature.kitchen 22.0",
     ],
+    "pool": ["100 hits at the broker", "100 hits over at most 2 connections"],
+    "simple_queue": ["buy milk", "walk the dog"],
 }
 
 
@@ -89,3 +91,17 @@ def test_the_worker_does_its_jobs_and_leaves_in_order_when_told_to(number: signa
         [f"job {n}: {1000 / n}" for n in (1, 2, 3, 4)] + 2 * ["job 0 failed: ZeroDivisionError('division by zero')"]
     )
     assert last == "stopped after 4 jobs\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_mixin_worker_answers_and_stops_at_once_when_told_to(number: signal.Signals) -> None:
+    """Both requests are answered; the signal ends ``run`` in order, within its wait for the next event."""
+    with start_example("mixin_worker") as worker:
+        assert worker.stdout is not None
+        asked = [worker.stdout.readline() for _ in range(2)]
+        worker.send_signal(number)
+        answers, errors = worker.communicate(timeout=20)
+
+    assert (worker.returncode, errors) == (0, "")
+    assert asked == [f"asked for the square of {n}\n" for n in (2, 3)]
+    assert answers == "answer 2: 4\nanswer 3: 9\n"

@@ -438,7 +438,7 @@ def test_a_dead_channel_is_replaced_and_a_closed_one_makes_room(outpost: Outpost
     with Connection(outpost.url) as connection:
         pool = connection.ChannelPool(1)
         with pool.acquire() as first:
-            assert first.is_open
+            first.queue_declare("p")
         assert not first.is_open
         second = pool.acquire()
         second.release()
@@ -451,32 +451,31 @@ def test_a_dead_channel_is_replaced_and_a_closed_one_makes_room(outpost: Outpost
 def test_a_resource_that_cannot_be_made_takes_no_place() -> None:
     """Nor one that cannot be made ready: that one is closed."""
     events: list[str] = []
+    broken = ["new"]
 
     class Thing:
         def close(self) -> None:
             events.append("closed")
 
     class Pool(Resource[Thing]):
-        broken: str | None = "new"
-
         def new(self) -> Thing:
-            if self.broken == "new":
+            if "new" in broken:
                 raise OSError("can't be made")
             return Thing()
 
         def prepare(self, resource: Thing) -> Thing:
-            if self.broken == "prepare":
+            if "prepare" in broken:
                 raise OSError("can't be made ready")
             return resource
 
     pool = Pool(1)
-    for broken in ("new", "prepare"):
-        pool.broken = broken
+    for what in ("new", "prepare"):
+        broken[:] = [what]
         for _ in range(3):
             with pytest.raises(OSError, match="can't be made"):
                 pool.acquire()
     assert events == ["closed"] * 3
-    pool.broken = None
+    broken.clear()
     thing = pool.acquire()
     with pytest.raises(LimitExceeded):
         pool.acquire()

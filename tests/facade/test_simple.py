@@ -376,10 +376,13 @@ def test_other_callbacks_run_in_the_thread_that_gets(own: Connection) -> None:
     """As everywhere: where events are drained."""
     ran: list[int] = []
     with own.SimpleQueue("q") as queue:
-        other = Consumer(
-            own, [Queue("o")], callbacks=[lambda b, m: (m.ack(), ran.append(threading.get_ident()), queue.put("go"))]
-        )
-        with other:
+
+        def other(body: Any, message: Any) -> None:
+            message.ack()
+            ran.append(threading.get_ident())
+            queue.put("go")
+
+        with Consumer(own, [Queue("o")], callbacks=[other]):
             own.Producer(routing_key="o").publish("m")
             assert queue.get(timeout=PATIENCE).payload == "go"
     assert ran == [threading.get_ident()]
