@@ -145,6 +145,8 @@ class PublishRefused(OperationalError, amqp_errors.MessageNacked):
 class PublishReturned(OperationalError, amqp_errors.ChannelError):
     """The message was mandatory and no queue would have got it (``basic.return``)."""
 
+    code = 312
+
 
 class RuntimeStopped(KombuError):
     """The runtime that serves this object has ended."""
