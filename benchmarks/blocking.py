@@ -54,16 +54,21 @@ def consume(library: Any, task: Task) -> Sample:
 
 
 def latency(library: Any, task: Task) -> Sample:
-    """One message now and then: publish it, drain until it has come, acknowledge it, pause."""
-    return _one_at_a_time(library, task, PAUSE)
+    """One message at a time: publish it, drain until it has come, acknowledge it."""
+    return _one_at_a_time(library, task, 0, delivery_mode=1)
+
+
+def latency_persistent(library: Any, task: Task) -> Sample:
+    """The same with persistent messages and a pause after each."""
+    return _one_at_a_time(library, task, PAUSE, delivery_mode=2)
 
 
 def ping_pong(library: Any, task: Task) -> Sample:
     """The same without the pause."""
-    return _one_at_a_time(library, task, 0)
+    return _one_at_a_time(library, task, 0, delivery_mode=2)
 
 
-def _one_at_a_time(library: Any, task: Task, pause: float) -> Sample:
+def _one_at_a_time(library: Any, task: Task, pause: float, *, delivery_mode: int) -> Sample:
     latencies: list[float] = []
     sent_at = 0.0
 
@@ -82,7 +87,7 @@ def _one_at_a_time(library: Any, task: Task, pause: float) -> Sample:
                     if pause:
                         time.sleep(pause)  # not sleep(0): that would let other threads go first
                     sent_at = time.perf_counter()
-                    producer.publish(BODY, routing_key=task.queue, delivery_mode=2)
+                    producer.publish(BODY, routing_key=task.queue, delivery_mode=delivery_mode)
                     while len(latencies) == done:
                         connection.drain_events(timeout=10)
             return meter.stop(task.messages, latencies)

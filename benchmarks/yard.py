@@ -88,7 +88,7 @@ def open_yard() -> Iterator[tuple[Yard, str]]:
         node = RabbitMQNode(Path(directory))
         try:
             node.start()
-            version = node.eval('element(3, lists:keyfind(rabbit, 1, application:which_applications()))')
+            version = node.eval("element(3, lists:keyfind(rabbit, 1, application:which_applications()))")
             with _kombu.Connection(node.url(), heartbeat=0) as connection:
                 yield Yard(node.url(), connection), version.strip('"')
         finally:
