@@ -86,11 +86,12 @@ async def test_a_refusal_says_what_to_look_at(broker: Broker) -> None:
 
 
 async def test_a_missing_exchange_concerns_its_own_publish_only(broker: Broker) -> None:
-    """404 closes the channel under it; every other publish under way arrives, once, and consumers notice nothing."""
+    """404 closes the channel under it; every other publish under way arrives, and consumers notice nothing."""
     await queue(broker, "q")
+    await broker.declare(ExchangeSpec(name="there"), to_queue("q", "there", "q"))
     async with broker.subscribe("q") as messages:
         publishes = [
-            broker.publish(number, exchange="missing" if number in (3, 7) else "", routing_key="q")
+            broker.publish(number, exchange="missing" if number in (3, 7) else "there", routing_key="q")
             for number in range(10)
         ]
         expected = ["NotFound" if number in (3, 7) else "confirmed" for number in range(10)]

@@ -20,6 +20,8 @@ from tests.support.brokers import RabbitMQNode, free_port
 from tests.support.proxy import FaultProxy
 
 CANARY = "canary-secret"
+PATIENCE = 10.0
+"""Seconds: more than any of these failures may take."""
 
 
 def by_facade(url: Any, **options: Any) -> BaseException:
@@ -49,14 +51,20 @@ def natively(url: Any, **options: Any) -> BaseException:
         options["tls"] = options.pop("ssl")
 
     async def connect() -> None:
-        async with open_broker(url, **options):
-            pass
+        with trio.fail_after(PATIENCE):
+            async with open_broker(url, **options):
+                pass
 
     try:
         trio.run(connect)
     except Exception as error:
         return error
     raise AssertionError("connected")
+
+
+def insisting(url: Any, **options: Any) -> BaseException:
+    """Connect with a broker that may be away: dialling goes on for as long as that may help."""
+    return natively(url, keep_dialling=True, **options)
 
 
 Attempt = Callable[..., BaseException]
@@ -130,7 +138,7 @@ def test_nothing_shows_the_password() -> None:
 # -- refusals -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("attempt", [by_facade, by_facade_publishing, natively])
+@pytest.mark.parametrize("attempt", [by_facade, by_facade_publishing, natively, insisting])
 def test_wrong_credentials_are_refused_once(
     rabbitmq: RabbitMQNode,
     fault_proxy: Callable[[int], FaultProxy],
@@ -150,7 +158,7 @@ def test_wrong_credentials_are_refused_once(
     keeps_the_secret(error, caplog)
 
 
-@pytest.mark.parametrize("attempt", [by_facade, by_facade_publishing, natively])
+@pytest.mark.parametrize("attempt", [by_facade, by_facade_publishing, natively, insisting])
 def test_a_wrong_virtual_host_is_refused_once(
     rabbitmq: RabbitMQNode, fault_proxy: Callable[[int], FaultProxy], attempt: Attempt
 ) -> None:
