@@ -1,0 +1,1 @@
+"""The messaging actors, one file each: connection, session, topology, channel, publisher, deadlines."""

@@ -98,6 +98,8 @@ class Consumer:
 
 @attrs.define(eq=False)
 class QoS:
+    """How much the broker may deliver unacknowledged (``basic.qos``); 0 is no limit."""
+
     prefetch_count: int = 0
     prefetch_size: int = 0
     apply_global: bool = False
@@ -126,6 +128,7 @@ class ChannelActor:
 
     @property
     def id(self) -> str:
+        """Its id in the supervision tree, below ``channels``."""
         return str(self.number)
 
     def spec(self) -> SupervisorSpec:

@@ -313,24 +313,31 @@ class ConnectionActor:
             self.session.link.resume_reading()
 
     async def declare_exchange(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
+        """Declare an exchange, now and in every later session; passively only look whether it is there."""
         await self._request(lambda actor, channel: actor.declare_exchange(channel, spec, passive))
 
     async def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+        """Delete an exchange and forget it, with its bindings."""
         await self._request(lambda actor, channel: actor.delete_exchange(channel, name, if_unused))
 
     async def declare_queue(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
+        """Declare a queue, now and in every later session; passively only ask how it stands."""
         return await self._request(lambda actor, channel: actor.declare_queue(channel, spec, passive))
 
     async def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
+        """Delete a queue and forget it, with its bindings; returns how many messages went with it."""
         return await self._request(lambda actor, channel: actor.delete_queue(channel, name, if_unused, if_empty))
 
     async def purge_queue(self, name: str) -> int:
+        """Remove a queue's ready messages; returns how many there were."""
         return await self._request(lambda actor, channel: actor.purge_queue(channel, name))
 
     async def bind(self, binding: BindingSpec) -> None:
+        """Make a binding, now and in every later session."""
         await self._request(lambda actor, channel: actor.bind(channel, binding))
 
     async def unbind(self, binding: BindingSpec) -> None:
+        """Remove a binding and forget it."""
         await self._request(lambda actor, channel: actor.unbind(channel, binding))
 
     async def _request(self, perform: Callable[[TopologyActor, Any], Awaitable[T]]) -> T:

@@ -58,9 +58,11 @@ class Topology:
         return queue
 
     def exchange_declared(self, spec: ExchangeSpec) -> None:
+        """Wish for it from now on."""
         self.exchanges[spec.name] = spec
 
     def exchange_deleted(self, name: str) -> None:
+        """Forget it, and the bindings from and to it."""
         self.exchanges.pop(name, None)
         self._drop_bindings(lambda b: b.source == name or (b.kind is BindingKind.EXCHANGE and b.destination == name))
 
@@ -69,17 +71,21 @@ class Topology:
         self.queues[name] = spec
 
     def queue_renamed(self, known: str, current: str) -> None:
+        """In this session the broker calls it ``current``; its callers go on with the name they know."""
         self._renamed[known] = current
 
     def queue_deleted(self, name: str) -> None:
+        """Forget it, and the bindings to it."""
         self.queues.pop(name, None)
         self._renamed.pop(name, None)
         self._drop_bindings(lambda b: b.kind is BindingKind.QUEUE and b.destination == name)
 
     def bound(self, binding: BindingSpec) -> None:
+        """Wish for it from now on."""
         self.bindings[binding] = None
 
     def unbound(self, binding: BindingSpec) -> None:
+        """Forget it."""
         self.bindings.pop(binding, None)
 
     def bindings_of(self, queue: str) -> list[BindingSpec]:
@@ -213,15 +219,18 @@ class TopologyActor:
     # What callers may ask for.  Each returns a coroutine function of the scratch channel.
 
     async def declare_exchange(self, channel: LinkChannel, spec: ExchangeSpec, passive: bool) -> None:
+        """Declare it and, unless passively, remember it once the broker has said yes."""
         await channel.exchange_declare(spec, passive=passive)
         if not passive:
             self.topology.exchange_declared(spec)
 
     async def delete_exchange(self, channel: LinkChannel, name: str, if_unused: bool) -> None:
+        """Delete it, then forget it."""
         await channel.exchange_delete(name, if_unused=if_unused)
         self.topology.exchange_deleted(name)
 
     async def declare_queue(self, channel: LinkChannel, spec: QueueSpec, passive: bool) -> QueueInfo:
+        """Declare it under its present name and, unless passively, remember it; answers with the known name."""
         known = spec.name
         info = await channel.queue_declare(attrs.evolve(spec, name=self.topology.current_name(known)), passive=passive)
         if known:
@@ -231,15 +240,18 @@ class TopologyActor:
         return info
 
     async def delete_queue(self, channel: LinkChannel, name: str, if_unused: bool, if_empty: bool) -> int:
+        """Delete it, then forget it; returns how many messages went with it."""
         count = await channel.queue_delete(self.topology.current_name(name), if_unused=if_unused, if_empty=if_empty)
         self.topology.queue_deleted(name)
         return count
 
     async def bind(self, channel: LinkChannel, binding: BindingSpec) -> None:
+        """Make a binding, then remember it."""
         await self._bind(binding, channel)
         self.topology.bound(binding)
 
     async def unbind(self, channel: LinkChannel, binding: BindingSpec) -> None:
+        """Remove a binding, then forget it."""
         present = self.topology.in_session(binding)
         if binding.kind is BindingKind.QUEUE:
             await channel.queue_unbind(present)
@@ -248,6 +260,7 @@ class TopologyActor:
         self.topology.unbound(binding)
 
     async def purge_queue(self, channel: LinkChannel, name: str) -> int:
+        """Remove its ready messages; returns how many there were."""
         return await channel.queue_purge(self.topology.current_name(name))
 
     async def restore(self, channel: LinkChannel, queue: str) -> None:

@@ -44,6 +44,7 @@ class ActorContext:
 
     @property
     def id(self) -> str:
+        """The last part of its path: the id in its ``ChildSpec``; empty for the root."""
         return self.path.rpartition("/")[2]
 
     @property

@@ -172,6 +172,7 @@ class Inbox:
             waiting.cancel()
 
     def reply_dropped(self) -> None:
+        """Count an answer that nobody waits for any more."""
         self._mailbox.note_stale()
 
     def close(self) -> None:

@@ -23,6 +23,7 @@ class EventStream:
         self._over = over
 
     def push(self, event: Event) -> None:
+        """Add an event, dropping the oldest when full.  Called by the supervisor."""
         self.lost += len(self._events) == self._events.maxlen
         self._events.append(event)
         self._arrived.unpark_all()

@@ -65,6 +65,7 @@ class VirtualBroker:
 
     @property
     def alarm_reason(self) -> str:
+        """Why publishers aren't read from, in one line; empty when they are."""
         return " & ".join(self.alarms.values())
 
     def advance(self, now: float) -> None:
@@ -84,6 +85,7 @@ class VirtualBroker:
             self.settle()
 
     def open_session(self, user: str = "guest", receiver: Any = None) -> Session:
+        """A new client's connection; ``receiver`` is the driver's own and opaque here."""
         session = Session(self, user, receiver)
         self.sessions[session] = None
         return session

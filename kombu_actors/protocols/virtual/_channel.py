@@ -60,18 +60,22 @@ class Channel:
 
     @request(40, 10)
     def exchange_declare(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
+        """Declare an exchange; passively, only look whether it is there."""
         self.session.broker.topology.declare_exchange(spec, passive=passive)
 
     @request(40, 20)
     def exchange_delete(self, name: str, *, if_unused: bool = False) -> None:
+        """Delete an exchange with its bindings; no error if there is none."""
         self.session.broker.topology.delete_exchange(name, if_unused=if_unused)
 
     @request(40, 30)
     def exchange_bind(self, binding: BindingSpec) -> None:
+        """Bind an exchange to another."""
         self.session.broker.topology.bind(binding, self.session)
 
     @request(40, 40)
     def exchange_unbind(self, binding: BindingSpec) -> None:
+        """Undo ``exchange_bind``; no error if there is no such binding."""
         self.session.broker.topology.unbind(binding, self.session)
 
     @request(50, 10)
@@ -88,20 +92,24 @@ class Channel:
 
     @request(50, 40)
     def queue_delete(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
+        """Delete a queue; returns how many messages went with it."""
         return self.session.broker.topology.delete_queue(
             self._named(name), self.session, if_unused=if_unused, if_empty=if_empty
         )
 
     @request(50, 20)
     def queue_bind(self, binding: BindingSpec) -> None:
+        """Bind a queue to an exchange."""
         self.session.broker.topology.bind(self._completed(binding), self.session)
 
     @request(50, 50)
     def queue_unbind(self, binding: BindingSpec) -> None:
+        """Undo ``queue_bind``; no error if there is no such binding."""
         self.session.broker.topology.unbind(self._completed(binding), self.session)
 
     @request(50, 30)
     def queue_purge(self, name: str) -> int:
+        """Remove a queue's ready messages; returns how many there were."""
         return self._queue(name).purge()
 
     @request(60, 10)
@@ -142,6 +150,7 @@ class Channel:
 
     @request(60, 70)
     def get(self, name: str, *, no_ack: bool = False) -> tuple[Delivery, int] | None:
+        """Poll one message; with it, how many are left.  None when the queue is empty."""
         queue = self._queue(name)
         entry = queue.poll()
         if entry is None:
@@ -159,17 +168,20 @@ class Channel:
 
     @request(60, 110)
     def recover(self, *, requeue: bool = False) -> None:
+        """Give back everything unacknowledged; as RabbitMQ, only with ``requeue``."""
         if not requeue:
             raise not_implemented("requeue=false")
         self._give_back(self.unacked.take_all())
 
     @request(20, 20)
     def flow(self, active: bool) -> None:
+        """Let deliveries flow; as RabbitMQ, they can't be stopped."""
         if not active:
             raise not_implemented("active=false")
 
     @request(85, 10)
     def confirm_select(self) -> None:
+        """Confirm publishes from now on, tags counting from 1; a second time changes nothing."""
         if self.confirms is None:
             self.confirms = Confirms()
 
@@ -198,6 +210,7 @@ class Channel:
             self.session.block(broker.alarm_reason)
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Settle a delivery, or with ``multiple`` all up to it; an unknown tag closes the channel."""
         if multiple:
             self._acknowledge(80, tag, multiple, _settle)
             return
@@ -220,9 +233,11 @@ class Channel:
         self.session.broker.settle()
 
     def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
+        """Give a delivery back to its queue, or drop or dead-letter it; with ``multiple`` all up to it."""
         self._acknowledge(120, tag, multiple, None if requeue else _reject)
 
     def reject(self, tag: int, *, requeue: bool = False) -> None:
+        """``nack`` for one delivery, as AMQP itself has it."""
         self._acknowledge(90, tag, False, None if requeue else _reject)
 
     def withdraw(self, tag: str) -> None:
@@ -267,10 +282,12 @@ class Channel:
         self.session.emit(_session.ConsumerCancelled(consumer))
 
     def resume_consumers(self) -> None:
+        """Let consumers without room take part again, where there is room now."""
         for consumer in list(self.consumers.values()):
             consumer.resume()
 
     def end_confirm_run(self) -> None:
+        """Have the next confirm be one of its own: something else is to be told before it."""
         if self.confirms is not None:
             self.confirms.run = None
 

@@ -36,6 +36,7 @@ class Consumer:
     """What it got since its session's effects were last taken."""
 
     def has_room(self) -> bool:
+        """Whether prefetch and the client's reading allow one more delivery."""
         channel = self.channel
         return (
             self.unacked < self.limit

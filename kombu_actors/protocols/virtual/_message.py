@@ -33,11 +33,13 @@ class Message:
 
     @property
     def headers(self) -> dict[str, Any]:
+        """The application headers; never change them: they are shared."""
         found: dict[str, Any] = self.properties.get("headers") or {}
         return found
 
     @property
     def persistent(self) -> bool:
+        """Whether it is to survive a restart (delivery mode 2)."""
         return self.properties.get("delivery_mode") == 2
 
     def with_header(self, name: str, value: Any) -> Message:
