@@ -19,7 +19,7 @@ from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSp
 from ._outlet import Outlet
 from ._portal import Portal
 from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
-from .errors import ConnectionClosed, ConnectionLost, StaleDelivery
+from .errors import ConnectionClosed, ConnectionLost, DeadlineExceeded, StaleDelivery
 from .message import Message
 from .protocols.ledger import Entry
 from .utils.uuid import uuid
@@ -115,7 +115,12 @@ class Channel:
         self.callbacks.clear()
         self.connection.forget_channel(self)
         if self.connection.hosts(self._portal):
-            self._call(self._close_actor)
+            try:
+                self._call(self._close_actor)
+            except DeadlineExceeded:
+                # What was accepted still goes out; else supervision would keep the channel for ever.
+                self.connection.later(self._close_actor)
+                raise
 
     async def _close_actor(self) -> None:
         self._actor.collect()

@@ -163,13 +163,24 @@ class Tenant:
         self.actor = actor
         self._leave = trio.Event()
         self._gone = trio.Event()
+        self._chores: trio.Nursery | None = None
+
+    def spawn(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Run ``fn``, which must not raise, for as long as the tree runs at most; for ``post``."""
+        if self._chores is not None:
+            self._chores.start_soon(fn, *args)
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
         """Run the tree until ``leave``; its failure is kept in ``actor.failure`` for those who ask."""
         try:
-            async with self.actor.running():
+            async with self.actor.running(), trio.open_nursery() as chores:
+                self._chores = chores
                 task_status.started()
-                await self._leave.wait()
+                try:
+                    await self._leave.wait()
+                finally:
+                    self._chores = None
+                    chores.cancel_scope.cancel()
         except Exception as error:
             if error is not self.actor.failure:
                 self.actor.failure = error

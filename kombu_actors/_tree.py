@@ -88,7 +88,11 @@ class Tree:
         try:
             return self.portal.call(fn, *args, timeout=timeout)
         except DeadlineExceeded:
-            raise DeadlineExceeded(f"no answer within {timeout:g} s: {self._condition()}") from None
+            raise DeadlineExceeded(f"no answer within {timeout:.3g} s: {self._condition()}") from None
+
+    def later(self, fn: Callable[..., Awaitable[Any]]) -> None:
+        """Run ``await fn()``, which must not raise, in the runtime; nobody waits for it."""
+        self.portal.post(self._tenant.spawn, fn)
 
     def _condition(self) -> str:
         link, where = self.actor.session.link, self.endpoint

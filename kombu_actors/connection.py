@@ -665,6 +665,12 @@ class Connection:
             return tree.call(_with_keywords, fn, args, kwargs, timeout=timeout)
         return tree.call(fn, *args, timeout=timeout)
 
+    def later(self, fn: Callable[..., Any]) -> None:
+        """Have ``fn()`` awaited in the runtime, by nobody, while this connection is open."""
+        tree = self._tree
+        if tree is not None and tree.usable:
+            tree.later(fn)
+
     @property
     def _dial_timeout(self) -> float:
         return max(float(self.connect_timeout) * len(self._endpoints), self.call_timeout) + DIAL_MARGIN

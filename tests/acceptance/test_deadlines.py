@@ -245,3 +245,43 @@ def test_every_call_ends_by_its_deadline_as_documented(
     late = {name: attempts for name, attempts in seen.items() if max(took for _, took in attempts) > LATEST}
     assert late == {}
     assert {name: attempts[0][0] for name, attempts in seen.items()} == documented(fault)
+
+
+def test_a_channel_whose_close_ran_out_of_time_delivers_what_it_accepted_and_goes(
+    node: RabbitMQNode, fault_proxy: Callable[[int], FaultProxy]
+) -> None:
+    """close() on a channel with a publish under way raises after its deadline while the network is gone; back again,
+    the message arrives, and then neither we nor the broker keep the channel."""
+    proxy = fault_proxy(node.port)
+    subject = Subject(node.url(vhost="deadlines", port=proxy.port), "parting")
+    subject.connection.transport_options["call_timeout"] = 0.5
+    with subject.connection as connection:
+        subject.on_channel().declare()
+        channel = connection.channel()
+        kept = [row["channels"] for row in node.list_connections("deadlines")]
+        proxy.blackhole()
+        Producer(channel).publish("accepted", routing_key="parting")
+        with pytest.raises(OperationalError, match=r"no answer within 0\.5 s: .* is connected"):
+            channel.close()
+        proxy.heal()
+        wait_until(
+            lambda: [row["channels"] for row in node.list_connections("deadlines")] == [kept[0] - 1],
+            timeout=5,
+            waiting_for="the channel to close",
+        )
+        assert list(connection.connect().channels) == [connection.default_channel.channel_id]
+        assert node.list_queues("deadlines")["parting"]["messages"] == 1
+
+
+def test_the_first_use_passes_a_host_that_never_answers(
+    node: RabbitMQNode, fault_proxy: Callable[[int], FaultProxy]
+) -> None:
+    """Two hosts, the first one silent: a publish on a fresh connection waits one connect_timeout for it, not more."""
+    silent = fault_proxy(node.port)
+    silent.hang()
+    urls = [node.url(vhost="deadlines", port=silent.port), node.url(vhost="deadlines")]
+    started = time.monotonic()
+    with Connection(urls, connect_timeout=1, transport_options={"confirm_publish": True}) as connection:
+        Producer(connection).publish("arrived", routing_key="second", declare=[Queue("second")])
+        assert 1.0 <= time.monotonic() - started < 2.0
+    assert node.list_queues("deadlines")["second"]["messages"] == 1
