@@ -37,6 +37,7 @@ class Inbox:
         self._items: deque[tuple[Any, Any]] = deque()
         self._sleepers: deque[threading.Lock] = deque()
         self._failure: BaseException | None = None
+        self._closed: BaseException | None = None
         self._on_full = on_full
         self._unmeasured = 0
         self._full = False
@@ -66,6 +67,11 @@ class Inbox:
         self._failure = error
         self._wake()
 
+    def close(self, reason: BaseException) -> None:
+        """Have every ``get`` that would wait raise ``reason``: nothing will come any more."""
+        self._closed = reason
+        self._wake()
+
     def pending_failure(self) -> BaseException | None:
         """What ``fail`` was given and no ``get`` has raised yet; taking it settles it."""
         failure, self._failure = self._failure, None
@@ -76,7 +82,7 @@ class Inbox:
 
         Raises:
             TimeoutError: nothing came within ``timeout`` seconds.
-            whatever ``fail`` was given: once.
+            whatever ``fail`` was given: once; what ``close`` was given: always.
         """
         if self._full and len(self._items) < 16:
             self._full = False
@@ -100,6 +106,8 @@ class Inbox:
                     failure = self.pending_failure()
                     if failure is not None:
                         raise failure
+                if self._closed is not None:
+                    raise self._closed.with_traceback(None)
                 remaining = -1.0 if deadline is None else deadline - time.monotonic()
                 if deadline is not None and remaining <= 0:
                     raise TimeoutError("timed out")

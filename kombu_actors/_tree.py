@@ -16,7 +16,7 @@ from ._endpoint import Endpoint
 from ._inbox import Inbox
 from ._parameters import Parameters
 from .actors.connection import ConnectionActor
-from .errors import DeadlineExceeded
+from .errors import ConnectionClosed, DeadlineExceeded
 from .transport._link import Transport
 
 if TYPE_CHECKING:
@@ -108,7 +108,11 @@ class Tree:
         self._finalizer.detach()
         if self.pid != os.getpid():
             return 0
-        return _portal.stop_tree(self.portal, self._tenant, drain)
+        try:
+            return _portal.stop_tree(self.portal, self._tenant, drain)
+        finally:
+            # Other threads may be draining events: nobody will ring for them any more.
+            self.inbox.close(self.actor.failure or ConnectionClosed(f"the connection to {self.endpoint} was released"))
 
 
 def _note(errors: deque[BaseException], endpoint: Endpoint, error: BaseException) -> None:

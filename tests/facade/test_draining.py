@@ -1,0 +1,32 @@
+"""Threads that wait for events are told when nothing will come any more."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from kombu_actors import Connection, Queue
+from kombu_actors.errors import ConnectionClosed
+
+
+def test_release_in_one_thread_ends_the_waiting_of_others() -> None:
+    """Three threads wait for events without a timeout; another releases the connection: each gets ConnectionClosed."""
+    connection = Connection("memory://released-while-draining")
+    connection.Consumer([Queue("empty")]).consume()
+    tree = connection._tree
+    assert tree is not None
+    errors: list[BaseException] = []
+
+    def wait_for_an_event() -> None:
+        with pytest.raises(ConnectionClosed) as raised:
+            tree.inbox.get(None)  # what drain_events does; asked directly it can't begin on a new connection
+        errors.append(raised.value)
+
+    threads = [threading.Thread(target=wait_for_an_event, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    connection.release()
+    for thread in threads:
+        thread.join(10)
+    assert len(errors) == 3
