@@ -43,8 +43,8 @@ class Squares(ConsumerProducerMixin):
 def main(url: str = "memory://mixin") -> None:
     with Connection(url) as connection:
         worker = Squares(connection)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: setattr(worker, "should_stop", True))
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: setattr(worker, "should_stop", True))
         asking = Producer(connection, routing_key="requests")  # usually another program's part
         for number in (2, 3):
             asking.publish({"number": number}, reply_to="replies", correlation_id=str(number), declare=[requests])

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, ClassVar, Final, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 from ._channel import Channel
 from ._forking import start_afresh_after_fork
 from ._producer import Producer as _Producer
 from .connection import Connection
-from .errors import ChannelLimitExceeded, ConnectionClosed, ConnectionLimitExceeded, PublishUnknown
+from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, PublishUnknown
 from .resource import Resource
 
 __all__ = [
@@ -92,10 +92,7 @@ class PooledConnection(Connection):
         with self._lock:
             tree, self._tree = self._tree, None
         self.declared_entities.clear()
-        if tree is None:
-            return
-        unconfirmed = tree.stop(drain)
-        tree.inbox.fail(ConnectionClosed(f"{self.as_uri()} was closed with its pool"))
+        unconfirmed = tree.stop(drain) if tree is not None else 0
         if unconfirmed:
             raise PublishUnknown(
                 f"{self.as_uri()} was closed with its pool; the broker had not confirmed {unconfirmed} publishes"
@@ -156,7 +153,19 @@ class ConnectionPool(Resource[PooledConnection]):
             yield connection, connection.default_channel
 
 
-class ChannelPool(Resource[Channel]):
+if TYPE_CHECKING:
+
+    class PooledChannel(Channel):
+        """A channel while it is lent."""
+
+        def release(self) -> None:
+            """Return it to its pool."""
+
+else:
+    PooledChannel = Channel
+
+
+class ChannelPool(Resource[PooledChannel]):
     """Channels of one connection.  Get it from ``Connection.ChannelPool``.
 
     ``release()`` returns a channel; closing one, or leaving its ``with`` block, closes it and
@@ -170,19 +179,19 @@ class ChannelPool(Resource[Channel]):
         self.connection = connection
         super().__init__(limit, **kwargs)
 
-    def new(self) -> Channel:
+    def new(self) -> PooledChannel:
         """An open channel."""
-        return self.connection.channel()
+        return cast("PooledChannel", self.connection.channel())
 
-    def prepare(self, resource: Channel) -> Channel:
+    def prepare(self, resource: PooledChannel) -> PooledChannel:
         """In place of one that was closed, or whose connection was, a new one."""
         return resource if self.connection.keeps(resource) else self.new()
 
-    def close_resource(self, resource: Channel) -> None:
+    def close_resource(self, resource: PooledChannel) -> None:
         """Close it."""
         type(resource).close(resource)
 
-    def _lend(self, resource: Channel) -> None:
+    def _lend(self, resource: PooledChannel) -> None:
         super()._lend(resource)
         lent: Any = resource
         lent.close = lambda: self.replace(resource)

@@ -14,7 +14,7 @@ import pytest
 
 import kombu_actors
 from kombu_actors import Connection, pools
-from kombu_actors.errors import ChannelLimitExceeded, ConnectionLimitExceeded, LimitExceeded
+from kombu_actors.errors import ChannelLimitExceeded, ConnectionClosed, ConnectionLimitExceeded, LimitExceeded
 from kombu_actors.pools import ConnectionPool, PoolGroup, ProducerPool
 from kombu_actors.resource import Resource
 from kombu_actors.transport.memory import memory_broker
@@ -24,6 +24,8 @@ from tests.support.processes import wait_until
 from .outages import OUTPOSTS, Outpost
 
 PATIENCE = 10.0
+GOODBYE = 0.25
+"""Seconds that a broker which does not answer gets for each connection's goodbye."""
 LATE = 0.5
 """Seconds by which a call may be later than its timeout: the machine may be busy."""
 
@@ -313,7 +315,7 @@ def test_who_waits_gets_what_is_returned() -> None:
     waiting = threading.Thread(target=borrow, args=(0,))
     waiting.start()
     lent[0].release()
-    waiting.join(PATIENCE)
+    waiting.join(PATIENCE / 2)
     assert not waiting.is_alive()
 
 
@@ -384,14 +386,15 @@ def test_publishes_under_way_in_an_idle_connection_are_not_thrown_away() -> None
         pool = watcher.Pool(1)
         broker.block()
         with pool.acquire() as borrowed:
-            borrowed.Producer(routing_key="q").publish("waits for the alarm's end")
+            for text in ("makes the broker stop reading", "waits for the alarm's end"):
+                borrowed.Producer(routing_key="q").publish(text)
         broker.refuse()
         broker.cut()
         broker.unblock()
         wait_until(lambda: not borrowed.connected, timeout=PATIENCE, waiting_for="the session's end")
         pool.acquire().release()
         broker.refuse(False)
-        wait_until(lambda: broker.queue_depths()["q"] == 1, timeout=PATIENCE, waiting_for="the publish")
+        wait_until(lambda: broker.queue_depths()["q"] == 2, timeout=PATIENCE, waiting_for="the publish")
         pool.force_close_all()
 
 
@@ -411,6 +414,51 @@ def test_closing_all_leaves_no_connection_at_the_broker(outpost: Outpost) -> Non
         outpost.wait_connections(0)
 
 
+def test_closing_all_gives_publishes_their_time(outpost: Outpost) -> None:
+    """What was accepted before ``force_close_all`` is at the broker after it."""
+    with Connection(outpost.url) as connection:
+        kombu_actors.Queue("q")(connection).declare()
+        pool = connection.Pool(2)
+        with pool.acquire() as borrowed:
+            producer = borrowed.Producer(routing_key="q")
+            for _ in range(500):
+                producer.publish("m")
+            pool.force_close_all()
+        outpost.wait_ready("q", 500)
+
+
+def test_closing_all_ends_by_its_deadline_and_says_what_was_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A broker that confirms nothing holds it up once, not once for each connection."""
+    monkeypatch.setattr("kombu_actors.resource.CLOSE_PATIENCE", 0.2)
+    name = uuid()
+    broker = memory_broker(name)
+    pool = Connection(f"memory://{name}").Pool(5)
+    broker.block()
+    for borrowed in [pool.acquire() for _ in range(5)]:
+        borrowed.Producer(routing_key="q").publish("makes the broker stop reading")
+        borrowed.call(borrowed.default_channel._actor.publisher.wait_empty)
+        borrowed.Producer(routing_key="q").publish("never confirmed")
+    begin = time.monotonic()
+    pool.force_close_all()
+    assert time.monotonic() - begin < 0.2 + 5 * GOODBYE + LATE
+    assert caplog.text.count("had not confirmed 1 publishes") == 5
+
+
+def test_who_waits_for_messages_is_told_that_the_pool_was_closed() -> None:
+    """Instead of waiting for ever on a connection that is gone."""
+    pool = Connection(f"memory://{uuid()}").Pool(1)
+    borrowed = pool.acquire()
+    borrowed.connect()
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(borrowed.drain_events)
+        pool.force_close_all()
+        with pytest.raises(ConnectionClosed):
+            waiting.result(PATIENCE)
+    borrowed.close()
+
+
 def test_a_smaller_pool_closes_what_comes_back_too_much(outpost: Outpost) -> None:
     """``ignore_errors`` lets the borrowers finish first."""
     pool = Connection(outpost.url).Pool(2)
@@ -425,19 +473,23 @@ def test_a_smaller_pool_closes_what_comes_back_too_much(outpost: Outpost) -> Non
 
 
 def test_returning_twice_does_no_harm() -> None:
-    """One resource is not lent to two borrowers."""
+    """One resource is not lent to two borrowers, nor closed."""
     pool = Connection(f"memory://{uuid()}").Pool(2)
     borrowed = pool.acquire()
+    borrowed.connect()
     borrowed.release()
     borrowed.release()
+    assert borrowed.connected
     assert pool.acquire() is not pool.acquire()
+    pool.force_close_all()
 
 
 def test_a_dead_channel_is_replaced_and_a_closed_one_makes_room(outpost: Outpost) -> None:
     """Closed by its borrower, or with the connection: the next borrower gets one that is open."""
     with Connection(outpost.url) as connection:
         pool = connection.ChannelPool(1)
-        with pool.acquire() as first:
+        first = pool.acquire()
+        with first:
             first.queue_declare("p")
         assert not first.is_open
         second = pool.acquire()

@@ -270,6 +270,17 @@ def test_an_idle_queue_object_holds_back_one_message_at_most(outpost: Outpost, o
         assert elsewhere.SimpleQueue("q").get_nowait().payload == 1
 
 
+def test_closing_gives_back_what_is_still_on_its_way_to_the_buffer(outpost: Outpost, own: Connection) -> None:
+    """Delivered, but not yet looked at."""
+    queue = own.SimpleQueue("q")
+    with pytest.raises(Empty):
+        queue.get(timeout=0)
+    queue.put("m")
+    outpost.wait_ready("q", 0)
+    queue.close()
+    outpost.wait_ready("q", 1)
+
+
 def test_its_prefetch_is_its_own(own: Connection) -> None:
     """Consumers on the default channel get as many messages as they ask for."""
     with own.SimpleQueue("q") as queue:
@@ -328,6 +339,7 @@ def test_a_message_that_cannot_be_decoded_is_handed_out(own: Connection) -> None
 def test_threads_share_a_connection(own: Connection) -> None:
     """Each gets what is in its queue, whoever received it; threads on one queue share its messages."""
     names, count = ["a", "b", "c"], 40
+    begin = time.monotonic()
 
     def take(name: str) -> list[int]:
         got = []
@@ -355,6 +367,22 @@ def test_threads_share_a_connection(own: Connection) -> None:
 
             assert sorted(threads.map(one, range(count))) == list(range(count))
         assert [taker.result(PATIENCE) for taker in takers] == [list(range(count))] * len(names)
+    assert time.monotonic() - begin < PATIENCE / 2, "somebody was woken by nothing but a timeout"
+
+
+def test_a_thread_takes_its_turn_when_the_one_before_it_is_done(own: Connection) -> None:
+    """Who drained for both has left: the other one drains from then on."""
+    queues = [own.SimpleQueue(name) for name in ("first", "second")]
+    with ThreadPoolExecutor(2) as threads:
+        waiting = []
+        for queue in queues:
+            waiting.append(threads.submit(queue.get, timeout=PATIENCE))
+            wait_until(lambda q=queue: q.queue.queue_declare(passive=True)[2] == 1, timeout=5, waiting_for="a consumer")  # type: ignore[misc]
+        for queue, got in zip(queues, waiting, strict=True):
+            queue.put("m")
+            got.result(PATIENCE / 2).ack()
+    for queue in queues:
+        queue.close()
 
 
 def _queue(name: str) -> Queue:
