@@ -276,6 +276,36 @@ def test_intervals_grow_and_are_capped(lib: Library, by_proxy: Any, proxies: lis
     proxies[0].heal()
 
 
+def test_an_ensured_call_fails_with_its_connection(
+    lib: Library, by_proxy: Any, proxies: list[FaultProxy], name: str
+) -> None:
+    """At once: the policy says how to wait, not the call's own deadline."""
+    heard: list[float] = []
+
+    class Declaring:
+        channel = by_proxy.default_channel
+
+        def revive(self, channel: Any) -> None:
+            self.channel = channel
+
+        def declare(self) -> Any:
+            return self.channel.queue_declare(name, exclusive=True)
+
+    def errback(exc: BaseException, interval: float) -> None:
+        heard.append(interval)
+        if len(heard) == 3:
+            proxies[0].heal()
+
+    proxies[0].refuse()
+    proxies[0].reset()
+    declaring = Declaring()
+    begin = monotonic()
+    declared = by_proxy.ensure(declaring, declaring.declare, errback, interval_start=0.05, interval_max=0.05)()
+    assert declared[0] == name
+    assert monotonic() - begin < 3
+    assert heard == [0, 0.05, 0.05]
+
+
 def test_policies_are_arguments(lib: Library, on_rabbitmq: Any) -> None:
     """Neither the connection's options nor the policy given are changed by a call."""
     before = dict(on_rabbitmq.transport_options)
@@ -310,6 +340,19 @@ def test_ensure_connection_gives_up(lib: Library, dead_url: str, max_retries: in
     assert isinstance(caught.value.__cause__ or caught.value, OSError)
     assert errbacks == [(True, interval) for interval in (0.02, 0.03, 0.03)[:heard]]
     connection.release()
+
+
+def test_no_dial_is_made_that_was_not_asked_for(
+    lib: Library, dead_url: str, fault_proxy: Callable[[int], FaultProxy]
+) -> None:
+    """``max_retries=1`` is two dials, from the very first on."""
+    proxy = fault_proxy(int(dead_url.split(":")[3].split("/")[0]))
+    for _ in range(20):
+        connection = lib.Connection(f"amqp://127.0.0.1:{proxy.port}")
+        with pytest.raises(lib.module("exceptions").OperationalError):
+            connection.ensure_connection(max_retries=1, interval_start=0, interval_step=0, interval_max=0)
+        connection.release()
+    assert proxy.accepted == 40
 
 
 def test_ensure_connection_may_raise_the_plain_error(lib: Library, dead_url: str) -> None:
