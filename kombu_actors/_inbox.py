@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import repeat
+from itertools import count, repeat
 from typing import Any
 
 _own = threading.local()
@@ -27,6 +27,9 @@ class Inbox:
     Bounded by the prefetch of its consumers; where there is none, ``on_full`` is told once
     more than ``limit`` bytes wait, and ``on_room`` when they have been taken.
 
+    What one thread takes may be what another waits for (its queue's message, its reply), so each
+    ``handled`` ends the waiting of all others: they return with nothing and look again.
+
     A thread that finds it empty hangs up its bell and looks again before it sleeps, so news is
     never missed; a bell rung for nothing only makes it look once more.
     """
@@ -38,6 +41,9 @@ class Inbox:
         self._sleepers: deque[threading.Lock] = deque()
         self._failure: BaseException | None = None
         self._closed: BaseException | None = None
+        self._numbers = count(1)
+        self._handled = 0
+        self._seen = threading.local()
         self._on_full = on_full
         self._unmeasured = 0
         self._full = False
@@ -77,8 +83,14 @@ class Inbox:
         failure, self._failure = self._failure, None
         return failure
 
+    def handled(self) -> None:
+        """The calling thread has done what an item asked for."""
+        self._seen.handled = self._handled = next(self._numbers)
+        if self._sleepers:
+            self._wake()
+
     def get(self, timeout: float | None) -> tuple[Any, Any]:
-        """Take the oldest item.
+        """Take the oldest item; ``(None, None)`` when another thread has handled one since this one last waited.
 
         Raises:
             TimeoutError: nothing came within ``timeout`` seconds.
@@ -106,6 +118,10 @@ class Inbox:
                     failure = self.pending_failure()
                     if failure is not None:
                         raise failure
+                handled = self._handled
+                if handled != getattr(self._seen, "handled", 0):
+                    self._seen.handled = handled
+                    return None, None
                 if self._closed is not None:
                     raise self._closed.with_traceback(None)
                 remaining = -1.0 if deadline is None else deadline - time.monotonic()

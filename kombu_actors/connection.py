@@ -13,18 +13,17 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from operator import itemgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-from amqp import exceptions as amqp_errors
 
 from . import _portal, _retrying
 from ._channel import Channel
-from ._endpoint import FAILOVER_STRATEGIES, Endpoint
+from ._connection_view import ConnectionView
+from ._endpoint import FAILOVER_STRATEGIES
 from ._forking import SharedLock
-from ._parameters import Parameters, uri
+from ._parameters import Parameters
 from ._tree import Tree
 from .actors.channel import ChannelActor
 from .actors.connection import ConnectionActor
@@ -41,8 +40,6 @@ __all__ = ["ChannelLimitExceeded", "Connection", "ConnectionLimitExceeded"]
 T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.connection")
 
-CALL_TIMEOUT = 30.0
-"""Seconds for a call that names no deadline: longer than a failover, shorter than anyone's patience."""
 DRAIN_TIMEOUT = 5.0
 """Seconds that ``release()`` gives accepted publishes to be confirmed."""
 DIAL_MARGIN = 0.25
@@ -51,7 +48,7 @@ RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max
 """Transport options that say how the first connect is retried."""
 
 
-class Connection:
+class Connection(ConnectionView):
     """A connection to the broker, made when first needed and supervised from then on.
 
     Arguments:
@@ -169,78 +166,7 @@ class Connection:
                 raise
             logger.exception("while leaving the connection's block because of another error")
 
-    # Parameters of the endpoint in use
-
-    @property
-    def _endpoint(self) -> Endpoint:
-        return self._tree.endpoint if self._tree is not None else self._endpoints[0]
-
-    @property
-    def hostname(self) -> str:
-        """Host of the endpoint in use."""
-        return self._endpoint.host
-
-    @property
-    def port(self) -> int | None:
-        """Port of the endpoint in use."""
-        return self._endpoint.port
-
-    @property
-    def userid(self) -> str | None:
-        """User name."""
-        return self._endpoint.userid
-
-    @property
-    def password(self) -> str | None:
-        """Password; never part of a repr or a log."""
-        return self._endpoint.password
-
-    @property
-    def virtual_host(self) -> str:
-        """Virtual host of the endpoint in use."""
-        return self._endpoint.virtual_host
-
-    @property
-    def host(self) -> str:
-        """Host and port, separated by a colon."""
-        return f"{self.hostname}:{self.port}"
-
-    @property
-    def transport_cls(self) -> str:
-        """The URL scheme."""
-        return self._endpoint.scheme
-
-    @property
-    def confirm_publish(self) -> bool:
-        """Whether each publish waits for its own outcome."""
-        return bool(self.transport_options.get("confirm_publish"))
-
-    @property
-    def call_timeout(self) -> float:
-        """Seconds for a call that names no deadline."""
-        return float(self.transport_options.get("call_timeout", CALL_TIMEOUT))
-
-    def info(self) -> dict[str, Any]:
-        """The connection's parameters (the password included)."""
-        return self._parameters.info(self._endpoint)
-
-    def as_uri(
-        self,
-        include_password: bool = False,
-        mask: str = "**",
-        getfields: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(
-            "port", "userid", "password", "virtual_host", "transport"
-        ),
-    ) -> str:
-        """The endpoint in use in URL form, its password masked unless asked for."""
-        return uri(
-            self._endpoint,
-            include_password=include_password,
-            mask=mask,
-            prefix=self.uri_prefix,
-            getfields=getfields,
-            info=self.info(),
-        )
+    # Copies of it, and changes to it
 
     def clone(self, **kwargs: Any) -> Connection:
         """A new connection with the same parameters, but for those given."""
@@ -270,57 +196,12 @@ class Connection:
         """Whether every endpoint has been tried once more after ``retries`` retries."""
         return not (retries + 1) % len(self.alt) if self.alt else True
 
-    # The transport, and its errors as kombu's amqp transport names them, on every transport
-
-    @property
-    def transport(self) -> TransportView:
-        """What kombu's code asks a transport object for."""
-        return TransportView(self)
+    # Life
 
     @property
     def client(self) -> Connection:
         """Itself: kombu's code finds the connection of a channel under this name."""
         return self
-
-    @property
-    def recoverable_connection_errors(self) -> tuple[type[BaseException], ...]:
-        """Errors after which a new session may succeed."""
-        return (amqp_errors.RecoverableConnectionError, amqp_errors.MessageNacked, OSError)
-
-    @property
-    def recoverable_channel_errors(self) -> tuple[type[BaseException], ...]:
-        """Errors after which a new channel may succeed."""
-        return (amqp_errors.RecoverableChannelError,)
-
-    @property
-    def connection_errors(self) -> tuple[type[BaseException], ...]:
-        """Errors of the connection."""
-        return (amqp_errors.ConnectionError, OSError)
-
-    @property
-    def channel_errors(self) -> tuple[type[BaseException], ...]:
-        """Errors of a channel."""
-        return (amqp_errors.ChannelError,)
-
-    @property
-    def supports_heartbeats(self) -> bool:
-        """Whether the transport has heartbeats."""
-        return self.transport_driver.capabilities.heartbeats
-
-    @property
-    def is_evented(self) -> bool:
-        """Whether kombu's event loop could drive it: no, and it needs none."""
-        return False
-
-    def supports_exchange_type(self, exchange_type: str) -> bool:
-        """Whether the transport knows an exchange type."""
-        return exchange_type in self.transport_driver.capabilities.exchange_types
-
-    def get_heartbeat_interval(self) -> float:
-        """Seconds asked for."""
-        return self._parameters.link_options().heartbeat
-
-    # Life
 
     @property
     def connected(self) -> bool:
@@ -446,6 +327,7 @@ class Connection:
     def drain_events(self, timeout: float | None = None, **kwargs: Any) -> None:
         """Wait for one event and run its callback in this thread.
 
+        Also returns when another thread has handled one meanwhile: it may be what this thread waits for.
         Recovery is not the caller's work: faults are ridden out by supervision.
 
         Raises:
@@ -461,8 +343,12 @@ class Connection:
             tree = self._running_tree()
         inbox, channels = tree.inbox, tree.channels
         key, item = inbox.get(timeout)
-        while not key.dispatch(channels, item):
-            key, item = inbox.get(timeout)
+        try:
+            while key is not None and not key.dispatch(channels, item):
+                key, item = inbox.get(timeout)
+        finally:
+            if key is not None:
+                inbox.handled()
 
     def heartbeat_check(self, rate: float = 2) -> None:
         """Raise the pending failure when supervision has given up.  Beating itself needs no call."""
@@ -708,22 +594,3 @@ def _rebuild(cls: type[Connection], arguments: dict[str, Any]) -> Connection:
 
 async def _with_keywords(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return await fn(*args, **kwargs)
-
-
-class TransportView:
-    """What kombu's code reads off a transport object; everything else is the connection's."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.client = connection
-        driver = connection.transport_driver
-        self.driver_type = self.driver_name = driver.name
-        self.implements = driver.capabilities
-        self.connection_errors = connection.connection_errors
-        self.channel_errors = connection.channel_errors
-        self.recoverable_connection_errors = connection.recoverable_connection_errors
-        self.recoverable_channel_errors = connection.recoverable_channel_errors
-
-    @property
-    def default_connection_params(self) -> dict[str, Any]:
-        """What is used where the URL says nothing."""
-        return {"hostname": "localhost", "virtual_host": "/", "port": self.client.port}

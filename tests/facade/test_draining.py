@@ -30,3 +30,23 @@ def test_release_in_one_thread_ends_the_waiting_of_others() -> None:
     for thread in threads:
         thread.join(10)
     assert len(errors) == 3
+
+
+def test_what_one_thread_handles_ends_the_waiting_of_others() -> None:
+    """A thread whose message is handled by another thread returns from drain_events and can look."""
+    with Connection("memory://handled-elsewhere") as connection:
+        got: list[object] = []
+        consumer = connection.Consumer([Queue("one")], callbacks=[lambda body, message: got.append(body)], no_ack=True)
+        consumer.consume()
+
+        def until_it_came() -> None:
+            while not got:
+                connection.drain_events(timeout=20)
+
+        threads = [threading.Thread(target=until_it_came, daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        connection.Producer().publish("for all", routing_key="one")
+        for thread in threads:
+            thread.join(10)  # only one of them takes the message; the others would sit out their 20 s
+        assert not any(thread.is_alive() for thread in threads)
