@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import monotonic
 
 from ._model import Sent
 from ._portal import Portal
+from ._retrying import in_ensure
 from .actors.channel import Action, ChannelActor, Settlement
 from .actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
-from .errors import DeadlineExceeded
+from .errors import ConnectionLost, DeadlineExceeded, PublishUnknown
 from .protocols.ledger import Entry
 
 LONE_AFTER = 0.0001
@@ -53,8 +55,24 @@ class Outlet:
             self._into_bag(entry)
 
     def send(self, entry: Entry, timeout: float) -> None:
-        """Publish and wait for the outcome; see ``Publisher.send``."""
-        self._portal.call(self._channel.publisher.send, entry, timeout, timeout=None)
+        """Publish and wait for the outcome; see ``Publisher.send``.
+
+        Inside an ensured function the wait ends with the session: what follows is the function's caller's to say.
+        """
+        channel = self._channel
+        if not in_ensure():
+            self._portal.call(channel.publisher.send, entry, timeout, timeout=None)
+            return
+        send = partial(channel.publisher.send, entry, timeout)
+        try:
+            self._portal.call(channel.owner.on_this_session, send, timeout=None)
+        except ConnectionLost as lost:
+            if not entry.attempted:
+                raise
+            raise PublishUnknown(
+                f"the session ended before the broker confirmed the message to exchange {entry.exchange!r}, routing "
+                f"key {entry.routing_key!r}: the broker may have it; publishing again may duplicate it"
+            ) from lost
 
     def settle(self, settlement: Settlement, *, alone: bool) -> None:
         """Hand over one ack, reject or requeue, ``alone`` when no other is to be expected soon.  Never waits."""

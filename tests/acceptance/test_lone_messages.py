@@ -59,9 +59,12 @@ def test_lone_and_streaming_publishers_share_a_channel_without_disorder(rabbitmq
         channel = connection.default_channel
         assert _session_epoch(connection) == 1, "no protocol error may have ended a session"
         received: list[int] = []
-        with connection.Consumer(
-            [stream], callbacks=[lambda body, message: (received.append(body), message.ack())], prefetch_count=200
-        ):
+
+        def receive(body: Any, message: Message) -> None:
+            received.append(body)
+            message.ack()
+
+        with connection.Consumer([stream], callbacks=[receive], prefetch_count=200):
             while len(received) < poured:
                 connection.drain_events(timeout=10)
         assert received == list(range(poured))
