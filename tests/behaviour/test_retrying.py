@@ -15,7 +15,7 @@ import amqp
 import pytest
 
 from tests.support.brokers import RabbitMQNode
-from tests.support.proxy import FaultProxy
+from tests.support.proxy import Direction, FaultProxy
 
 from .libraries import Library
 
@@ -541,3 +541,30 @@ def test_publishing_with_retry_rides_out_a_reset(
     assert message.payload == "x"
     assert message.headers["h"] == 1
     queue(by_proxy.default_channel).delete()
+
+
+def test_a_publish_whose_confirm_is_lost_is_published_again(
+    lib: Library, by_proxy: Any, proxies: list[FaultProxy], name: str
+) -> None:
+    """As soon as its connection is gone; twice is what "at least once" means."""
+    heard: list[float] = []
+    queue = lib.Queue(name, durable=True)
+    producer = by_proxy.Producer()
+    producer.publish("before", routing_key=name, declare=[queue])
+
+    def errback(exc: BaseException, interval: float) -> None:
+        heard.append(interval)
+        if len(heard) == 2:
+            proxies[0].heal()
+
+    proxies[0].refuse()
+    proxies[0].cut_after(0, Direction.DOWN)
+    begin = monotonic()
+    policy = {"errback": errback, "max_retries": 10, "interval_start": 0.05, "interval_max": 0.05}
+    producer.publish("twice", routing_key=name, retry=True, retry_policy=policy)
+    assert monotonic() - begin < 5
+    assert heard[0] == 0
+    bound = queue(by_proxy.default_channel)
+    assert [bound.get(no_ack=True).payload for _ in range(3)] == ["before", "twice", "twice"]
+    assert bound.get() is None
+    bound.delete()
