@@ -8,6 +8,7 @@ all epochs, so a stale one is recognised and never sent.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amqp.exceptions import ChannelError, error_for_code
@@ -233,7 +234,7 @@ class Channel:
 
     def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:
         """Delete an exchange and forget it."""
-        self._call(self._owner.delete_exchange, exchange, if_unused=if_unused)
+        self._call_after_publishes(self._owner.delete_exchange, exchange, if_unused=if_unused)
 
     def exchange_bind(
         self,
@@ -255,7 +256,9 @@ class Channel:
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         """Undo ``exchange_bind``."""
-        self._call(self._owner.unbind, _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments))
+        self._call_after_publishes(
+            self._owner.unbind, _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
+        )
 
     def queue_declare(
         self,
@@ -269,7 +272,7 @@ class Channel:
     ) -> queue_declare_ok_t:
         """Declare a queue and remember it; without a name the broker chooses one, anew in each session."""
         spec = QueueSpec(name=queue, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments)
-        info = self._call(self._owner.declare_queue, spec, passive=passive)
+        info = self._call_after_publishes(self._owner.declare_queue, spec, passive=passive)
         return queue_declare_ok_t(info.name, info.messages, info.consumers)
 
     def queue_bind(
@@ -292,18 +295,20 @@ class Channel:
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         """Undo ``queue_bind``."""
-        self._call(self._owner.unbind, _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments))
+        self._call_after_publishes(
+            self._owner.unbind, _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
+        )
 
     def queue_delete(
         self, queue: str = "", if_unused: bool = False, if_empty: bool = False, nowait: bool = False
     ) -> int:
         """Delete a queue and forget it; returns how many messages went with it."""
-        count: int = self._call(self._owner.delete_queue, queue, if_unused=if_unused, if_empty=if_empty)
+        count: int = self._call_after_publishes(self._owner.delete_queue, queue, if_unused=if_unused, if_empty=if_empty)
         return count
 
     def queue_purge(self, queue: str = "", nowait: bool = False) -> int:
         """Remove the ready messages of a queue; returns how many there were."""
-        count: int = self._call(self._owner.purge_queue, queue)
+        count: int = self._call_after_publishes(self._owner.purge_queue, queue)
         return count
 
     @staticmethod
@@ -449,6 +454,10 @@ class Channel:
             return None
 
         self._call(self._owner.on_wire, self._actor, ready, timeout=timeout)
+
+    def _call_after_publishes(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """``_call`` for what must find the messages published on this channel before it."""
+        return self._call(self._owner.after_publishes, self._actor, partial(fn, *args, **kwargs))
 
     def _call(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         if fn != self._close_actor and not self.connection.keeps(self):

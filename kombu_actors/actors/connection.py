@@ -61,6 +61,8 @@ STOP_DEADLINE = 10.0
 """Seconds for the whole tree to stop; below the 30 s that orchestrators allow a process."""
 REQUEST_ATTEMPTS = 5
 """How often a declaration is repeated when the session ends over it: it may be what ends it."""
+PUBLISH_PATIENCE = 5.0
+"""Seconds that a count, purge or deletion waits for the publishes before it to be confirmed."""
 TOPOLOGY_MAILBOX = 64
 """Declarations waiting for the topology actor; more callers wait with their own deadlines."""
 
@@ -311,6 +313,17 @@ class ConnectionActor:
         """Undo ``pause_reading``."""
         if self.session.link is not None:
             self.session.link.resume_reading()
+
+    async def after_publishes(self, channel: ChannelActor, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call that must find what was published on a channel before it.
+
+        Declarations go over a channel of their own, so the broker may see them first; confirmed
+        publishes it has seen.
+        """
+        channel.collect()
+        with trio.move_on_after(PUBLISH_PATIENCE):
+            await channel.publisher.wait_settled()
+        return await call()
 
     async def declare_exchange(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
         """Declare an exchange, now and in every later session; passively only look whether it is there."""

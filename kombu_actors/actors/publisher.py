@@ -116,6 +116,12 @@ class Publisher:
         while self.under_way > WINDOW_MESSAGES // 2 or self.ledger.bytes > WINDOW_BYTES // 2:
             await self._settled.wait()
 
+    async def wait_settled(self) -> None:
+        """Wait until what has been accepted so far has had its outcome, whatever is accepted meanwhile."""
+        target = self.ledger.settled + self.under_way
+        while self.ledger.settled < target:
+            await self._settled.wait()
+
     async def wait_empty(self) -> None:
         """Wait until every accepted publish has had its outcome."""
         while self.under_way:
