@@ -42,8 +42,8 @@ class Inbox:
         self._failure: BaseException | None = None
         self._closed: BaseException | None = None
         self._numbers = count(1)
-        self._handled = 0
-        self._seen = threading.local()
+        self.handled_so_far = 0
+        """Changes whenever a thread has done what an item asked for."""
         self._on_full = on_full
         self._unmeasured = 0
         self._full = False
@@ -85,12 +85,14 @@ class Inbox:
 
     def handled(self) -> None:
         """The calling thread has done what an item asked for."""
-        self._seen.handled = self._handled = next(self._numbers)
+        self.handled_so_far = next(self._numbers)
         if self._sleepers:
             self._wake()
 
-    def get(self, timeout: float | None) -> tuple[Any, Any]:
-        """Take the oldest item; ``(None, None)`` when another thread has handled one since this one last waited.
+    def get(self, timeout: float | None, since: int | None = None) -> tuple[Any, Any]:
+        """Take the oldest item; ``(None, None)`` when another thread has handled one meanwhile.
+
+        ``since`` is the ``handled_so_far`` from which on it counts; from now on when None.
 
         Raises:
             TimeoutError: nothing came within ``timeout`` seconds.
@@ -103,9 +105,9 @@ class Inbox:
         try:
             return self._items.popleft()
         except IndexError:
-            return self._wait(timeout)
+            return self._wait(timeout, self.handled_so_far if since is None else since)
 
-    def _wait(self, timeout: float | None) -> tuple[Any, Any]:
+    def _wait(self, timeout: float | None, since: int) -> tuple[Any, Any]:
         deadline = None if timeout is None else time.monotonic() + timeout
         bell = _own_bell()
         while True:
@@ -118,9 +120,7 @@ class Inbox:
                     failure = self.pending_failure()
                     if failure is not None:
                         raise failure
-                handled = self._handled
-                if handled != getattr(self._seen, "handled", 0):
-                    self._seen.handled = handled
+                if self.handled_so_far != since:
                     return None, None
                 if self._closed is not None:
                     raise self._closed.with_traceback(None)

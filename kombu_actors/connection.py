@@ -324,10 +324,17 @@ class Connection(ConnectionView):
         if tree is not None and self.keeps(new_channel):
             tree.default_channel = new_channel
 
-    def drain_events(self, timeout: float | None = None, **kwargs: Any) -> None:
+    @property
+    def events_handled(self) -> int:
+        """Changes whenever a thread has handled an event; see ``drain_events``."""
+        return self._running_tree().inbox.handled_so_far
+
+    def drain_events(self, timeout: float | None = None, since: int | None = None, **kwargs: Any) -> None:
         """Wait for one event and run its callback in this thread.
 
         Also returns when another thread has handled one meanwhile: it may be what this thread waits for.
+        Who looks for something before waiting reads ``events_handled`` before looking, and hands it over
+        as ``since``: then nothing is missed in between.
         Recovery is not the caller's work: faults are ridden out by supervision.
 
         Raises:
@@ -342,10 +349,10 @@ class Connection(ConnectionView):
             self.connect()
             tree = self._running_tree()
         inbox, channels = tree.inbox, tree.channels
-        key, item = inbox.get(timeout)
+        key, item = inbox.get(timeout, since)
         try:
             while key is not None and not key.dispatch(channels, item):
-                key, item = inbox.get(timeout)
+                key, item = inbox.get(timeout, since)
         finally:
             if key is not None:
                 inbox.handled()

@@ -8,14 +8,13 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
-from functools import partial
 from queue import Empty
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from ._channel import Channel
 from ._forking import start_afresh_after_fork
+from ._portal import new_lock
 from ._surface import connection_of, is_connection
 from .connection import Connection
 from .entity import Exchange, Queue
@@ -33,71 +32,24 @@ logger = logging.getLogger(__name__)
 
 
 class Desk:
-    """What the simple queues of one connection share: a channel, and turns at draining it.
+    """The channel that the simple queues of one connection share.
 
-    The channel is apart from the default one because its prefetch would bind consumers there.
-    Threads take turns: a message for one thread's queue may come while another thread drains.
+    It is apart from the default one because its prefetch would bind consumers there.
     """
 
     def __init__(self) -> None:
         self._opening = threading.Lock()
         self._channel: weakref.ref[Channel] | None = None
-        self._given_up = False
-        self._turns = threading.Condition()
-        self._draining = False
-
-    def serves(self, connection: Connection, channel: Channel) -> bool:
-        """Whether that is the present channel, and supervision keeps it."""
-        return self._channel is not None and self._channel() is channel and self._alive(connection) is channel
 
     def channel(self, connection: Connection) -> Channel:
         """The channel; opened when there is none, or when supervision gave the last one up."""
         with self._opening:
-            channel = self._alive(connection)
-            if channel is None:
+            channel = self._channel() if self._channel is not None else None
+            if channel is None or not connection.keeps(channel):
                 channel = connection.channel()
                 channel.basic_qos(0, PREFETCH, False)
-                self._given_up = False
-                actor = channel._actor
-                actor.on_gone = partial(self._gone, actor.on_gone)
                 self._channel = weakref.ref(channel)
             return channel
-
-    def _alive(self, connection: Connection) -> Channel | None:
-        channel = self._channel() if self._channel is not None else None
-        return channel if channel is not None and not self._given_up and connection.keeps(channel) else None
-
-    def _gone(self, also_tell: Callable[[BaseException], None] | None, error: BaseException) -> None:
-        self._given_up = True
-        if also_tell is not None:
-            also_tell(error)
-
-    def arrived(self) -> None:
-        """Have the threads that wait look whether it was for them."""
-        with self._turns:
-            self._turns.notify_all()
-
-    def wait(self, connection: Connection, buffer: deque[Message], deadline: float) -> None:
-        """Drain events until ``buffer`` has something; ``Empty`` at the deadline."""
-        while not buffer:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise Empty
-            timeout = None if left == math.inf else left
-            with self._turns:
-                if self._draining:
-                    if not buffer:
-                        self._turns.wait(timeout)
-                    continue
-                self._draining = True
-            try:
-                connection.drain_events(timeout=timeout)
-            except TimeoutError:
-                continue
-            finally:
-                with self._turns:
-                    self._draining = False
-                    self._turns.notify_all()
 
 
 class Desks:
@@ -146,6 +98,7 @@ class SimpleBase:
         self._connection: Connection = connection_of(self.channel) if given else channel
         self._channel_given = given
         self._consuming_on: Channel | None = None
+        self._subscribing = new_lock()
         consumer.register_callback(self._receive)
         consumer.on_decode_error = self._receive_undecodable
 
@@ -179,11 +132,11 @@ class SimpleBase:
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         while True:
             self._consume()
-            _desks[self._connection].wait(self._connection, self.buffer, deadline)
+            since = self._connection.events_handled
             try:
                 return self.buffer.popleft()
             except IndexError:
-                continue  # another thread was faster
+                self._wait(deadline, since)
 
     def get_nowait(self) -> Message:
         """Take a message if there is one.
@@ -258,9 +211,18 @@ class SimpleBase:
         while self.buffer:
             self.buffer.popleft().requeue()
 
+    def _wait(self, deadline: float, since: int) -> None:
+        """Wait until a thread, this one or another, has handled something since; ``Empty`` at the deadline."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Empty
+        try:
+            self._connection.drain_events(timeout=None if left == math.inf else left, since=since)
+        except TimeoutError:
+            logger.debug("nothing came to %r in time", self.queue)  # or just now: the caller looks once more
+
     def _receive(self, body: Any, message: Message) -> None:
         self.buffer.append(message)
-        _desks[self._connection].arrived()
 
     def _receive_undecodable(self, message: Message, error: Exception) -> None:
         """It is the caller's: its ``payload`` raises the error, and it can be rejected."""
@@ -268,23 +230,22 @@ class SimpleBase:
 
     def _consume(self) -> None:
         """Have the consumer consume, on a channel that lives."""
-        connection, channel = self._connection, self._consuming_on
-        if self._channel_given:
-            if channel is not None and channel.is_open:
-                return
-            if channel is None and self.channel._actor.qos is None:
-                self.channel.basic_qos(0, PREFETCH, False)
-            channel = self.channel
-            channel.wait_open(connection.call_timeout)
-        else:
-            desk = _desks[connection]
-            if channel is not None and desk.serves(connection, channel):
-                return
-            self._renew()
-            channel = desk.channel(connection)
-            self._move_consumer(channel)
-        self.consumer.consume(no_ack=self.no_ack)
-        self._consuming_on = channel
+        connection = self._connection
+        if self._consuming_on is not None and connection.keeps(self._consuming_on):
+            return
+        with self._subscribing:
+            if self._consuming_on is not None and connection.keeps(self._consuming_on):
+                return  # another thread was faster
+            if self._channel_given:
+                channel = self.channel
+                if self._consuming_on is None and channel._actor.qos is None:
+                    channel.basic_qos(0, PREFETCH, False)
+            else:
+                self._renew()
+                channel = _desks[connection].channel(connection)
+                self._move_consumer(channel)
+            self.consumer.consume(no_ack=self.no_ack)
+            self._consuming_on = channel
 
     def _renew(self) -> None:
         """Go on with the connection's present default channel, if the former one is gone for good."""

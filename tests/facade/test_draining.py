@@ -40,8 +40,11 @@ def test_what_one_thread_handles_ends_the_waiting_of_others() -> None:
         consumer.consume()
 
         def until_it_came() -> None:
-            while not got:
-                connection.drain_events(timeout=20)
+            while True:
+                since = connection.events_handled
+                if got:
+                    return
+                connection.drain_events(timeout=20, since=since)
 
         threads = [threading.Thread(target=until_it_came, daemon=True) for _ in range(4)]
         for thread in threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Iterator
@@ -311,6 +312,41 @@ def test_a_given_channel_keeps_the_prefetch_it_was_given(outpost: Outpost, own: 
         queue.get(timeout=PATIENCE)
 
 
+def test_getting_over_a_given_channel_ends_by_its_timeout_in_an_outage(outpost: Outpost, own: Connection) -> None:
+    """And goes on when the broker is back."""
+    queue = own.SimpleQueue("q", channel=own.channel())
+    with pytest.raises(Empty):
+        queue.get(timeout=0)
+    outpost.refuse()
+    outpost.cut()
+    for timeout in (0.2, 0.2):
+        begin = time.monotonic()
+        with pytest.raises(Empty):
+            queue.get(timeout=timeout)
+        assert time.monotonic() - begin < 1
+    outpost.heal()
+    queue.put("m", retry=True)
+    queue.get(timeout=PATIENCE).ack()
+    queue.close()
+
+
+def test_threads_that_begin_together_subscribe_once(own: Connection) -> None:
+    """One consumer, whatever the interleaving."""
+    queue = own.SimpleQueue("q")
+    with ThreadPoolExecutor(8) as threads:
+        waiting = [threads.submit(queue.get, timeout=PATIENCE) for _ in range(8)]
+        for number in range(8):
+            queue.put(number)
+        for number in range(8):
+            wait_until(lambda: sum(one.done() for one in waiting) > number, timeout=5, waiting_for="a message")  # noqa: B023
+            for one in waiting:
+                if one.done() and not one.result().acknowledged:
+                    one.result().ack()
+    assert queue.queue.queue_declare(passive=True)[2] == 1
+    assert sorted(one.result().payload for one in waiting) == list(range(8))
+    queue.close()
+
+
 def test_clear_takes_the_prefetched_one_as_well(own: Connection) -> None:
     """After it there is nothing to get."""
     with own.SimpleQueue("q") as queue:
@@ -383,6 +419,35 @@ def test_a_thread_takes_its_turn_when_the_one_before_it_is_done(own: Connection)
             got.result(PATIENCE / 2).ack()
     for queue in queues:
         queue.close()
+
+
+def test_a_message_that_another_thread_received_ends_the_wait(own: Connection) -> None:
+    """That thread drains for consumers of its own, by ``drain_events``."""
+    stop = threading.Event()
+
+    def drain() -> None:
+        with contextlib.suppress(TimeoutError):
+            while not stop.is_set():
+                own.drain_events(timeout=0.1)
+
+    with own.SimpleQueue("q") as queue, ThreadPoolExecutor(4) as threads:
+        with pytest.raises(Empty):
+            queue.get(timeout=0)
+        begin = time.monotonic()
+        for number in range(12):
+            draining = [threads.submit(drain) for _ in range(3)]
+            assert queue.qsize() == 0  # they are waiting by now, before who gets
+            got = threads.submit(queue.get, timeout=PATIENCE)
+            assert queue.qsize() == 0
+            queue.put(number)
+            message = got.result(PATIENCE)
+            assert message.payload == number
+            stop.set()
+            for one in draining:
+                one.result(PATIENCE)
+            stop.clear()
+            message.ack()
+        assert time.monotonic() - begin < PATIENCE
 
 
 def _queue(name: str) -> Queue:
