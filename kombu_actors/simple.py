@@ -238,7 +238,8 @@ class SimpleBase:
                 return  # another thread was faster
             if self._channel_given:
                 channel = self.channel
-                if self._consuming_on is None and channel._actor.qos is None:
+                self.consumer._active.clear()  # a channel that is gone says so when it is asked again
+                if channel._actor.qos is None:
                     channel.basic_qos(0, PREFETCH, False)
             else:
                 self._renew()

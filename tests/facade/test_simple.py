@@ -15,6 +15,7 @@ import pytest
 
 from kombu_actors import Connection, Consumer, Exchange, Producer, Queue
 from kombu_actors.errors import ConnectionClosed, ContentDisallowed
+from kombu_actors.supervisors import Failed
 from kombu_actors.utils.uuid import uuid
 from tests.support.processes import wait_until
 
@@ -251,7 +252,7 @@ async def _give_up(actor: Any) -> None:
     """What supervision does with a channel after too many restarts."""
     handle = actor.owner.supervisor.nested("channels")
     await handle.remove_child(actor.id)
-    actor.on_gone(RuntimeError("too many restarts"))
+    actor._exited(Failed(RuntimeError("too many restarts")))
 
 
 def test_an_idle_queue_object_holds_back_one_message_at_most(outpost: Outpost, own: Connection) -> None:
