@@ -392,7 +392,10 @@ class Channel:
                 self._actor.saw_tag(answer[0].delivery_tag + epoch.tag_offset)
             return epoch, answer
 
-        epoch, answer = self._call(self._owner.on_wire, self._actor, get)
+        # What was written before it is before it in the broker, too; the first publish isn't written at once.
+        actor = self._actor
+        unwritten = actor.publisher.ledger.waiting or not actor.idle
+        epoch, answer = (self._call_after_publishes if unwritten else self._call)(self._owner.on_wire, actor, get)
         if answer is None:
             return None
         return self.make_message(answer[0], epoch, no_ack=no_ack, message_count=answer[1])

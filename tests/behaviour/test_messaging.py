@@ -12,6 +12,7 @@ from typing import Any
 import amqp
 import pytest
 
+from .conftest import POLLED
 from .libraries import Library
 
 BODIES: list[Any] = [
@@ -414,6 +415,18 @@ def test_a_consumer_without_callbacks_has_nobody_to_tell(box: Box) -> None:
     box.publish()
     with box.connection.Consumer(box.queue, no_ack=True), pytest.raises(NotImplementedError):
         box.connection.drain_events(timeout=5)
+
+
+def test_a_get_finds_earlier_publishes(lib: Library, url: str, connect: Callable[..., Any], name: str) -> None:
+    """From the first publish on, also when nobody waits for confirms."""
+    connection = connect(url, transport_options={} if url.startswith("amqp") else POLLED)
+    queue = lib.Queue(name, durable=True)(connection)
+    queue.declare()
+    producer = connection.Producer(routing_key=name)
+    for number in range(20):
+        producer.publish(number)
+        assert queue.get(no_ack=True).payload == number
+    queue.delete()
 
 
 # Message
