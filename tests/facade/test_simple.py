@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from kombu_actors import Connection, Consumer, Exchange, Producer, Queue
+from kombu_actors import Connection, Consumer, Exchange, Message, Producer, Queue
 from kombu_actors.errors import ConnectionClosed, ContentDisallowed
 from kombu_actors.supervisors import Failed
 from kombu_actors.utils.uuid import uuid
@@ -277,7 +277,8 @@ def test_closing_gives_back_what_is_still_on_its_way_to_the_buffer(outpost: Outp
     queue = own.SimpleQueue("q")
     with pytest.raises(Empty):
         queue.get(timeout=0)
-    queue.put("m")
+    with Connection(outpost.url, transport_options={"confirm_publish": True}) as elsewhere:
+        elsewhere.Producer(routing_key="q").publish("m")
     outpost.wait_ready("q", 0)
     queue.close()
     outpost.wait_ready("q", 1)
@@ -334,8 +335,14 @@ def test_getting_over_a_given_channel_ends_by_its_timeout_in_an_outage(outpost: 
 def test_threads_that_begin_together_subscribe_once(own: Connection) -> None:
     """One consumer, whatever the interleaving."""
     queue = own.SimpleQueue("q")
+    together = threading.Barrier(8)
+
+    def get() -> Message:
+        together.wait(PATIENCE)
+        return queue.get(timeout=PATIENCE)
+
     with ThreadPoolExecutor(8) as threads:
-        waiting = [threads.submit(queue.get, timeout=PATIENCE) for _ in range(8)]
+        waiting = [threads.submit(get) for _ in range(8)]
         for number in range(8):
             queue.put(number)
         for number in range(8):
