@@ -178,7 +178,7 @@ class Connection(ConnectionView):
 
     def switch(self, conn_str: str) -> None:
         """Use another URL or host name from now on; closes, does not reconnect."""
-        self.release()
+        self.close()
         self._configure(attrs.evolve(self._parameters, hostname=conn_str, alternates=[]))
 
     def maybe_switch_next(self) -> None:
@@ -186,7 +186,7 @@ class Connection(ConnectionView):
         upcoming, urls = self.cycle, self.alt
         if upcoming is None:
             return
-        self.release()
+        self.close()
         chosen = next(upcoming)
         others = [url for url in urls if url != chosen]
         self._configure(attrs.evolve(self._parameters, hostname=[chosen, *others], alternates=[]))

@@ -15,6 +15,7 @@ import pytest
 
 from kombu_actors import Connection, Producer, Queue
 from tests.support.brokers import RabbitMQNode
+from tests.support.processes import wait_until
 from tests.support.proxy import Direction, FaultProxy
 
 HEARTBEAT = 2
@@ -94,9 +95,12 @@ def test_callbacks_that_block_or_burn_for_nine_seconds_keep_their_connections(
     for worker in workers:
         assert worker.finish() == {"handled": ["long", "last"], "sessions": 1}
     assert {name: queue["messages"] for name, queue in rabbitmq.list_queues(vhost).items()} == {"block": 0, "burn": 0}
-    log = rabbitmq.log[log_before:]
-    assert log.count(f"vhost: '{vhost}'") >= 2, "the node's log was not read"
-    assert "missed heartbeats" not in log
+
+    def logged() -> bool:
+        return rabbitmq.log[log_before:].count(f"vhost: '{vhost}'") >= 2  # both logins: the log lags behind
+
+    wait_until(logged, timeout=10, waiting_for="the node to write its log")
+    assert "missed heartbeats" not in rabbitmq.log[log_before:]
 
 
 @pytest.mark.slow
