@@ -589,7 +589,9 @@ class Connection(ConnectionView):
             if self._tree is tree:
                 self._tree = None
         self.declared_entities.clear()
-        tree.stop(0)
+        unconfirmed = tree.stop(0)
+        if unconfirmed:
+            logger.error("%s: supervision gave up with %d publishes not confirmed", self.as_uri(), unconfirmed)
 
 
 _ARGUMENTS = tuple(field.name for field in attrs.fields(Parameters))
