@@ -95,6 +95,11 @@ class Consumer:
     refusals: int = 0
     """How often in a row the broker has refused it."""
 
+    @property
+    def id(self) -> str:
+        """Its name in the supervision tree: the tag, which may hold any character, without the path's slash."""
+        return self.spec.tag.replace("%", "%25").replace("/", "%2F")
+
 
 @attrs.define(eq=False)
 class QoS:
@@ -156,7 +161,7 @@ class ChannelActor:
         async def serve(ctx: ActorContext) -> None:
             await self._serve_consumer(ctx, consumer)
 
-        return ChildSpec(id=consumer.spec.tag, start=serve, stop_grace=CLOSE_GRACE)
+        return ChildSpec(id=consumer.id, start=serve, stop_grace=CLOSE_GRACE)
 
     def _consumer_specs(self) -> tuple[ChildSpec, ...]:
         return tuple(map(self.consumer_spec, self.consumers.values()))

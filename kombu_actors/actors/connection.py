@@ -292,8 +292,9 @@ class ConnectionActor:
 
     async def remove_consumer(self, channel: ChannelActor, tag: str) -> None:
         """Take a consumer out of the desired state; returns after cancel-ok."""
-        if channel.consumers.pop(tag, None) is not None:
-            await self._stop(f"channels/{channel.id}/consumers", tag)
+        consumer = channel.consumers.pop(tag, None)
+        if consumer is not None:
+            await self._stop(f"channels/{channel.id}/consumers", consumer.id)
 
     async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
         """Make one call on the channel's present epoch, waiting for it while supervision reopens the channel."""
@@ -386,7 +387,7 @@ class ConnectionActor:
                 if cause is not error and not isinstance(cause, ConnectionLost):
                     raise cause from cause.__cause__
             except (ActorDown, SpecError):
-                pass
+                pass  # its supervisor went down, or came up and has started it already
             else:
                 return
         await self._or_failure(self.supervisor.wait_ready(path))

@@ -69,11 +69,6 @@ class Publisher:
         self._settled = trio.Event()
 
     @property
-    def settled(self) -> int:
-        """How many accepted entries have had their outcome; only grows."""
-        return self.ledger.settled
-
-    @property
     def under_way(self) -> int:
         """How many publishes have had no outcome yet.  Any thread."""
         return len(self.ledger) + len(self._aside)

@@ -50,13 +50,6 @@ class Topology:
         """The name by which the broker knows this queue in the present session."""
         return self._renamed.get(queue, queue)
 
-    def known_name(self, queue: str) -> str:
-        """The inverse of ``current_name``: the name the caller knows the queue by."""
-        for known, current in self._renamed.items():
-            if current == queue:
-                return known
-        return queue
-
     def exchange_declared(self, spec: ExchangeSpec) -> None:
         """Wish for it from now on."""
         self.exchanges[spec.name] = spec

@@ -53,3 +53,19 @@ def test_what_one_thread_handles_ends_the_waiting_of_others() -> None:
         for thread in threads:
             thread.join(10)  # only one of them takes the message; the others would sit out their 20 s
         assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_consumer_tag_may_hold_any_character() -> None:
+    """AMQP's tags are free text: slashes and percent signs neither confuse the tree nor each other."""
+    with Connection("memory://any-tag") as connection:
+        channel = connection.default_channel
+        channel.queue_declare("q", auto_delete=False)
+        got: list[object] = []
+        for tag in ("a/b", "a%2Fb", "a"):
+            channel.basic_consume("q", consumer_tag=tag, callback=got.append)
+            channel.basic_cancel(tag)
+        channel.basic_consume("q", consumer_tag="a/b", callback=got.append)
+        channel.basic_consume("q", consumer_tag="a%2Fb", callback=got.append)
+        connection.Producer().publish("m", routing_key="q")
+        connection.drain_events(timeout=10)
+    assert len(got) == 1
