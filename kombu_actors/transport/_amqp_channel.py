@@ -24,8 +24,8 @@ from ..errors import ConnectionClosed
 from ..protocols.amqp import LocalProtocolError, PeerProtocolError, Prepared
 from ..protocols.amqp.events import Confirmed, Delivered, Got, Replied
 from ..protocols.amqp.methods import Request, request
-from ._amqp_waiting import Ending, PendingReply
 from ._link import DeliverySink
+from ._waiting import Ending, PendingReply
 
 if TYPE_CHECKING:
     from ._amqp_link import AMQPLink

@@ -10,7 +10,7 @@ from amqp import exceptions as amqp_errors
 from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols.amqp import events
 from ._amqp_channel import AMQPChannel
-from ._amqp_waiting import PendingReply
+from ._waiting import PendingReply
 
 __all__ = ["Alarm", "Dispatcher", "parted"]
 

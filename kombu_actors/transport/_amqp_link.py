@@ -20,8 +20,8 @@ from ..protocols.amqp.heartbeats import Verdict, pulse
 from ..protocols.amqp.states import ConnectionState
 from ._amqp_channel import AMQPChannel
 from ._amqp_dispatch import Dispatcher, parted
-from ._amqp_waiting import Ending, Outbox, PendingReply, ReadGate
 from ._stream import STREAM_ERRORS, ByteStream
+from ._waiting import Ending, Outbox, PendingReply, ReadGate
 
 __all__ = ["ROLES", "AMQPLink"]
 

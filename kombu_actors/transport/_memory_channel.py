@@ -13,8 +13,8 @@ from .._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInf
 from ..errors import ConnectionClosed
 from ..protocols._content import check_short_string, check_table
 from ..protocols.virtual import EXCHANGE_TYPES, Channel, Confirmed, Consumer, MessageReturned
-from ._amqp_waiting import Ending
 from ._link import DeliverySink, Prepared
+from ._waiting import Ending
 
 if TYPE_CHECKING:
     from ._memory_link import MemoryLink

@@ -18,8 +18,8 @@ from amqp.exceptions import AMQPError
 
 from ..errors import ChannelLimitExceeded, ConnectionClosed, ConnectionLost
 from ..protocols import virtual
-from ._amqp_waiting import Ending, Outbox, PendingReply
 from ._memory_channel import MemoryChannel, Subscription
+from ._waiting import Ending, Outbox, PendingReply
 
 if TYPE_CHECKING:
     from ._memory_broker import MemoryBroker
