@@ -1,0 +1,240 @@
+-- Common to all scripts: names, and the steps they share.  KEYS and ARGV are described in scripts.py.
+local call, concat = redis.call, table.concat
+local NS, UNACKED, INDEX = KEYS[1], KEYS[2], KEYS[3]
+local P, SEP, OWNER = ARGV[1], ARGV[2], ARGV[4]
+local FIRST = 5 -- index of a script's first own argument
+local SUFFIXES = {} -- of a queue's lists, in serving order
+for step in string.gmatch(ARGV[3], '[^,]+') do
+  SUFFIXES[#SUFFIXES + 1] = step == '0' and '' or SEP .. step
+end
+local QUEUES, EXCHANGES, OWNERS, TIMERS = NS .. 'queues', NS .. 'exchanges', NS .. 'owners', NS .. 'timers'
+local DEAD = '0' -- the channel of claims whose message died and is about to be written as a dead letter
+local ZERO_TTL_GRACE = 1000 -- ms that someone who waits gets to fetch a message of time-to-live 0
+local MAX_SURPLUS = 100 -- messages dropped per push: stock publishers know no limit, and a script must end
+
+-- The caller's lease, and the server's clock.
+
+local function alive()
+  return call('ZSCORE', OWNERS, OWNER)
+end
+
+local function fenced()
+  return redis.error_reply('FENCED ' .. OWNER)
+end
+
+local clock
+local function now() -- ms since the epoch, the same all through a script
+  if not clock then
+    local time = call('TIME')
+    clock = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+  end
+  return clock
+end
+
+local function arm(timer, due) -- no later than before
+  call('ZADD', TIMERS, 'LT', due, timer)
+end
+
+local function next_timer()
+  local first = call('ZRANGE', TIMERS, 0, 0, 'WITHSCORES')
+  return first[2] and math.max(0, tonumber(first[2]) - now()) or -1
+end
+
+-- waiter: "<owner>/<channel>"; the owner is hex and holds no slash.
+local function wake(waiter)
+  local owner, channel = string.match(waiter, '^([^/]*)/(.*)$')
+  call('PUBLISH', NS .. 'wake.' .. owner, 'w ' .. channel)
+end
+
+-- Queues.
+
+local function length(queue)
+  local count = 0
+  for _, suffix in ipairs(SUFFIXES) do
+    count = count + call('LLEN', P .. queue .. suffix)
+  end
+  return count
+end
+
+local function has_lists(queue)
+  for _, suffix in ipairs(SUFFIXES) do
+    if call('EXISTS', P .. queue .. suffix) == 1 then return true end
+  end
+  return false
+end
+
+-- What was declared: {text, recorded, owner, auto_delete, policy}; one without record has neither text nor policy.
+-- Decoded only when the flag in front says that the scripts must know something in it.
+local PLAIN = {policy = {}, recorded = true}
+local UNKNOWN = {policy = {}, recorded = false}
+local known = {}
+local function queue_of(name)
+  local queue = known[name]
+  if not queue then
+    local text = call('HGET', QUEUES, name)
+    if not text then
+      queue = UNKNOWN
+    elseif string.sub(text, 1, 1) == '0' then
+      queue = PLAIN
+    else
+      queue = cjson.decode(string.sub(text, 2))
+      queue.recorded = true
+      queue.policy = queue.policy or {}
+    end
+    known[name] = queue
+  end
+  return queue
+end
+
+local function locked(queue) -- queue: what queue_of returned
+  return queue.owner and queue.owner ~= OWNER
+end
+
+-- An unused queue with x-expires ends so many ms after this.
+local function used(name)
+  local limit = queue_of(name).policy.expires
+  if limit then call('ZADD', TIMERS, now() + limit, 'idle ' .. name) end
+end
+
+-- Metadata: the last key of an envelope, `,"kombu_actors":[count,expires]}`.  Only this text is ever changed: decoding
+-- and encoding an envelope would turn its empty lists into objects and its long integers into floats.
+
+local function metadata(raw) -- count, expires, where it begins (nil: it has none)
+  local start, count, expires = string.match(raw, '(),%s*"kombu_actors":%s*%[%s*(%d+),%s*(%d+)%s*%]%s*}$', -64)
+  return tonumber(count) or 0, tonumber(expires) or 0, start
+end
+
+local function with_metadata(raw, count, expires)
+  local _, _, start = metadata(raw)
+  if not start then
+    -- Neither an empty object nor what isn't one can take a last key; they will fail to decode as they are.
+    if string.sub(raw, -1) ~= '}' or string.sub(raw, -2) == '{}' then return raw end
+    start = #raw
+  end
+  return string.sub(raw, 1, start - 1) .. string.format(',"kombu_actors":[%.0f,%.0f]}', count, expires)
+end
+
+local function expired(raw)
+  local _, expires = metadata(raw)
+  return expires > 0 and expires <= now()
+end
+
+-- The envelope of a message that goes back to a queue: counted, and marked as redelivered for stock readers.
+local function returned(raw)
+  local count, expires = metadata(raw)
+  raw = with_metadata(raw, count + 1, expires)
+  -- Inside a JSON string the quotes would be escaped, so only keys match; greedy, so it's the last one, of `properties`.
+  local inside = string.match(raw, '^.*"delivery_info":%s*{()')
+  if inside and not string.find(raw, '"redelivered":%s*true', inside) then
+    local comma = string.find(raw, '^%s*}', inside) and '' or ', '
+    raw = string.sub(raw, 1, inside - 1) .. '"redelivered": true' .. comma .. string.sub(raw, inside)
+  end
+  return raw, count + 1
+end
+
+-- Claims: messages that an owner has taken, where stock kombu looks for them too.
+
+local function claim(queue, list, raw, channel) -- list: the full key it came from
+  local seq = call('HINCRBY', NS .. 'owner.' .. OWNER, 'seq', 1)
+  local field = OWNER .. ':' .. seq
+  call('HSET', UNACKED, field, concat{'[', raw, ', "", ', cjson.encode(queue), ']'})
+  call('ZADD', INDEX, now() / 1000, field)
+  -- "r" for a queue on record: what is claimed when its queue is deleted must not revive it.
+  local mark = queue_of(queue).recorded and 'r' or 's'
+  call('HSET', NS .. 'claims.' .. OWNER, seq, concat{channel, ' ', mark, list})
+  return seq
+end
+
+-- A claim as kept: {channel, recorded, list, queue, raw}; nil if it's gone.  Takes nothing away.
+local function claimed(owner, seq)
+  local place = call('HGET', NS .. 'claims.' .. owner, seq)
+  local value = place and call('HGET', UNACKED, owner .. ':' .. seq)
+  if not value then return nil end
+  local channel, mark, list = string.match(place, '^(%S*) (.)(.*)$')
+  local raw, queue = string.match(value, '^%[(.*), "", (".-")%]$')
+  return {channel = channel, recorded = mark == 'r', list = list, queue = cjson.decode('[' .. queue .. ']')[1], raw = raw}
+end
+
+-- Take claims out of all three places; seqs: at most some thousand, as unpack has a limit.
+local function unclaim(owner, seqs)
+  if #seqs == 0 then return end
+  local fields = {}
+  for i, seq in ipairs(seqs) do fields[i] = owner .. ':' .. seq end
+  call('HDEL', UNACKED, unpack(fields))
+  call('ZREM', INDEX, unpack(fields))
+  call('HDEL', NS .. 'claims.' .. owner, unpack(seqs))
+end
+
+-- Deaths.
+
+-- End a message that is in no list any more.  With a dead letter exchange the caller gets it as a claim, to bury.
+local function die(deaths, name, list, raw, reason)
+  local policy = queue_of(name).policy
+  if policy.dlx then
+    local seq = claim(name, list, raw, DEAD)
+    deaths[#deaths + 1] = {seq, name, reason, policy.dlx, policy.dlk or '', raw}
+  end
+end
+
+-- What dies of `rejected` or `delivery_limit` is a claim already: it changes hands within its owner.
+local function condemn(deaths, seq, found, reason) -- found: what claimed(OWNER, seq) returned
+  local policy = queue_of(found.queue).policy
+  if policy.dlx then
+    call('HSET', NS .. 'claims.' .. OWNER, seq, concat{DEAD, ' ', found.recorded and 'r' or 's', found.list})
+    deaths[#deaths + 1] = {seq, found.queue, reason, policy.dlx, policy.dlk or '', found.raw}
+  else
+    unclaim(OWNER, {seq})
+  end
+end
+
+-- Give one claim of any owner back to the head of its list.  Give several back by descending seq, and they are in order.
+-- False if its queue was deleted meanwhile, and the message with it.
+local function give_back(owner, seq, found)
+  unclaim(owner, {seq})
+  if found.recorded and not queue_of(found.queue).recorded then return false end
+  local raw = returned(found.raw)
+  call('RPUSH', found.list, raw)
+  local _, expires = metadata(raw)
+  if expires > 0 then arm('ttl ' .. found.queue, expires) end
+  return true
+end
+
+-- Publishing.
+
+local function drop_surplus(deaths, name, limit)
+  for _ = 1, math.min(MAX_SURPLUS, length(name) - limit) do
+    for _, suffix in ipairs(SUFFIXES) do
+      local raw = call('RPOP', P .. name .. suffix)
+      if raw then
+        die(deaths, name, P .. name .. suffix, raw, 'maxlen')
+        break
+      end
+    end
+  end
+end
+
+-- Put a message at the end of a queue; suffix is of the list, lifetime in ms or nil.  False if the queue refuses it.
+local function push(deaths, name, suffix, raw, lifetime)
+  local policy = queue_of(name).policy
+  local list = P .. name .. suffix
+  local limit = policy.max_length
+  if limit and policy.overflow and policy.overflow ~= 'drop-head' and length(name) >= limit then
+    if policy.overflow == 'reject-publish-dlx' then die(deaths, name, list, raw, 'maxlen') end
+    return false
+  end
+  lifetime = math.min(lifetime or math.huge, policy.ttl or math.huge)
+  if lifetime < math.huge then
+    if lifetime == 0 then
+      if call('ZCARD', NS .. 'waiting.' .. name) == 0 then
+        die(deaths, name, list, raw, 'expired')
+        return true
+      end
+      lifetime = ZERO_TTL_GRACE
+    end
+    raw = with_metadata(raw, 0, now() + lifetime)
+    arm('ttl ' .. name, now() + lifetime)
+  end
+  call('LPUSH', list, raw)
+  if limit and (policy.overflow or 'drop-head') == 'drop-head' then drop_surplus(deaths, name, limit) end
+  return true
+end

@@ -1,0 +1,23 @@
+-- queue_declare name flagged-spec passive exclusive -> ["created"|"exists", flagged-spec, messages, consumers] | ["missing"] | ["locked"]
+local name, spec, passive, exclusive = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2] == '1', ARGV[FIRST + 3] == '1'
+if not alive() then return fenced() end
+local text = call('HGET', QUEUES, name)
+local function answer(word, text)
+  return {word, text, length(name), call('HLEN', NS .. 'consumers.' .. name)}
+end
+if passive then
+  if locked(queue_of(name)) then return {'locked'} end
+  -- A queue that only stock kombu knows is there as long as it has messages.
+  if not text and not has_lists(name) then return {'missing'} end
+  return answer('exists', text or '')
+end
+if text then
+  if queue_of(name).owner ~= (exclusive and OWNER or nil) then return {'locked'} end
+  used(name)
+  return answer('exists', text)
+end
+call('HSET', QUEUES, name, spec)
+if exclusive then call('SADD', NS .. 'held.' .. OWNER, 'q:' .. name) end
+known[name] = nil
+used(name)
+return answer('created', spec)
