@@ -1,7 +1,5 @@
 -- Part for the scripts that end queues, exchanges and bindings: each takes what depends on it along.
 
-local TABLE, PERMANENT = P .. '_kombu.binding.', P .. '_kombu.binding_permanent.'
-
 -- Tell every owner that consumes from a queue: "x <queue>" it was deleted, "f <queue>" its fanout topics changed.
 local function tell_consumers(name, what)
   local told = {}
@@ -20,39 +18,31 @@ local function bound_key(kind, name)
   return NS .. 'bound.' .. (kind == 'queue' and 'q:' or 'x:') .. name
 end
 
--- "key SEP pattern SEP queue"; a queue's name may hold SEP, as kombu would not.
-local function parse_member(member)
-  local first, after = string.find(member, SEP, 1, true)
-  local second, rest = string.find(member, SEP, (after or 0) + 1, true)
-  if not second then return nil end
-  return string.sub(member, 1, first - 1), string.sub(member, after + 1, second - 1), string.sub(member, rest + 1)
+-- A fanout binding also says which topic the queue's consumers listen to ("#" is spelled "*" there, as in kombu).
+local function topic_entry(exchange, durable, key)
+  return concat{durable and 'd' or 't', exchange, SEP, (string.gsub(key, '#', '*'))}
 end
 
-local function without_hash(key)
-  return (string.gsub(key, '#', '*'))
-end
-
--- A fanout binding also says which topic the queue's consumers listen to.
 local function forget_topic(exchange, durable, key, queue)
-  local entry = (durable and 'd' or 't') .. exchange .. SEP .. without_hash(key)
-  if call('SREM', NS .. 'fanout.' .. queue, entry) == 1 then tell_consumers(queue, 'f') end
+  if call('SREM', NS .. 'fanout.' .. queue, topic_entry(exchange, durable, key)) == 1 then tell_consumers(queue, 'f') end
 end
 
+-- Both return whether there was such a binding.
 local function remove_from_table(exchange, member)
   local key, _, queue = parse_member(member)
-  call('SREM', TABLE .. exchange, member)
-  call('SREM', PERMANENT .. exchange, member)
   if queue then
     call('SREM', bound_key('queue', queue), cjson.encode{exchange, 't', member})
     forget_topic(exchange, false, key, queue)
   end
+  call('SREM', PERMANENT .. exchange, member)
+  return call('SREM', TABLE .. exchange, member) == 1
 end
 
 local function remove_from_hash(exchange, member)
   local kind, destination, key = unpack(cjson.decode(member))
-  call('HDEL', NS .. 'bindings.' .. exchange, member)
   call('SREM', bound_key(kind, destination), cjson.encode{exchange, 'h', member})
   if kind == 'queue' then forget_topic(exchange, true, key, destination) end
+  return call('HDEL', NS .. 'bindings.' .. exchange, member) == 1
 end
 
 local function is_unused(exchange)
@@ -76,6 +66,7 @@ local function uproot(exchange)
   for _, member in ipairs(call('HKEYS', NS .. 'bindings.' .. exchange)) do remove_from_hash(exchange, member) end
   call('DEL', PERMANENT .. exchange)
   call('HDEL', EXCHANGES, exchange)
+  met[exchange] = nil
   return remove_arriving('exchange', exchange)
 end
 

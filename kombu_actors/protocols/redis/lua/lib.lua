@@ -8,6 +8,7 @@ for step in string.gmatch(ARGV[3], '[^,]+') do
   SUFFIXES[#SUFFIXES + 1] = step == '0' and '' or SEP .. step
 end
 local QUEUES, EXCHANGES, OWNERS, TIMERS = NS .. 'queues', NS .. 'exchanges', NS .. 'owners', NS .. 'timers'
+local TABLE, PERMANENT = P .. '_kombu.binding.', P .. '_kombu.binding_permanent.'
 local DEAD = '0' -- the channel of claims whose message died and is about to be written as a dead letter
 local ZERO_TTL_GRACE = 1000 -- ms that someone who waits gets to fetch a message of time-to-live 0
 local MAX_SURPLUS = 100 -- messages dropped per push: stock publishers know no limit, and a script must end
@@ -94,6 +95,39 @@ end
 local function used(name)
   local limit = queue_of(name).policy.expires
   if limit then call('ZADD', TIMERS, now() + limit, 'idle ' .. name) end
+end
+
+-- Exchanges.
+
+local BUILT_IN = {
+  ['amq.direct'] = 'direct', ['amq.fanout'] = 'fanout', ['amq.topic'] = 'topic',
+  ['amq.headers'] = 'headers', ['amq.match'] = 'headers',
+}
+local met = {}
+-- What was declared: {type, auto_delete, internal, arguments}; type "stock" for one that only stock kombu knows, by its
+-- table of bindings, which doesn't tell the type; false when there is none.
+local function exchange_of(name)
+  local exchange = met[name]
+  if exchange == nil then
+    local text = call('HGET', EXCHANGES, name)
+    if text then
+      exchange = cjson.decode(text)
+    elseif BUILT_IN[name] then
+      exchange = {type = BUILT_IN[name], arguments = {}}
+    else
+      exchange = call('EXISTS', TABLE .. name) == 1 and {type = 'stock', arguments = {}}
+    end
+    met[name] = exchange
+  end
+  return exchange
+end
+
+-- A member of kombu's table: "key SEP pattern SEP queue", the pattern only for topic exchanges; nil if it's none.
+local function parse_member(member)
+  local first, after = string.find(member, SEP, 1, true)
+  local second, rest = string.find(member, SEP, (after or 0) + 1, true)
+  if not second then return nil end
+  return string.sub(member, 1, first - 1), string.sub(member, after + 1, second - 1), string.sub(member, rest + 1)
 end
 
 -- Metadata: the last key of an envelope, `,"kombu_actors":[count,expires]}`.  Only this text is ever changed: decoding

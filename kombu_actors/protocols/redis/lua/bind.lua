@@ -1,0 +1,44 @@
+-- needs: ending
+-- bind kind exchange destination key pattern arguments durable
+--   -> ["ok"] | ["no-exchange"] | ["no-queue"] | ["no-destination"] | ["locked"]
+-- pattern: the key as kombu's regular expression; durable: how a fanout exchange's queue gets its messages: "1" into
+-- its list, consumers or not, "0" as in kombu, while somebody listens.
+local kind, name, destination, key = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3]
+local pattern, arguments, durable = ARGV[FIRST + 4], ARGV[FIRST + 5], ARGV[FIRST + 6] == '1'
+if not alive() then return fenced() end
+local exchange = exchange_of(name)
+if not exchange then return {'no-exchange'} end
+if kind == 'exchange' then
+  if not exchange_of(destination) then return {'no-destination'} end
+else
+  local queue = queue_of(destination)
+  if locked(queue) then return {'locked'} end
+  if not queue.recorded and not has_lists(destination) then return {'no-queue'} end
+end
+
+local fanout = exchange.type == 'fanout' and kind == 'queue'
+if exchange.type == 'stock' then
+  -- Of one type are all of its bindings: as the others, so this.
+  local other = call('SRANDMEMBER', TABLE .. name)
+  local _, others = parse_member(other or '')
+  if not others or others == '' then pattern = '' end
+elseif exchange.type ~= 'topic' then
+  pattern = ''
+end
+local in_table = concat({key, pattern, destination}, SEP)
+local in_hash = cjson.encode{kind, destination, key, arguments}
+if kind == 'exchange' or exchange.type == 'headers' or (fanout and durable) then
+  call('HSET', NS .. 'bindings.' .. name, in_hash, '')
+  call('SADD', bound_key(kind, destination), cjson.encode{name, 'h', in_hash})
+  -- The last word counts: with both kinds of binding the queue would get everything twice.
+  if fanout then remove_from_table(name, in_table) end
+else
+  call('SADD', TABLE .. name, in_table)
+  call('SADD', PERMANENT .. name, in_table)
+  call('SADD', bound_key(kind, destination), cjson.encode{name, 't', in_table})
+  if fanout then remove_from_hash(name, in_hash) end
+end
+if fanout and call('SADD', NS .. 'fanout.' .. destination, topic_entry(name, durable, key)) == 1 then
+  tell_consumers(destination, 'f')
+end
+return {'ok'}

@@ -1,0 +1,234 @@
+-- Part for the scripts that publish: where a message goes, and its delivery there.
+
+-- Topic patterns.
+
+local function words(key) -- the words between dots; the empty key has none
+  local found = {}
+  if key ~= '' then
+    for word in string.gmatch(key .. '.', '([^.]*)%.') do found[#found + 1] = word end
+  end
+  return found
+end
+
+-- "*" is one word, "#" any number.  Only the last "#" is ever lengthened: what an earlier one could take, it can as
+-- well.  So a hostile pattern costs its length times the key's, no more.
+local function topic_matches(pattern, key)
+  local at, word, loop, resume = 1, 1, nil, nil
+  while word <= #key do
+    if pattern[at] == '#' then
+      loop, resume = at, word
+      at = at + 1
+    elseif pattern[at] == '*' or pattern[at] == key[word] then
+      at, word = at + 1, word + 1
+    elseif loop then
+      resume = resume + 1
+      at, word = loop + 1, resume
+    else
+      return false
+    end
+  end
+  while pattern[at] == '#' do at = at + 1 end
+  return at > #pattern
+end
+
+-- Headers.
+
+local function same(wanted, found)
+  if type(wanted) ~= 'table' or type(found) ~= 'table' then return wanted == found end
+  for key, value in pairs(wanted) do
+    if not same(value, found[key]) then return false end
+  end
+  for key in pairs(found) do
+    if wanted[key] == nil then return false end
+  end
+  return true
+end
+
+-- null asks only for presence; keys that begin with "x-" count with all-with-x and any-with-x alone.
+local function headers_agree(arguments, headers)
+  local match = arguments['x-match'] or 'all'
+  local all, with_x = string.sub(match, 1, 3) == 'all', string.sub(match, -7) == '-with-x'
+  for name, wanted in pairs(arguments) do
+    if name ~= 'x-match' and (with_x or string.sub(name, 1, 2) ~= 'x-') then
+      local agrees = headers[name] ~= nil and (wanted == cjson.null or same(wanted, headers[name]))
+      if agrees ~= all then return agrees end
+    end
+  end
+  return all
+end
+
+-- Only to compare: nothing of what is decoded is ever written.
+local function headers_in(envelope)
+  local good, message = pcall(cjson.decode, envelope)
+  local headers = good and type(message) == 'table' and message.headers
+  return type(headers) == 'table' and headers or {}
+end
+
+-- Bindings.
+
+local tables = {}
+local function bindings_of(exchange)
+  local found = tables[exchange]
+  if not found then
+    found = {}
+    for _, member in ipairs(call('SMEMBERS', TABLE .. exchange)) do
+      local key, pattern, queue = parse_member(member)
+      if queue then
+        found[#found + 1] = {kind = 'queue', destination = queue, key = key, pattern = pattern, in_table = true}
+      end
+    end
+    for _, member in ipairs(call('HKEYS', NS .. 'bindings.' .. exchange)) do
+      local kind, destination, key, arguments = unpack(cjson.decode(member))
+      found[#found + 1] = {kind = kind, destination = destination, key = key, arguments = arguments}
+    end
+    tables[exchange] = found
+  end
+  return found
+end
+
+local function topic_agrees(binding, key)
+  binding.words = binding.words or words(binding.key)
+  return topic_matches(binding.words, words(key))
+end
+
+local AGREES = {
+  direct = function(binding, key) return binding.key == key end,
+  topic = topic_agrees,
+  fanout = function() return true end,
+  headers = function(binding, _, headers)
+    return not binding.in_table and headers_agree(cjson.decode(binding.arguments), headers())
+  end,
+  -- The type of an exchange that only stock kombu knows shows in its bindings: those of topics have a pattern.
+  stock = function(binding, key)
+    if binding.pattern and binding.pattern ~= '' then return topic_agrees(binding, key) end
+    return binding.key == key
+  end,
+}
+
+-- Where a message with this key goes from this exchange:
+--   queues     set of names that get it into their lists
+--   listened   set of exchanges on whose fanout topic it is published
+--   instead    exchange -> list of the queues of a stock exchange that get it if nobody listens (it's no fanout then)
+--   transient  whether a fanout binding was met whose queue gets it only while somebody listens
+--   constant   whether the next message with this key goes the same way
+local function follow(route, start, key, headers)
+  local seen, waiting = {[start] = true}, {start}
+  while #waiting > 0 do
+    local name = table.remove(waiting)
+    local exchange = exchange_of(name)
+    if name == '' then
+      if key ~= '' then route.queues[key] = true end
+    else
+      local kind = exchange and exchange.type or 'stock'
+      local matched, following = false, {}
+      if kind == 'fanout' or kind == 'stock' then route.listened[name] = true end
+      if kind == 'stock' then route.instead[name] = route.instead[name] or {} end
+      if kind == 'headers' then route.constant = false end
+      for _, binding in ipairs(bindings_of(name)) do
+        if AGREES[kind](binding, key, headers) then
+          matched = true
+          if binding.kind == 'exchange' then
+            following[#following + 1] = binding.destination
+          elseif kind == 'stock' then
+            table.insert(route.instead[name], binding.destination)
+          elseif kind == 'fanout' and binding.in_table then
+            route.transient = true
+          else
+            route.queues[binding.destination] = true
+          end
+        end
+      end
+      local alternate = exchange and exchange.arguments and exchange.arguments['alternate-exchange']
+      if not matched and alternate then following[1] = alternate end
+      for _, other in ipairs(following) do
+        if not seen[other] then
+          seen[other] = true
+          waiting[#waiting + 1] = other
+        end
+      end
+    end
+  end
+end
+
+local routes = {}
+local function route_of(message)
+  local way = message.exchange .. '\0' .. concat(message.keys, '\0')
+  local route = routes[way]
+  if not route then
+    route = {queues = {}, listened = {}, instead = {}, transient = false, constant = true}
+    local decoded
+    local function headers()
+      decoded = decoded or headers_in(message.envelope)
+      return decoded
+    end
+    for _, key in ipairs(message.keys) do follow(route, message.exchange, key, headers) end
+    if route.constant then routes[way] = route end
+  end
+  return route
+end
+
+-- Delivery.
+
+local ACCEPTED, UNROUTED, MISSING, REFUSED, INTERNAL = 0, 1, 2, 3, 4
+
+-- Fanout subscribers, stock kombu's among them, get it now or never; returns how many there were.
+local function broadcast(settings, exchange, message)
+  local expires = message.lifetime and now() + message.lifetime or 0
+  local text = with_metadata(message.envelope, 0, expires) -- tells it from what stock kombu publishes
+  local topic = P .. settings.fanout_prefix .. exchange
+  if not settings.fanout_patterns then return call('PUBLISH', topic, text) end
+  local receivers = 0
+  for _, key in ipairs(message.keys) do
+    receivers = receivers + call('PUBLISH', key == '' and topic or topic .. '/' .. key, text)
+  end
+  return receivers
+end
+
+-- settings: {fanout_prefix, fanout_patterns, deadletter_queue ("" for none)}
+-- message: {exchange, mandatory, suffix, lifetime, keys, skip, envelope}
+local function deliver(deaths, settings, message)
+  local took, refused, reached = false, false, {}
+  local function offer(queue)
+    if reached[queue] or message.skip[queue] then return end
+    reached[queue] = true
+    if push(deaths, queue, message.suffix, message.envelope, message.lifetime) then took = true else refused = true end
+  end
+
+  local route = route_of(message)
+  local heard = route.transient
+  for exchange in pairs(route.listened) do
+    local receivers = broadcast(settings, exchange, message)
+    if receivers > 0 then
+      heard = true
+    else
+      for _, queue in ipairs(route.instead[exchange] or {}) do offer(queue) end
+    end
+  end
+  for queue in pairs(route.queues) do
+    -- Without `mandatory` an unknown queue gets it all the same: a stock consumer leaves no trace while its queue is empty.
+    if not (message.mandatory and message.exchange == '') or queue_of(queue).recorded or has_lists(queue) then
+      offer(queue)
+    end
+  end
+
+  if not took and not refused and not heard and settings.deadletter_queue ~= '' then offer(settings.deadletter_queue) end
+  if refused then return REFUSED end
+  if took or heard then return ACCEPTED end
+  if message.exchange ~= '' and not exchange_of(message.exchange) then return MISSING end
+  return UNROUTED
+end
+
+-- Read one message's arguments; returns it and the index after it.
+local function read_message(at)
+  local message = {exchange = ARGV[at], mandatory = ARGV[at + 1] == '1', keys = {}, skip = {}}
+  message.suffix = ARGV[at + 2] == '0' and '' or SEP .. ARGV[at + 2]
+  message.lifetime = tonumber(ARGV[at + 3])
+  at = at + 4
+  local last = at + ARGV[at]
+  for i = at + 1, last do message.keys[i - at] = ARGV[i] end
+  at = last + 1
+  last = at + ARGV[at]
+  for i = at + 1, last do message.skip[ARGV[i]] = true end
+  message.envelope = ARGV[last + 1]
+  return message, last + 2
+end
