@@ -1,0 +1,113 @@
+"""A message on its way out: checked, and written as the arguments that the ``publish`` script takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from ..._model import Properties, Returned
+from .._content import validate_content
+from .envelope import encode
+from .layout import Layout
+
+__all__ = ["BODY_LIMIT", "NO_ROUTE", "PreparedMessage", "message_arguments", "prepare"]
+
+BODY_LIMIT: Final = 128 * 1024 * 1024
+"""Bytes: RabbitMQ's max_message_size, so that what goes here goes there.
+
+In base64 and with its headers such a message stays far below the 512 MB that a Redis string may have.
+"""
+NO_ROUTE: Final = 312
+_PRESENT: Final = {False: b"0", True: b"1"}
+
+
+class PreparedMessage(NamedTuple):
+    """One message as the ``publish`` script takes it, and what tells its sender about it."""
+
+    arguments: tuple[bytes, ...]
+    """``exchange flags step expiration nkeys key.. nskip queue.. envelope``."""
+    size: int
+    """Bytes of the arguments, for bounding a batch."""
+    exchange: str
+    routing_key: str
+    properties: dict[str, Any]
+    """As a receiver will see them."""
+    body: bytes
+    mandatory: bool
+
+    def returned(self) -> Returned:
+        """What the sender of a mandatory message is told when no queue took it."""
+        return Returned(NO_ROUTE, "NO_ROUTE", self.exchange, self.routing_key, self.properties, self.body)
+
+
+def prepare(
+    body: bytes | bytearray | memoryview,
+    *,
+    exchange: str,
+    routing_key: str,
+    properties: Properties,
+    layout: Layout,
+    new_tag: Callable[[], str],
+    mandatory: bool = False,
+    body_encoding: str | None = "base64",
+) -> PreparedMessage:
+    """Check one message and write its envelope; any thread may call this.
+
+    ``new_tag`` makes kombu's id of the message, a UUID's text.  Headers travel as kombu's JSON writes
+    them, so ``bytes`` and moments keep what AMQP would take off.
+
+    Raises:
+        ValueError: an argument breaks a rule of ``protocols._content``, or the body is too large.
+        TypeError: the body is not bytes.
+    """
+    if type(body) is not bytes:
+        if not isinstance(body, (bytes, bytearray, memoryview)):
+            raise TypeError(f"body must be bytes, not {type(body).__name__}; serialize it first")
+        body = bytes(body)
+    if len(body) > BODY_LIMIT:
+        raise ValueError(f"body has {len(body)} bytes, a message may have {BODY_LIMIT}")
+    sent = validate_content(exchange, routing_key, properties)
+    more_keys: tuple[str, ...] = ()
+    written = sent
+    headers = sent.get("headers")
+    if headers:
+        own = properties["headers"]
+        if "CC" in headers or "BCC" in headers:
+            more_keys = _more_keys(headers)
+            sent["headers"] = {name: value for name, value in headers.items() if name != "BCC"}
+            own = {name: value for name, value in own.items() if name != "BCC"}
+        written = {**sent, "headers": own}
+    envelope = encode(body, written, exchange, routing_key, new_tag(), body_encoding=body_encoding)
+    arguments = message_arguments(
+        exchange, (routing_key, *more_keys), envelope,
+        step=layout.step(sent.get("priority")), expiration=sent.get("expiration", ""), mandatory=mandatory,
+    )  # fmt: skip
+    return PreparedMessage(arguments, sum(map(len, arguments)), exchange, routing_key, sent, body, mandatory)
+
+
+def message_arguments(
+    exchange: str,
+    keys: tuple[str, ...],
+    envelope: bytes,
+    *,
+    step: int,
+    expiration: str = "",
+    mandatory: bool = False,
+    never_to: tuple[str, ...] = (),
+) -> tuple[bytes, ...]:
+    """The arguments of ``publish`` and ``bury`` for one message; ``never_to`` are queues that must not get it."""
+    return (
+        exchange.encode(),
+        _PRESENT[mandatory],
+        b"%d" % step,
+        expiration.encode(),
+        b"%d" % len(keys),
+        *(key.encode() for key in keys),
+        b"%d" % len(never_to),
+        *(queue.encode() for queue in never_to),
+        envelope,
+    )
+
+
+def _more_keys(headers: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(key for name in ("CC", "BCC") for key in headers.get(name, ()) if isinstance(key, str))
