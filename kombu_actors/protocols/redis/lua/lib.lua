@@ -206,7 +206,7 @@ local function die(deaths, name, list, raw, reason)
   local policy = queue_of(name).policy
   if policy.dlx then
     local seq = claim(name, list, raw, DEAD)
-    deaths[#deaths + 1] = {seq, name, reason, policy.dlx, policy.dlk or '', raw}
+    deaths[#deaths + 1] = {seq, name, reason, policy.dlx, policy.dlk or false, raw}
   end
 end
 
@@ -215,7 +215,7 @@ local function condemn(deaths, seq, found, reason) -- found: what claimed(OWNER,
   local policy = queue_of(found.queue).policy
   if policy.dlx then
     call('HSET', NS .. 'claims.' .. OWNER, seq, concat{DEAD, ' ', found.recorded and 'r' or 's', found.list})
-    deaths[#deaths + 1] = {seq, found.queue, reason, policy.dlx, policy.dlk or '', found.raw}
+    deaths[#deaths + 1] = {seq, found.queue, reason, policy.dlx, policy.dlk or false, found.raw}
   else
     unclaim(OWNER, {seq})
   end

@@ -1,0 +1,67 @@
+"""What the calls of all scripts have in common: arguments ready to send, and a reader for the reply.
+
+A module of calls has one function per script.  It checks its arguments and makes a ``Call``; whoever has the
+connection sends ``call.command(common)`` and gives the reply to ``call.parse``, which returns what was asked
+for or raises the refusal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import attrs
+
+from .scripts import Script
+
+__all__ = ["PRESENT", "Call", "Death", "read_deaths", "read_timer"]
+
+T = TypeVar("T")
+
+PRESENT = {False: b"0", True: b"1"}
+"""How the scripts spell flags."""
+
+
+@attrs.frozen
+class Call(Generic[T]):
+    """One script call."""
+
+    script: Script
+    arguments: Sequence[bytes]
+    """The script's own; those that all have (``Layout.common``) come from whoever sends it."""
+    parse: Callable[[Any], T] = attrs.field(repr=False)
+    """Reads the reply; raises what the server refused as py-amqp's exception class.
+
+    Error replies (``FENCED``, ``OOM``, ``NOSCRIPT``) are the connection's business and not for it.
+    """
+
+    def command(self, common: Sequence[bytes]) -> tuple[bytes, ...]:
+        """The command as it is sent."""
+        return (b"EVALSHA", self.script.sha1.encode(), *common, *self.arguments)
+
+
+class Death(NamedTuple):
+    """A message that died in a queue with a dead letter exchange; its claim is the caller's, who is to ``bury`` it."""
+
+    claim: int
+    queue: str
+    reason: str
+    """``rejected``, ``expired``, ``maxlen`` or ``delivery_limit``."""
+    exchange: str
+    """The dead letter exchange."""
+    routing_key: str | None
+    """The one that replaces the message's own; None keeps them."""
+    raw: bytes
+
+
+def read_deaths(reply: Sequence[Sequence[Any]]) -> list[Death]:
+    """The deaths that a script reports."""
+    return [
+        Death(claim, queue.decode(), reason.decode(), exchange.decode(), None if key is None else key.decode(), raw)
+        for claim, queue, reason, exchange, key, raw in reply
+    ]
+
+
+def read_timer(reply: int) -> float | None:
+    """Seconds until the earliest timer on the server is due; None when there is none."""
+    return None if reply < 0 else reply / 1000

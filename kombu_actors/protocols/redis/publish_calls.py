@@ -1,0 +1,90 @@
+"""Publishing: messages into queues, dead letters in exchange for the dead, and what stock kombu only broadcasts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from itertools import chain
+from typing import Any, Final, NamedTuple
+
+from .calls import PRESENT, Call, Death, read_deaths, read_timer
+from .scripts import ALL_SCRIPTS
+
+__all__ = ["Code", "Published", "Settings", "adopt", "bury", "publish", "settings"]
+
+Settings = tuple[bytes, bytes, bytes]
+"""``fanout_prefix fanout_patterns deadletter_queue`` as the scripts take them."""
+
+_PUBLISH: Final = ALL_SCRIPTS["publish"]
+_BURY: Final = ALL_SCRIPTS["bury"]
+_ADOPT: Final = ALL_SCRIPTS["adopt"]
+_STALE: Final = [b"stale"]
+
+
+class Code(IntEnum):
+    """What became of one message."""
+
+    ACCEPTED = 0
+    """At least one queue has it, or subscribers of a fanout exchange heard it."""
+    NO_ROUTE = 1
+    """No queue took it; a mandatory one goes back to its sender."""
+    NO_EXCHANGE = 2
+    REFUSED = 3
+    """A queue is full and refuses it (``x-overflow``); other queues may have it all the same."""
+    INTERNAL = 4
+    """The exchange takes messages from other exchanges only."""
+
+
+class Published(NamedTuple):
+    """What a batch came to."""
+
+    codes: Sequence[int]
+    """``Code`` of each message, in order."""
+    next_timer: float | None
+    """Seconds until the server's earliest timer."""
+    deaths: list[Death]
+
+
+def settings(fanout_prefix: str, *, fanout_patterns: bool = True, deadletter_queue: str | None = None) -> Settings:
+    """What the scripts must know of the options; ``fanout_prefix`` with the database's number filled in."""
+    return fanout_prefix.encode(), PRESENT[fanout_patterns], (deadletter_queue or "").encode()
+
+
+def publish(settings: Settings, messages: Iterable[tuple[bytes, ...]]) -> Call[Published]:
+    """Publish a batch in one step, in order; each message is ``preparing.PreparedMessage.arguments``.
+
+    Refused as a whole, and with nothing done, when maxmemory is reached (error ``OOM``).
+    """
+    return Call(_PUBLISH, [*settings, *chain.from_iterable(messages)], _read_published)
+
+
+def bury(claim: int, settings: Settings, message: tuple[bytes, ...]) -> Call[Published | None]:
+    """Put a dead letter where it belongs and drop the claim on what died, in one step.
+
+    ``message`` is what ``preparing.message_arguments`` makes.  None: that claim is gone, and nothing was done.
+    """
+    return Call(_BURY, (b"%d" % claim, *settings, *message), _read_buried)
+
+
+def adopt(queue: str, delivery_tag: str, envelope: bytes, *, step: int = 0, expiration: str = "") -> Call[Published]:
+    """Put what a stock publisher broadcast into the list of a durable fanout queue.
+
+    Done once per message (``delivery_tag``, kombu's id), whoever asks; the code is NO_ROUTE for those who come later.
+    """
+    arguments = (queue.encode(), delivery_tag.encode(), b"%d" % step, expiration.encode(), envelope)
+    return Call(_ADOPT, arguments, _read_adopted)
+
+
+def _read_published(reply: Any) -> Published:
+    codes, timer, deaths = reply
+    return Published(codes, read_timer(timer), read_deaths(deaths))
+
+
+def _read_buried(reply: Any) -> Published | None:
+    return None if reply == _STALE else _read_published(reply)
+
+
+def _read_adopted(reply: Any) -> Published:
+    done, timer, deaths = reply
+    code = Code.ACCEPTED if done else Code.NO_ROUTE
+    return Published([code], read_timer(timer), read_deaths(deaths))
