@@ -1,1 +1,1 @@
-"""Redis as a message broker: kombu's keys, and scripts that change them in one step each.  Pure: no input, output or clock."""
+"""Redis as a broker: kombu's keys, and scripts that change them in one step each.  No input, output or clock."""

@@ -1,10 +1,11 @@
 -- needs: ending
 -- bind kind exchange destination key pattern arguments durable
---   -> ["ok"] | ["no-exchange"] | ["no-queue"] | ["no-destination"] | ["locked"]
+--   -> ["ok"] | ["no-exchange"] | ["no-queue"] | ["no-destination"] | ["locked"] | ["bad-match"]
 -- pattern: the key as kombu's regular expression; durable: how a fanout exchange's queue gets its messages: "1" into
 -- its list, consumers or not, "0" as in kombu, while somebody listens.
 local kind, name, destination, key = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3]
 local pattern, arguments, durable = ARGV[FIRST + 4], ARGV[FIRST + 5], ARGV[FIRST + 6] == '1'
+local X_MATCH = {all = true, any = true, ['all-with-x'] = true, ['any-with-x'] = true}
 if not alive() then return fenced() end
 local exchange = exchange_of(name)
 if not exchange then return {'no-exchange'} end
@@ -14,6 +15,10 @@ else
   local queue = queue_of(destination)
   if locked(queue) then return {'locked'} end
   if not queue.recorded and not has_lists(destination) then return {'no-queue'} end
+end
+if exchange.type == 'headers' then
+  local match = cjson.decode(arguments)['x-match']
+  if match ~= nil and not X_MATCH[match] then return {'bad-match'} end
 end
 
 local fanout = exchange.type == 'fanout' and kind == 'queue'

@@ -1,9 +1,12 @@
--- queue_declare name flagged-spec passive exclusive -> ["created"|"exists", flagged-spec, messages, consumers] | ["missing"] | ["locked"]
-local name, spec, passive, exclusive = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2] == '1', ARGV[FIRST + 3] == '1'
+-- queue_declare name flagged-spec passive exclusive fresh
+--   -> ["created"|"exists", flagged-spec, messages, consumers] | ["missing"] | ["locked"] | ["reserved"]
+-- fresh: whether a new queue may have a name that begins with "amq."
+local name, spec, passive = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2] == '1'
+local exclusive, fresh = ARGV[FIRST + 3] == '1', ARGV[FIRST + 4] == '1'
 if not alive() then return fenced() end
 local text = call('HGET', QUEUES, name)
-local function answer(word, text)
-  return {word, text, length(name), call('HLEN', NS .. 'consumers.' .. name)}
+local function answer(word, spec)
+  return {word, spec, length(name), call('HLEN', NS .. 'consumers.' .. name)}
 end
 if passive then
   if locked(queue_of(name)) then return {'locked'} end
@@ -16,6 +19,8 @@ if text then
   used(name)
   return answer('exists', text)
 end
+if not fresh and string.sub(name, 1, 4) == 'amq.' then return {'reserved'} end
+if exclusive then spec = concat{'1{"owner":"', OWNER, '",', string.sub(spec, 3)} end
 call('HSET', QUEUES, name, spec)
 if exclusive then call('SADD', NS .. 'held.' .. OWNER, 'q:' .. name) end
 known[name] = nil

@@ -1,0 +1,306 @@
+"""Exchanges, queues and bindings: declared, deleted, and refused in RabbitMQ's words.
+
+What a declaration may say is checked here, before it is sent; what it must agree with is on the server, which
+answers with the first declaration's text.  ``virtual_host`` is what refusals call the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+
+from amqp.exceptions import AMQPError
+
+from ..._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from ...utils.json import dumps, loads
+from ..virtual._arguments import (
+    KNOWN_EXCHANGE_ARGUMENTS,
+    KNOWN_QUEUE_ARGUMENTS,
+    check_equivalent,
+    queue_policy,
+)
+from ..virtual._errors import (
+    Named,
+    access_refused,
+    command_invalid,
+    inequivalent,
+    named_method,
+    not_found,
+    precondition_failed,
+    resource_locked,
+    wire_type,
+)
+from ..virtual._routing import ROUTING_TABLES, check_headers_binding
+from ..virtual._topology import PREDECLARED
+from .bindings import key_to_pattern
+from .calls import PRESENT, Call
+from .scripts import ALL_SCRIPTS
+
+__all__ = [
+    "bind",
+    "exchange_declare",
+    "exchange_delete",
+    "queue_declare",
+    "queue_delete",
+    "queue_purge",
+    "unbind",
+]
+
+Method = tuple[int, int]
+"""Class and method of AMQP, which a refusal names."""
+HOST: Final = "0"
+
+_EXCHANGE_DECLARE: Final = (40, 10)
+_EXCHANGE_DELETE: Final = (40, 20)
+_BIND: Final = {BindingKind.QUEUE: (50, 20), BindingKind.EXCHANGE: (40, 30)}
+_UNBIND: Final = {BindingKind.QUEUE: (50, 50), BindingKind.EXCHANGE: (40, 40)}
+_QUEUE_DECLARE: Final = (50, 10)
+_QUEUE_PURGE: Final = (50, 30)
+_QUEUE_DELETE: Final = (50, 40)
+
+
+# exchanges
+
+
+def exchange_declare(spec: ExchangeSpec, *, passive: bool = False, virtual_host: str = HOST) -> Call[None]:
+    """Declare an exchange; passively, only look whether it is there.
+
+    Raises as the reply would: 403 for the default exchange, 503 for an unknown type, 406 for a bad argument.
+    """
+    what = Named("exchange", spec.name, virtual_host)
+    _refuse_default(_EXCHANGE_DECLARE, spec.name)
+    if not passive:
+        if spec.type not in ROUTING_TABLES:
+            _refuse(_EXCHANGE_DECLARE, command_invalid(f"unknown exchange type '{spec.type}'"))
+        alternate = spec.arguments.get("alternate-exchange")
+        if alternate is not None and not isinstance(alternate, str):
+            why = f"invalid type '{wire_type(alternate)}' for arg 'alternate-exchange' in {what}"
+            _refuse(_EXCHANGE_DECLARE, precondition_failed(why))
+
+    def parse(reply: Any) -> None:
+        match reply:
+            case [b"missing"]:
+                _refuse(_EXCHANGE_DECLARE, not_found(what))
+            case [b"reserved"]:
+                _refuse(_EXCHANGE_DECLARE, _reserved(what))
+            case [b"exists", text] if not passive:
+                names = ("type", "durable", "auto_delete", "internal")
+                _check_same(_EXCHANGE_DECLARE, what, spec, names, loads(text), KNOWN_EXCHANGE_ARGUMENTS)
+
+    written = {
+        "type": spec.type,
+        "durable": spec.durable,
+        "auto_delete": spec.auto_delete,
+        "internal": spec.internal,
+        "arguments": dict(spec.arguments),
+    }
+    return Call(ALL_SCRIPTS["exchange_declare"], (spec.name.encode(), _text(written), PRESENT[passive]), parse)
+
+
+def exchange_delete(name: str, *, if_unused: bool = False, virtual_host: str = HOST) -> Call[None]:
+    """Delete an exchange with its bindings; a missing one is as good as deleted."""
+    what = Named("exchange", name, virtual_host)
+    _refuse_default(_EXCHANGE_DELETE, name)
+    if name in PREDECLARED:
+        _refuse(_EXCHANGE_DELETE, access_refused(f"deletion of system {what} not allowed"))
+
+    def parse(reply: Any) -> None:
+        if reply == [b"in-use"]:
+            _refuse(_EXCHANGE_DELETE, precondition_failed(f"{what} in use"))
+
+    return Call(ALL_SCRIPTS["exchange_delete"], (name.encode(), PRESENT[if_unused]), parse)
+
+
+# bindings
+
+
+def bind(binding: BindingSpec, *, durable: bool = False, virtual_host: str = HOST) -> Call[None]:
+    """Bind a queue or an exchange to an exchange.
+
+    ``durable`` says how a fanout exchange's queue gets messages: True puts them into its list whether anybody
+    consumes or not; False is kombu's way, for those who listen while it is published.
+    """
+    method = _BIND[binding.kind]
+    _refuse_default(method, binding.source)
+    if binding.kind is BindingKind.EXCHANGE:
+        _refuse_default(method, binding.destination)
+    destination = Named(binding.kind.value, binding.destination, virtual_host)
+
+    def parse(reply: Any) -> None:
+        match reply:
+            case [b"no-exchange"]:
+                _refuse(method, not_found(Named("exchange", binding.source, virtual_host)))
+            case [b"no-queue" | b"no-destination"]:
+                _refuse(method, not_found(destination))
+            case [b"locked"]:
+                _refuse(method, resource_locked(destination))
+            case [b"bad-match"]:
+                try:
+                    check_headers_binding(binding.arguments)
+                except AMQPError as error:
+                    _refuse(method, error)
+
+    return Call(ALL_SCRIPTS["bind"], (*_binding(binding), PRESENT[durable]), parse)
+
+
+def unbind(binding: BindingSpec, *, virtual_host: str = HOST) -> Call[None]:
+    """Remove a binding, however it was made; one that isn't there is as good as removed."""
+    method = _UNBIND[binding.kind]
+    _refuse_default(method, binding.source)
+    if binding.kind is BindingKind.EXCHANGE:
+        _refuse_default(method, binding.destination)
+
+    def parse(reply: Any) -> None:
+        if reply == [b"locked"]:
+            _refuse(method, resource_locked(Named("queue", binding.destination, virtual_host)))
+
+    return Call(ALL_SCRIPTS["unbind"], _binding(binding), parse)
+
+
+def _binding(binding: BindingSpec) -> tuple[bytes, ...]:
+    return (
+        binding.kind.value.encode(),
+        binding.source.encode(),
+        binding.destination.encode(),
+        binding.routing_key.encode(),
+        key_to_pattern(binding.routing_key).encode(),
+        _text(binding.arguments),
+    )
+
+
+# queues
+
+
+def queue_declare(
+    spec: QueueSpec, *, passive: bool = False, fresh: bool = False, virtual_host: str = HOST
+) -> Call[QueueInfo]:
+    """Declare a queue; passively, only look at it.  ``fresh`` when its name was made up for it.
+
+    Raises as the reply would: 406 for a bad argument.
+    """
+    what = Named("queue", spec.name, virtual_host)
+    written = b"" if passive else _flagged(spec, what)
+
+    def parse(reply: Any) -> QueueInfo:
+        match reply:
+            case [b"created" | b"exists" as outcome, text, messages, consumers]:
+                if outcome == b"exists" and not passive:
+                    names = ("durable", "auto_delete")
+                    _check_same(_QUEUE_DECLARE, what, spec, names, loads(text[1:]), KNOWN_QUEUE_ARGUMENTS)
+                return QueueInfo(spec.name, messages, consumers)
+            case [b"locked"]:
+                _refuse(_QUEUE_DECLARE, resource_locked(what))
+            case [b"reserved"]:
+                _refuse(_QUEUE_DECLARE, _reserved(what))
+        _refuse(_QUEUE_DECLARE, not_found(what))
+
+    arguments = (spec.name.encode(), written, PRESENT[passive], PRESENT[spec.exclusive], PRESENT[fresh])
+    return Call(ALL_SCRIPTS["queue_declare"], arguments, parse)
+
+
+def queue_delete(name: str, *, if_unused: bool = False, if_empty: bool = False, virtual_host: str = HOST) -> Call[int]:
+    """Delete a queue; returns how many messages waited in it, 0 if there is none."""
+    what = Named("queue", name, virtual_host)
+
+    def parse(reply: Any) -> int:
+        match reply:
+            case [b"locked"]:
+                _refuse(_QUEUE_DELETE, resource_locked(what))
+            case [b"in-use"]:
+                _refuse(_QUEUE_DELETE, precondition_failed(f"{what} in use"))
+            case [b"not-empty"]:
+                _refuse(_QUEUE_DELETE, precondition_failed(f"{what} not empty"))
+        count: int = reply[1]
+        return count
+
+    return Call(ALL_SCRIPTS["queue_delete"], (name.encode(), PRESENT[if_unused], PRESENT[if_empty]), parse)
+
+
+def queue_purge(name: str, *, virtual_host: str = HOST) -> Call[int]:
+    """Drop what waits in a queue; returns how many that were.  What is unacknowledged stays so."""
+    what = Named("queue", name, virtual_host)
+
+    def parse(reply: Any) -> int:
+        match reply:
+            case [b"locked"]:
+                _refuse(_QUEUE_PURGE, resource_locked(what))
+            case [b"missing"]:
+                _refuse(_QUEUE_PURGE, not_found(what))
+        count: int = reply[1]
+        return count
+
+    return Call(ALL_SCRIPTS["queue_purge"], (name.encode(),), parse)
+
+
+def _flagged(spec: QueueSpec, what: Named) -> bytes:
+    """A declaration as it is recorded: "1" in front when the scripts must read it, "0" when not, and JSON."""
+    try:
+        policy = _policy(spec, what)
+    except AMQPError as error:
+        _refuse(_QUEUE_DECLARE, error)
+    written = {
+        "durable": spec.durable,
+        "auto_delete": spec.auto_delete,
+        "exclusive": spec.exclusive,
+        "arguments": dict(spec.arguments),
+        "policy": policy,
+    }
+    return (b"1" if policy or spec.exclusive or spec.auto_delete else b"0") + _text(written)
+
+
+def _policy(spec: QueueSpec, what: Named) -> dict[str, Any]:
+    """What the scripts act upon; ``x-max-length-bytes`` isn't among it, as Redis counts but doesn't weigh."""
+    quorum = queue_policy(spec, what).quorum
+    policy = {name: spec.arguments[argument] for argument, name in _ACTED_UPON.items() if argument in spec.arguments}
+    return {**policy, "quorum": True} if quorum else policy
+
+
+_ACTED_UPON: Final = {
+    "x-message-ttl": "ttl",
+    "x-expires": "expires",
+    "x-max-length": "max_length",
+    "x-overflow": "overflow",
+    "x-dead-letter-exchange": "dlx",
+    "x-dead-letter-routing-key": "dlk",
+    "x-delivery-limit": "delivery_limit",
+}
+
+
+# refusals
+
+
+def _refuse(method: Method, error: AMQPError) -> NoReturn:
+    raise named_method(error, *method)
+
+
+def _refuse_default(method: Method, exchange: str) -> None:
+    if not exchange:
+        _refuse(method, access_refused("operation not permitted on the default exchange"))
+
+
+def _reserved(what: Named) -> AMQPError:
+    return access_refused(f"{what.kind} name '{what.name}' contains reserved prefix 'amq.*'")
+
+
+def _check_same(
+    method: Method,
+    what: Named,
+    spec: ExchangeSpec | QueueSpec,
+    names: tuple[str, ...],
+    current: Mapping[str, Any],
+    known_arguments: tuple[str, ...],
+) -> None:
+    """Raise 406 unless a declaration repeats the first one."""
+    try:
+        for name in names:
+            received = getattr(spec, name)
+            if received != current.get(name, False):
+                raise inequivalent(name, what, received, current.get(name, False))
+        check_equivalent(known_arguments, what, spec.arguments, current.get("arguments") or {})
+    except AMQPError as error:
+        _refuse(method, error)
+
+
+def _text(value: Any) -> bytes:
+    """Canonical, so that equal bindings are equal texts."""
+    return dumps(value, sort_keys=True, separators=(",", ":")).encode()
