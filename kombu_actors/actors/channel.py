@@ -9,8 +9,10 @@ channel they speak over, and a consumer's restart leaves the channel alone.
 from __future__ import annotations
 
 import logging
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
@@ -25,6 +27,7 @@ from ..supervisors import (
     ActorContext,
     Backoff,
     ChildSpec,
+    Event,
     Failed,
     Outcome,
     Restart,
@@ -65,6 +68,20 @@ class Epoch:
     tag_offset: int
 
 
+@attrs.frozen(kw_only=True)
+class SubscriptionGap(Event):
+    """A consumer of broadcasts is subscribed again; what was published for it meanwhile is lost.
+
+    Only of queues that the broker keeps nothing for (Redis Pub/Sub; see ``durable_fanout``).
+    """
+
+    queue: str
+    since: float
+    """When the broker was last heard, in seconds since the epoch; the gap can't have begun before."""
+    until: float
+    """When the subscription was in force again."""
+
+
 class Action(Enum):
     """What a consumer decided about a delivery."""
 
@@ -94,6 +111,8 @@ class Consumer:
     """Told, while its maker waits, that the broker refuses it; then it is wished for no more."""
     refusals: int = 0
     """How often in a row the broker has refused it."""
+    deaf_since: float | None = None
+    """When a subscription that keeps nothing was last known to be in force; None while it is, or for others."""
 
     @property
     def id(self) -> str:
@@ -300,7 +319,8 @@ class ChannelActor:
             raise
         consumer.refusals, consumer.on_refused = 0, None
         ctx.ready()
-        await first_of(cancelled.wait, ctx.stopping.wait)
+        with self._noting_gaps(ctx, consumer, epoch.wire):
+            await first_of(cancelled.wait, ctx.stopping.wait)
         if cancelled.is_set():
             if consumer.on_cancel is not None:
                 consumer.on_cancel()
@@ -310,6 +330,20 @@ class ChannelActor:
         if epoch.wire.closed is None:
             with farewell(self.owner.require_link()):
                 await epoch.wire.cancel(consumer.spec.tag)
+
+    @contextmanager
+    def _noting_gaps(self, ctx: ActorContext, consumer: Consumer, wire: LinkChannel) -> Iterator[None]:
+        if not wire.is_lossy(consumer.spec.tag):
+            yield
+            return
+        link: Link = self.owner.require_link()
+        if consumer.deaf_since is not None:
+            ctx.report(SubscriptionGap, queue=consumer.spec.queue, since=consumer.deaf_since, until=time.time())
+            consumer.deaf_since = None
+        try:
+            yield
+        finally:
+            consumer.deaf_since = time.time() - (trio.current_time() - link.last_heard)
 
     def _is_hopeless(self, error: BaseException) -> bool:
         return any(consumer.refusals >= CONSUMER_ATTEMPTS for consumer in self.consumers.values())

@@ -11,6 +11,7 @@ from ._mailbox import Envelope, Inbox, Mailbox
 from ._outcome import Outcome, Stopped
 
 if TYPE_CHECKING:
+    from . import events as news
     from ._cell import Cell
     from ._incarnation import Incarnation
     from ._tree import Tree
@@ -69,6 +70,13 @@ class ActorContext:
     def degraded(self, why: str) -> None:
         """Say that the actor serves, but not well.  Visible; nothing is restarted for it."""
         self._incarnation.said_degraded(why)
+
+    def report(self, kind: type[news.Event], **details: Any) -> None:
+        """Say what happened to the actor in its own terms: an ``Event`` of its own, with these fields.
+
+        Listeners and ``events()`` hear it between the supervision events, in order.
+        """
+        self._incarnation.reported(kind, details)
 
 
 class ActorRef:

@@ -16,6 +16,7 @@ from ._policy import ChildState
 from ._spec import ChildSpec
 
 if TYPE_CHECKING:
+    from . import events as news
     from ._alarms import Alarm
     from ._cell import Cell
     from ._node import Node
@@ -113,6 +114,10 @@ class Incarnation:
         if self.done is None and self.degraded != why:
             self.degraded = why
             self.node.tree.later(self.node.child_degraded, self.cell, why)
+
+    def reported(self, kind: type[news.Event], details: dict[str, Any]) -> None:
+        if self.done is None:
+            self.node.tree.later(self.node.child_reported, self.cell, kind, details)
 
     def serves(self) -> None:
         """READY: the start timeout is over."""

@@ -120,6 +120,9 @@ class Node:
         self.emit(news.ChildDegraded, cell, why=why)
         self.tree.changed.unpark_all()
 
+    def child_reported(self, cell: Cell, kind: type[news.Event], details: dict[str, Any]) -> None:
+        self.emit(kind, cell, **details)
+
     def child_stuck(self, cell: Cell) -> None:
         self.feed(Stuck(_id(cell), cell.epoch))
 

@@ -259,6 +259,10 @@ class AMQPChannel:
     def _forget_consumer(self, reply: Replied) -> None:
         self._consumers.pop(reply.arguments[0], None)
 
+    def is_lossy(self, tag: str) -> bool:
+        """Never: a queue keeps what is published while nobody consumes from it."""
+        return False
+
     # -- publishing ----------------------------------------------------------------------------
 
     async def confirm_select(

@@ -344,6 +344,11 @@ class AMQPLink:
         self.outbox.wake()
 
     @property
+    def last_heard(self) -> float:
+        """When bytes last came, in seconds of trio's clock."""
+        return self._signs.received
+
+    @property
     def blocked(self) -> str | None:
         """The broker's reason for not reading from publishers; None when it does."""
         return self._dispatcher.alarm.reason

@@ -117,6 +117,9 @@ class LinkChannel(Protocol):
     def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None: ...
     def reject(self, tag: int, *, requeue: bool = False) -> None: ...
 
+    def is_lossy(self, tag: str) -> bool:
+        """Whether what is published for this consumer while it isn't subscribed is lost (Redis Pub/Sub)."""
+
 
 class Link(Protocol):
     """One live connection to a broker."""
@@ -128,6 +131,10 @@ class Link(Protocol):
     @property
     def closed(self) -> BaseException | None:
         """Why the link is dead; None while it lives."""
+
+    @property
+    def last_heard(self) -> float:
+        """When the broker last said anything, in seconds of trio's clock."""
 
     @property
     def blocked(self) -> str | None:

@@ -217,6 +217,10 @@ class MemoryChannel:
         for delivery in deliveries:
             self._link.send(self._engine.reject, delivery.delivery_tag, requeue=True)
 
+    def is_lossy(self, tag: str) -> bool:
+        """Never: a queue keeps what is published while nobody consumes from it."""
+        return False
+
     # -- publishing ----------------------------------------------------------------------------
 
     async def confirm_select(

@@ -252,6 +252,11 @@ class MemoryLink:
     # -- blocking and pausing ------------------------------------------------------------------
 
     @property
+    def last_heard(self) -> float:
+        """Now: there is no wire to be cut without a word."""
+        return trio.current_time()
+
+    @property
     def blocked(self) -> str | None:
         """The broker's reason for not reading from publishers; None when it does."""
         return self._alarm.reason
