@@ -41,10 +41,10 @@ local function next_timer()
   return first[2] and math.max(0, tonumber(first[2]) - now()) or -1
 end
 
--- waiter: "<owner>/<channel>"; the owner is hex and holds no slash.
+-- Tell a waiter ("<owner>/<channel>"; the owner is hex and holds no slash) to look again; returns how many links heard it.
 local function wake(waiter)
   local owner, channel = string.match(waiter, '^([^/]*)/(.*)$')
-  call('PUBLISH', NS .. 'wake.' .. owner, 'w ' .. channel)
+  return call('PUBLISH', NS .. 'wake.' .. owner, 'w ' .. channel)
 end
 
 -- Queues.

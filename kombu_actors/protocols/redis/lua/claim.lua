@@ -1,0 +1,141 @@
+-- needs: waiting claims
+-- claim channel count bytes no_ack share nqueues queue.. -> [state, [queue index, seq or 0, raw, ..], deaths, next_timer,
+--   [queue indexes]]
+-- state 0: not in line, claim again when there is room; 1: a sentry of the queues listed last; 2: in line.
+-- Takes at most `count` messages, and stops after the one that exceeds `bytes`.  A channel names all its queues each
+-- time, and leaves all lines with count 0.
+local channel, room, bytes = ARGV[FIRST], tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2])
+local no_ack, share = ARGV[FIRST + 3] == '1', ARGV[FIRST + 4] == '1'
+local queues = {unpack(ARGV, FIRST + 6, FIRST + 5 + ARGV[FIRST + 5])}
+local MAX_POP = 500 -- what unpack takes in one go, twice
+local MAX_DEATHS = 500 -- per call: a script must end, however much has expired
+if not alive() then return fenced() end
+work_when_full()
+
+local me = OWNER .. '/' .. channel
+local taken, deaths, died, served = {}, {}, 0, {}
+
+-- How much of a queue is for the caller when others wait as well.
+local function fair_share(name)
+  local line = line_of(name)
+  local others = call('ZCARD', line)
+  if others == 0 then return room end
+  if call('ZSCORE', line, me) then others = others - 1 end
+  if others == 0 then return room end
+  return math.max(1, math.ceil(length(name) / (1 + others)))
+end
+
+-- Take up to `most` messages from one list; returns how many less are wanted, and whether there may be more.
+local function take(index, name, list, most)
+  local wanted, chunk, policy = most, 1, queue_of(name).policy
+  while wanted > 0 and bytes > 0 and died < MAX_DEATHS do
+    local popped = call('RPOP', list, chunk)
+    if not popped then break end
+    local size = 0
+    for i, raw in ipairs(popped) do
+      if bytes <= 0 then
+        -- Larger ones than those before: the rest goes back as it was, the last popped first.
+        for j = #popped, i, -1 do call('RPUSH', list, popped[j]) end
+        break
+      end
+      local cause = cause_of_death(raw, policy)
+      if cause then
+        die(deaths, name, list, raw, cause)
+        died = died + 1
+      else
+        taken[#taken + 1] = {index, list, raw}
+        wanted, bytes = wanted - 1, bytes - #raw
+      end
+      size = size + #raw
+    end
+    if #popped < chunk then break end
+    chunk = math.max(1, math.min(wanted, MAX_POP, math.ceil(bytes * #popped / size)))
+  end
+  return most - wanted
+end
+
+local quota = {}
+local function serve(index, most)
+  local name = queues[index]
+  quota[index] = quota[index] or fair_share(name)
+  for _, suffix in ipairs(SUFFIXES) do
+    local got = take(index, name, P .. name .. suffix, math.min(most, quota[index], room))
+    most, quota[index], room = most - got, quota[index] - got, room - got
+    if got > 0 then served[index] = true end
+  end
+  if most > 0 then quota[index] = 0 end -- it's empty
+end
+
+if room > 0 then
+  if share and #queues > 1 then
+    local part = math.max(1, math.floor(room / #queues))
+    for index = 1, #queues do serve(index, part) end
+  end
+  for index = 1, #queues do serve(index, room) end
+end
+
+-- Record them all at once, as `claim` does one.
+local messages = {}
+local function record()
+  local last = call('HINCRBY', NS .. 'owner.' .. OWNER, 'seq', #taken)
+  local score, tails, marks = now() / 1000, {}, {}
+  for index, name in ipairs(queues) do
+    tails[index] = ', "", ' .. cjson.encode(name) .. ']'
+    marks[index] = channel .. (queue_of(name).recorded and ' r' or ' s')
+  end
+  for first = 1, #taken, MAX_POP do
+    local values, scores, places = {}, {}, {}
+    for i = first, math.min(first + MAX_POP - 1, #taken) do
+      local index, list, raw = unpack(taken[i])
+      local seq, at = last - #taken + i, #values
+      local field = OWNER .. ':' .. seq
+      values[at + 1], values[at + 2] = field, '[' .. raw .. tails[index]
+      scores[at + 1], scores[at + 2] = score, field
+      places[at + 1], places[at + 2] = seq, marks[index] .. list
+      messages[#messages + 1], messages[#messages + 2], messages[#messages + 3] = index, seq, raw
+    end
+    call('HSET', UNACKED, unpack(values))
+    call('ZADD', INDEX, unpack(scores))
+    call('HSET', NS .. 'claims.' .. OWNER, unpack(places))
+  end
+end
+if no_ack then
+  for i, message in ipairs(taken) do
+    messages[i * 3 - 2], messages[i * 3 - 1], messages[i * 3] = message[1], 0, message[3]
+  end
+elseif #taken > 0 then
+  record()
+end
+
+-- Who got less than it has room for waits for more.
+local waits = room > 0 and bytes > 0 and died < MAX_DEATHS
+local sentry_for = {}
+
+local function wait_in_line(index, name)
+  local line, sentries = line_of(name), sentries_of(name)
+  local time = call('TIME')
+  local arrival = string.format('%d%06d', time[1], time[2])
+  local before = call('ZSCORE', line, me)
+  if not before then call('SADD', NS .. 'held.' .. OWNER, 'w:' .. name) end
+  -- Who was served goes to the end of the line; who came in vain keeps its place.
+  call('ZADD', line, (before and not served[index]) and string.gsub(before, '-', '') or arrival, me)
+  local left = length(name)
+  local armed, mine = call('SCARD', sentries), call('SISMEMBER', sentries, me)
+  local others = call('ZCARD', line) - 1 - (armed - mine) -- who wait and aren't sentries
+  -- A sentry hears of the next arrival first, so who was served lets others; and an arrival is no news while some is left.
+  local fit = left == 0 and not (served[index] and others > 0) and armed - mine < ENOUGH
+  if fit then
+    if mine == 0 then call('SADD', sentries, me) end
+    sentry_for[#sentry_for + 1] = index
+  elseif mine == 1 then
+    call('SREM', sentries, me)
+  end
+  attend(name, left)
+end
+
+for index, name in ipairs(queues) do
+  used(name)
+  if waits then wait_in_line(index, name) else quit_line(name, me) end
+end
+local state = waits and (#sentry_for > 0 and 1 or 2) or 0
+return {state, messages, deaths, next_timer(), sentry_for}

@@ -1,0 +1,9 @@
+-- needs: ending waiting claims departing
+-- hello client run lease predecessor-or-"" -> ["ok", next_timer]: registers the owner.
+-- predecessor: the former link of the same program, whose claims need not wait until its lease ends.
+local client, run, lease, predecessor = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3]
+work_when_full()
+if predecessor ~= '' then depart(predecessor) end
+call('ZADD', OWNERS, now() + lease, OWNER)
+call('HSET', NS .. 'owner.' .. OWNER, 'client', client, 'run', run)
+return {'ok', next_timer()}
