@@ -63,12 +63,17 @@ def latency_persistent(library: Any, task: Task) -> Sample:
     return _one_at_a_time(library, task, PAUSE, delivery_mode=2)
 
 
+def latency_confirms(library: Any, task: Task) -> Sample:
+    """``latency_persistent`` for kombu with its channel in confirm mode, without waiting for the confirms."""
+    return _one_at_a_time(library, task, PAUSE, delivery_mode=2, confirms=True)
+
+
 def ping_pong(library: Any, task: Task) -> Sample:
     """The same without the pause."""
     return _one_at_a_time(library, task, 0, delivery_mode=2)
 
 
-def _one_at_a_time(library: Any, task: Task, pause: float, *, delivery_mode: int) -> Sample:
+def _one_at_a_time(library: Any, task: Task, pause: float, *, delivery_mode: int, confirms: bool = False) -> Sample:
     latencies: list[float] = []
     sent_at = 0.0
 
@@ -78,6 +83,8 @@ def _one_at_a_time(library: Any, task: Task, pause: float, *, delivery_mode: int
 
     with library.Connection(task.url) as connection:
         producer = connection.Producer()
+        if confirms:
+            producer.channel.confirm_select()
         queue = library.Queue(task.queue)
         with connection.Consumer(queue, callbacks=[callback], prefetch_count=PREFETCH):
             for count in (task.warm_up, task.messages):

@@ -126,8 +126,19 @@ CASES = (
         goals=(Goal("p50", 1.0),),
     ),
     Case(
+        name="latency-confirms",
+        title="the same, and kombu's channel is in confirm mode as ours always is; neither waits for confirms",
+        contenders=(
+            Contender("kombu", "blocking:latency_confirms", "kombu"),
+            Contender("kombu_actors", "blocking:latency_persistent", "kombu_actors"),
+        ),
+        start=Start.PRIVATE,
+        messages=600,
+        goals=(Goal("p50"),),
+    ),
+    Case(
         name="ping-pong",
-        title="the same without a pause: ours asks for confirms, so the broker syncs each message to disk first",
+        title="latency-persistent without the pause: ours asks for confirms, so each message meets the last one's sync",
         contenders=_blocking("ping_pong"),
         start=Start.PRIVATE,
         messages=600,
