@@ -7,6 +7,7 @@ local kind, name, destination, key = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 
 local pattern, arguments, durable = ARGV[FIRST + 4], ARGV[FIRST + 5], ARGV[FIRST + 6] == '1'
 local X_MATCH = {all = true, any = true, ['all-with-x'] = true, ['any-with-x'] = true}
 if not alive() then return fenced() end
+work_when_full()
 local exchange = exchange_of(name)
 if not exchange then return {'no-exchange'} end
 if kind == 'exchange' then

@@ -23,6 +23,13 @@ local function fenced()
   return redis.error_reply('FENCED ' .. OWNER)
 end
 
+-- With its memory full Redis refuses what may need more, unless the script has written before.  Who reconnects then must
+-- be able to declare what it consumes from, and to consume, or the memory stays full; so those scripts begin with a write
+-- that needs nothing.  Publishing must not.
+local function work_when_full()
+  call('DEL', NS .. 'nothing')
+end
+
 local clock
 local function now() -- ms since the epoch, the same all through a script
   if not clock then

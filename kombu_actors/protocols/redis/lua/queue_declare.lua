@@ -4,6 +4,7 @@
 local name, spec, passive = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2] == '1'
 local exclusive, fresh = ARGV[FIRST + 3] == '1', ARGV[FIRST + 4] == '1'
 if not alive() then return fenced() end
+work_when_full()
 local text = call('HGET', QUEUES, name)
 local function answer(word, spec)
   return {word, spec, length(name), call('HLEN', NS .. 'consumers.' .. name)}

@@ -1,0 +1,163 @@
+"""Sends script calls to a real server over redis-py, as a link would, and looks at what they left there."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any, TypeVar
+
+import attrs
+import redis
+
+from kombu_actors._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from kombu_actors.protocols.redis import publish_calls, topology_calls
+from kombu_actors.protocols.redis.calls import Call
+from kombu_actors.protocols.redis.layout import Layout
+from kombu_actors.protocols.redis.preparing import PreparedMessage, message_arguments, prepare
+from kombu_actors.protocols.redis.publish_calls import Code, Published
+from kombu_actors.protocols.redis.scripts import ALL_SCRIPTS
+
+T = TypeVar("T")
+FAR = 2**52
+"""A deadline in ms that no lease of a test reaches."""
+_owners = count(1)
+
+
+@attrs.define(eq=False)
+class Driver:
+    """One owner: a lease, and a connection to send its calls over."""
+
+    client: redis.Redis
+    layout: Layout = attrs.field(factory=Layout)
+    owner: str = attrs.field(factory=lambda: f"{next(_owners):032x}")
+    settings: publish_calls.Settings = attrs.field(init=False)
+    tags: Iterator[int] = attrs.field(factory=lambda: count(1))
+
+    @settings.default
+    def _default_settings(self) -> publish_calls.Settings:
+        return publish_calls.settings(self.layout.fanout_prefix.format(db=0), fanout_patterns=True)
+
+    def __attrs_post_init__(self) -> None:
+        self.client.zadd(self.key("owners"), {self.owner: FAR})
+
+    def another(self) -> Driver:
+        """A second owner on the same server."""
+        return Driver(self.client, self.layout)
+
+    def lose_lease(self) -> None:
+        """As if another owner had found this one overdue."""
+        self.client.zrem(self.key("owners"), self.owner)
+
+    # calling
+
+    def send(self, command: tuple[bytes, ...]) -> Any:
+        try:
+            return self.client.execute_command(*command)
+        except redis.exceptions.NoScriptError:
+            for script in ALL_SCRIPTS.values():
+                self.client.script_load(script.text)
+            return self.client.execute_command(*command)
+
+    def run(self, call: Call[T]) -> T:
+        return call.parse(self.send(call.command(self.layout.common(self.owner))))
+
+    # topology
+
+    def exchange(self, name: str, kind: str = "direct", *, passive: bool = False, **options: Any) -> None:
+        self.run(topology_calls.exchange_declare(ExchangeSpec(name=name, type=kind, **options), passive=passive))
+
+    def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+        self.run(topology_calls.exchange_delete(name, if_unused=if_unused))
+
+    def queue(
+        self, name: str, arguments: dict[str, Any] | None = None, *, passive: bool = False, **options: Any
+    ) -> QueueInfo:
+        spec = QueueSpec(name=name, arguments=arguments, **options)
+        return self.run(topology_calls.queue_declare(spec, passive=passive))
+
+    def delete_queue(self, name: str, **options: Any) -> int:
+        return self.run(topology_calls.queue_delete(name, **options))
+
+    def purge(self, name: str) -> int:
+        return self.run(topology_calls.queue_purge(name))
+
+    def bind(self, source: str, queue: str, key: str = "", *, durable: bool = False, **arguments: Any) -> BindingSpec:
+        return self.bind_as(to_queue(source, queue, key, **arguments), durable=durable)
+
+    def bind_exchange(self, source: str, destination: str, key: str = "", **arguments: Any) -> BindingSpec:
+        return self.bind_as(to_exchange(source, destination, key, **arguments))
+
+    def bind_as(self, binding: BindingSpec, *, durable: bool = False) -> BindingSpec:
+        self.run(topology_calls.bind(binding, durable=durable))
+        return binding
+
+    def unbind(self, binding: BindingSpec) -> None:
+        self.run(topology_calls.unbind(binding))
+
+    # publishing
+
+    def message(self, key: str, body: bytes = b"", exchange: str = "", mandatory: bool = False, **properties: Any) -> Any:
+        return prepare(
+            body, exchange=exchange, routing_key=key, properties=properties, layout=self.layout,
+            new_tag=lambda: f"tag-{next(self.tags)}", mandatory=mandatory,
+        )  # fmt: skip
+
+    def publish_all(self, *messages: PreparedMessage) -> Published:
+        return self.run(publish_calls.publish(self.settings, [message.arguments for message in messages]))
+
+    def publish(self, key: str, body: bytes = b"", exchange: str = "", mandatory: bool = False, **properties: Any) -> Code:
+        """Publish one message; its code."""
+        (code,) = self.publish_all(self.message(key, body, exchange, mandatory, **properties)).codes
+        return Code(code)
+
+    def bury(self, claim: int, key: str, exchange: str = "", never_to: tuple[str, ...] = ()) -> Published | None:
+        message = message_arguments(exchange, (key,), b'{"body": "letter"}', step=0, never_to=never_to)
+        return self.run(publish_calls.bury(claim, self.settings, message))
+
+    # looking
+
+    def key(self, name: str) -> str:
+        return self.layout.namespace.decode() + name
+
+    def raw(self, queue: str) -> list[bytes]:
+        """All envelopes of a queue, the next to be served first."""
+        return [raw for name in self.layout.lists(queue) for raw in reversed(self.client.lrange(name, 0, -1))]
+
+    def bodies(self, queue: str) -> list[Any]:
+        """Bodies in the order they would be served."""
+        return [body_of(raw) for raw in self.raw(queue)]
+
+    def everything(self) -> dict[bytes, Any]:
+        """All that the database holds."""
+        readers: dict[bytes, Callable[[Any], Any]] = {
+            b"string": self.client.get,
+            b"list": lambda name: self.client.lrange(name, 0, -1),
+            b"set": self.client.smembers,
+            b"hash": self.client.hgetall,
+            b"zset": lambda name: self.client.zrange(name, 0, -1, withscores=True),
+        }
+        return {name: readers[self.client.type(name)](name) for name in self.client.keys()}
+
+    def leftovers(self) -> set[bytes]:
+        """The keys that are there besides the owners'."""
+        return set(self.client.keys()) - {self.key("owners").encode()}
+
+
+def body_of(raw: bytes) -> Any:
+    envelope = json.loads(raw)
+    body = envelope["body"]
+    if envelope.get("properties", {}).get("body_encoding") == "base64":
+        return base64.b64decode(body)
+    return body
+
+
+def to_queue(source: str, queue: str, key: str = "", **arguments: Any) -> BindingSpec:
+    return BindingSpec(kind=BindingKind.QUEUE, source=source, destination=queue, routing_key=key, arguments=arguments)
+
+
+def to_exchange(source: str, destination: str, key: str = "", **arguments: Any) -> BindingSpec:
+    return BindingSpec(
+        kind=BindingKind.EXCHANGE, source=source, destination=destination, routing_key=key, arguments=arguments
+    )
