@@ -1,6 +1,6 @@
 -- needs: waiting claims
 -- claim channel count bytes no_ack share nqueues queue.. -> [state, [queue index, seq or 0, raw, ..], deaths, next_timer,
---   [queue indexes]]
+--   [queue index ..]]; the first queue's index is 0
 -- state 0: not in line, claim again when there is room; 1: a sentry of the queues listed last; 2: in line.
 -- Takes at most `count` messages, and stops after the one that exceeds `bytes`.  A channel names all its queues each
 -- time, and leaves all lines with count 0.
@@ -92,7 +92,7 @@ local function record()
       values[at + 1], values[at + 2] = field, '[' .. raw .. tails[index]
       scores[at + 1], scores[at + 2] = score, field
       places[at + 1], places[at + 2] = seq, marks[index] .. list
-      messages[#messages + 1], messages[#messages + 2], messages[#messages + 3] = index, seq, raw
+      messages[#messages + 1], messages[#messages + 2], messages[#messages + 3] = index - 1, seq, raw
     end
     call('HSET', UNACKED, unpack(values))
     call('ZADD', INDEX, unpack(scores))
@@ -101,7 +101,7 @@ local function record()
 end
 if no_ack then
   for i, message in ipairs(taken) do
-    messages[i * 3 - 2], messages[i * 3 - 1], messages[i * 3] = message[1], 0, message[3]
+    messages[i * 3 - 2], messages[i * 3 - 1], messages[i * 3] = message[1] - 1, 0, message[3]
   end
 elseif #taken > 0 then
   record()
@@ -126,7 +126,7 @@ local function wait_in_line(index, name)
   local fit = left == 0 and not (served[index] and others > 0) and armed - mine < ENOUGH
   if fit then
     if mine == 0 then call('SADD', sentries, me) end
-    sentry_for[#sentry_for + 1] = index
+    sentry_for[#sentry_for + 1] = index - 1
   elseif mine == 1 then
     call('SREM', sentries, me)
   end

@@ -1,0 +1,286 @@
+"""Owning and consuming: leases, subscriptions, claims on messages and their settlement.
+
+Channels are named by a text without slashes and spaces; one that consumes in two ways (with and without
+acknowledgements) uses two names.  A channel claims for all queues it consumes from at once, under the same
+name, and is then in the line of each (``Line``) or of none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, Final, NamedTuple, NoReturn
+
+from ...utils.json import loads
+from ..virtual._errors import Named, access_refused, named_method, not_found, resource_locked
+from .calls import PRESENT, Call, Death, read_deaths, read_timer
+from .scripts import ALL_SCRIPTS
+
+__all__ = [
+    "Beaten",
+    "Claimed",
+    "Got",
+    "Left",
+    "Line",
+    "Owner",
+    "Settled",
+    "Subscribed",
+    "Topic",
+    "beat",
+    "cancel",
+    "claim",
+    "consume",
+    "get",
+    "hello",
+    "leave",
+    "quarantine",
+    "release",
+    "settle",
+]
+
+HOST: Final = "0"
+_CONSUME: Final = (60, 20)
+_GET: Final = (60, 70)
+
+
+class Line(IntEnum):
+    """Where a claim left its channel."""
+
+    AWAY = 0
+    """In no line: it got all it had room for, or more than it wanted at once.  Claim again when there is room."""
+    SENTRY = 1
+    """Waiting, and the first to hear of arrivals in some queues: have the lists of ``Claimed.sentry_for`` watched."""
+    WAITING = 2
+    """Waiting to be woken."""
+
+
+class Owner(NamedTuple):
+    """One who holds a lease."""
+
+    owner: str
+    client: int
+    """CLIENT ID of its connection for commands."""
+    run: str
+    """``run_id`` of the server that gave this id."""
+
+
+class Beaten(NamedTuple):
+    """What a beat did for others."""
+
+    deaths: list[Death]
+    next_timer: float | None
+    """Seconds until the server's earliest timer."""
+    owners: list[Owner]
+    """All others, if it's the caller's turn to see whether they are still connected."""
+
+
+class Left(NamedTuple):
+    """What a channel had claimed when it closed."""
+
+    returned: int
+    deaths: list[Death]
+
+
+class Topic(NamedTuple):
+    """A fanout binding of a queue: what its consumers subscribe to."""
+
+    exchange: str
+    key: str
+    durable: bool
+    """The queue's list gets these messages too; what stock publishers only broadcast is to be adopted."""
+
+
+class Subscribed(NamedTuple):
+    """A queue that is consumed from."""
+
+    declaration: Mapping[str, Any]
+    """As it was declared; empty for a queue that only stock kombu knows."""
+    topics: list[Topic]
+
+
+class Claimed(NamedTuple):
+    """What a claim brought."""
+
+    line: Line
+    messages: list[tuple[int, int, bytes]]
+    """Index of the queue among those asked for, number of the claim (0 when nothing is to be settled), envelope."""
+    deaths: list[Death]
+    next_timer: float | None
+    sentry_for: Sequence[int]
+    """Indexes of the queues whose lists are to be watched."""
+
+
+class Got(NamedTuple):
+    """What a poll of a queue brought."""
+
+    claim: int
+    """0 when there is nothing to settle."""
+    raw: bytes | None
+    """None: the queue was empty."""
+    remaining: int
+    deaths: list[Death]
+
+
+class Settled(NamedTuple):
+    """What a batch of settlements came to."""
+
+    stale: Sequence[int]
+    """Claims that were gone: their messages are somebody else's by now, or will be."""
+    deaths: list[Death]
+
+
+# leases; times in seconds
+
+
+def hello(client: int, run: str, lease: float, predecessor: str = "") -> Call[float | None]:
+    """Register the caller for ``lease`` seconds, and release the predecessor; returns seconds until the next timer."""
+    arguments = (b"%d" % client, run.encode(), _milliseconds(lease), predecessor.encode())
+    return Call(ALL_SCRIPTS["hello"], arguments, lambda reply: read_timer(reply[1]))
+
+
+def beat(lease: float, visibility_timeout: float, *, renew: bool) -> Call[Beaten]:
+    """Renew the lease, and do what is due on the server.
+
+    ``renew`` also keeps stock kombus from restoring the caller's claims, and restores theirs that are
+    older than ``visibility_timeout``: to be set several times in that time.
+    """
+    return Call(_BEAT, (_milliseconds(lease), _milliseconds(visibility_timeout), PRESENT[renew]), _read_beaten)
+
+
+def release(owner: str) -> Call[int]:
+    """End an owner that is known to be dead, or the caller itself; returns how many claims it had.
+
+    Done once or more often, it's the same.
+    """
+    return Call(ALL_SCRIPTS["release"], (owner.encode(),), lambda reply: int(reply[0]))
+
+
+def leave(channel: str) -> Call[Left]:
+    """End what one channel of the caller holds: claims, subscriptions, its places in line."""
+    return Call(ALL_SCRIPTS["leave"], (channel.encode(),), lambda reply: Left(reply[0], read_deaths(reply[1])))
+
+
+# subscriptions
+
+
+def consume(
+    channel: str, tag: str, queue: str, *, sep: str, exclusive: bool = False, virtual_host: str = HOST
+) -> Call[Subscribed]:
+    """Subscribe to a queue; raises 404, 405 for somebody else's exclusive queue, 403 for an exclusive consumer."""
+
+    def parse(reply: Any) -> Subscribed:
+        if reply[0] != b"ok":
+            _refuse(_CONSUME, reply[0], Named("queue", queue, virtual_host))
+        _, declaration, topics = reply
+        return Subscribed(loads(declaration[1:]) if declaration else {}, [_read_topic(topic, sep) for topic in topics])
+
+    arguments = (channel.encode(), tag.encode(), queue.encode(), PRESENT[exclusive])
+    return Call(ALL_SCRIPTS["consume"], arguments, parse)
+
+
+def cancel(channel: str, tag: str, queue: str) -> Call[None]:
+    """End a subscription; what it has unacknowledged stays so."""
+    return Call(ALL_SCRIPTS["cancel"], (channel.encode(), tag.encode(), queue.encode()), lambda reply: None)
+
+
+# messages
+
+
+def claim(
+    channel: str,
+    queues: Sequence[bytes],
+    count: int,
+    *,
+    limit: int,
+    no_ack: bool = False,
+    share: bool = False,
+) -> Call[Claimed]:
+    """Take up to ``count`` messages, fewer once they exceed ``limit`` bytes, or get in line for more.
+
+    ``queues`` are all that the channel consumes from, in the order they are to be served; with ``share`` each gets
+    an equal part of ``count`` first.  ``count`` 0 leaves the lines.
+    """
+    arguments = (
+        channel.encode(),
+        b"%d" % count,
+        b"%d" % limit,
+        PRESENT[no_ack],
+        PRESENT[share],
+        b"%d" % len(queues),
+        *queues,
+    )
+    return Call(_CLAIM, arguments, _read_claimed)
+
+
+def get(channel: str, queue: str, *, no_ack: bool = False, virtual_host: str = HOST) -> Call[Got]:
+    """Poll a queue; raises 404, 405 for somebody else's exclusive queue."""
+
+    def parse(reply: Any) -> Got:
+        match reply:
+            case [b"ok", claim, raw, remaining, deaths]:
+                return Got(claim, raw, remaining, read_deaths(deaths))
+            case [b"empty", deaths]:
+                return Got(0, None, 0, read_deaths(deaths))
+        _refuse(_GET, reply[0], Named("queue", queue, virtual_host))
+
+    return Call(ALL_SCRIPTS["get"], (channel.encode(), queue.encode(), PRESENT[no_ack]), parse)
+
+
+def settle(acked: Sequence[int] = (), requeued: Sequence[int] = (), discarded: Sequence[int] = ()) -> Call[Settled]:
+    """Settle claims by their numbers, each once: done with, back to the heads of their queues, or dead."""
+    arguments: list[bytes] = []
+    for claims in (acked, requeued, discarded):
+        arguments.append(b"%d" % len(claims))
+        arguments += [b"%d" % claim for claim in claims]
+    return Call(_SETTLE, arguments, _read_settled)
+
+
+def quarantine(claim: int) -> Call[bool]:
+    """Put a claimed message that can't be decoded aside; False if the claim was gone."""
+    return Call(ALL_SCRIPTS["quarantine"], (b"%d" % claim,), lambda reply: bool(reply[0]))
+
+
+# replies
+
+_BEAT: Final = ALL_SCRIPTS["beat"]
+_CLAIM: Final = ALL_SCRIPTS["claim"]
+_SETTLE: Final = ALL_SCRIPTS["settle"]
+_LINES: Final = tuple(Line)
+
+
+def _milliseconds(seconds: float) -> bytes:
+    return b"%d" % (seconds * 1000)
+
+
+def _read_beaten(reply: Any) -> Beaten:
+    deaths, timer, owners = reply
+    others = [Owner(owner.decode(), int(client or 0), run.decode()) for owner, client, run in owners]
+    return Beaten(read_deaths(deaths), read_timer(timer), others)
+
+
+def _read_claimed(reply: Any) -> Claimed:
+    line, flat, deaths, timer, sentry_for = reply
+    each = iter(flat)
+    messages = list(zip(each, each, each, strict=True))
+    return Claimed(_LINES[line], messages, read_deaths(deaths) if deaths else [], read_timer(timer), sentry_for)
+
+
+def _read_settled(reply: Any) -> Settled:
+    stale, deaths = reply
+    return Settled(stale, read_deaths(deaths) if deaths else [])
+
+
+def _read_topic(entry: bytes, sep: str) -> Topic:
+    exchange, _, key = entry[1:].decode().partition(sep)
+    return Topic(exchange, key, entry[:1] == b"d")
+
+
+def _refuse(method: tuple[int, int], word: bytes, what: Named) -> NoReturn:
+    raise named_method(_REFUSALS[word](what), *method)
+
+
+_REFUSALS: Final[Mapping[bytes, Callable[[Named], Any]]] = {
+    b"missing": not_found,
+    b"locked": resource_locked,
+    b"refused": lambda what: access_refused(f"{what} in exclusive use"),
+}
