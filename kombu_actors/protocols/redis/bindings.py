@@ -1,27 +1,57 @@
-"""How kombu writes a topic binding's key for its own matching: as a regular expression."""
+"""Bindings as kombu keeps them: members ``key SEP pattern SEP queue`` of one set per exchange."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
-__all__ = ["key_to_pattern"]
+from ...utils.json import dumps
+from .._content import check_table
+from ..virtual._errors import precondition_failed
+
+__all__ = ["arguments_text", "check_separable", "fanout_key", "key_to_pattern"]
 
 _WILDCARDS: Final = {"*": r"[^\.]+", "#": ".*?"}
-_DOT: Final = r"\."
-_PLAIN: Final = frozenset("#*")
 
 
 def key_to_pattern(key: str) -> str:
-    """The second field of a binding's record, which must be kombu's to the byte: it is part of the binding's identity.
+    """The regular expression that stock kombu matches routing keys with, for a topic binding's key.
 
-    Our own routing doesn't read it; it matches words as AMQP defines (``#`` also stands for no word at all).
+    Letter by letter kombu's, its oddities included: ``#`` wants the dot that is next to it, and a wildcard
+    beside other letters is taken for a regular expression's.  Our scripts go by the key instead.
     """
-    words = (_WILDCARDS.get(word) or _escaped(word) for word in key.split("."))
-    return f"^{_DOT.join(words)}$"
+    words = "".join(map(_escaped, key)).split(".")
+    return f"^{_DOT.join(_WILDCARDS.get(word, word) for word in words)}$"
 
 
-def _escaped(word: str) -> str:
-    return "".join(
-        letter if letter.isalnum() or letter in _PLAIN else "\\000" if letter == "\0" else f"\\{letter}"
-        for letter in word
-    )
+_DOT: Final = r"\."
+
+
+def _escaped(letter: str) -> str:
+    if letter.isalnum() or letter in ".#*":
+        return letter
+    return "\\" + ("000" if letter == "\0" else letter)
+
+
+def fanout_key(key: str) -> str:
+    """A binding key of a fanout exchange as Pub/Sub patterns spell it."""
+    return key.replace("#", "*")
+
+
+def check_separable(sep: str, **names: str) -> None:
+    """Raise 406 for a name that holds the separator: a binding made with it would break its exchange for all."""
+    for what, name in names.items():
+        if sep in name:
+            raise precondition_failed(
+                f"{what} {name!r:.80} holds {sep!r}, which parts the fields of a binding in Redis"
+                " (transport option 'sep')"
+            )
+
+
+def arguments_text(arguments: Mapping[str, Any]) -> str:
+    """A binding's arguments as JSON, the same text for the same arguments: they are part of its identity.
+
+    Raises ``ValueError`` naming what AMQP can't carry.
+    """
+    table, _ = check_table("arguments", arguments)
+    return dumps(table, sort_keys=True, separators=(",", ":"))

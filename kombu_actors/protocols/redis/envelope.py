@@ -15,7 +15,9 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from functools import lru_cache
 from json import JSONDecodeError
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import attrs
 
 from ...utils.json import dumps, loads
 
@@ -34,7 +36,8 @@ class UndecodableEnvelope(ValueError):
     """What lies in the queue is no message of kombu's; says why, never what."""
 
 
-class Envelope(NamedTuple):
+@attrs.define
+class Envelope:
     """One message, read."""
 
     body: bytes
@@ -44,7 +47,7 @@ class Envelope(NamedTuple):
     exchange: str
     routing_key: str
     redelivered: bool
-    returns: int
+    count: int
     """How often it was given back; known of messages that came by way of our scripts."""
     expires: int
     """Milliseconds since 1970 by the server's clock; 0 when it doesn't expire."""
@@ -151,13 +154,13 @@ def decode(raw: bytes, *, queue: str = "", counted: bool = False) -> Envelope:
         headers = {}
     elif type(headers) is not dict:
         raise UndecodableEnvelope(f"its headers are {_kind(headers)}, not an object")
-    returns, expires = _NOT_OURS
+    count, expires = _NOT_OURS
     ours = False
     suffix = payload.get(SUFFIX)
     if suffix is not None:
-        ours, returns, expires = _read_suffix(suffix)
-        if counted and returns:
-            headers[COUNT_HEADER] = returns
+        ours, count, expires = _read_suffix(suffix)
+        if counted and count:
+            headers[COUNT_HEADER] = count
     sent["content_type"] = payload.get("content-type")
     sent["content_encoding"] = payload.get("content-encoding")
     sent["headers"] = headers
@@ -166,8 +169,8 @@ def decode(raw: bytes, *, queue: str = "", counted: bool = False) -> Envelope:
         {name: value for name, value in sent.items() if value is not None} if None in sent.values() else sent,
         exchange,
         routing_key,
-        redelivered or returns > 0 or payload.get("redelivered") is True or headers.get("redelivered") is True,
-        returns,
+        redelivered or count > 0 or payload.get("redelivered") is True or headers.get("redelivered") is True,
+        count,
         expires,
         tag if type(tag) is str else "",
         ours,
@@ -264,9 +267,9 @@ def _from_text(written: Any) -> bytes:
 def _read_suffix(suffix: Any) -> tuple[bool, int, int]:
     """Our own note on a message; one that isn't as our scripts write it is someone else's, and left alone."""
     if type(suffix) is list and len(suffix) == 2:
-        returns, expires = suffix
-        if type(returns) is int and type(expires) is int and returns >= 0:
-            return True, returns, expires
+        count, expires = suffix
+        if type(count) is int and type(expires) is int and count >= 0:
+            return True, count, expires
     return False, *_NOT_OURS
 
 

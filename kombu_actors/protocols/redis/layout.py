@@ -82,12 +82,12 @@ class Layout:
     fanout_patterns: bool = True
     """Whether a routing key is part of the topic that a fanout message is published on."""
     database: int = 0
-    topics_prefix: str = attrs.field(init=False)
-    """What the topics of this database begin with."""
+    fanout_start: str = attrs.field(init=False)
+    """``fanout_prefix`` with the number of the database filled in."""
 
-    @topics_prefix.default
+    @fanout_start.default
     def _complete(self) -> str:
-        return self.global_keyprefix + self.fanout_prefix.format(db=self.database)
+        return self.fanout_prefix.format(db=self.database)
 
     # keys
 
@@ -101,7 +101,7 @@ class Layout:
         """The priority steps, first the one whose messages are handed out first."""
         return self.priority_steps if self.priority_order == "kombu" else self.priority_steps[::-1]
 
-    def lists(self, queue: str) -> tuple[bytes, ...]:
+    def list_keys(self, queue: str) -> tuple[bytes, ...]:
         """The keys of a queue's lists, in serving order."""
         plain = self.global_keyprefix + queue
         return tuple((f"{plain}{self.sep}{step}" if step else plain).encode() for step in self.serving_order)
@@ -135,7 +135,7 @@ class Layout:
 
     def topic(self, exchange: str, routing_key: str = "") -> bytes:
         """The topic that a message for a fanout exchange is published on."""
-        return f"{self.topics_prefix}{exchange}{self._tail(routing_key)}".encode()
+        return f"{self.global_keyprefix}{self.fanout_start}{exchange}{self._tail(routing_key)}".encode()
 
     def subscriptions(self, exchange: str, binding_key: str = "") -> tuple[bytes, ...]:
         """The patterns that a queue bound to a fanout exchange subscribes to (PSUBSCRIBE).
@@ -144,7 +144,7 @@ class Layout:
         published, with a key or without one: a fanout exchange asks for none.
         """
         key = binding_key.replace("#", "*")
-        start = (self.topics_prefix + exchange).translate(_GLOB)
+        start = f"{self.global_keyprefix}{self.fanout_start}{exchange}".translate(_GLOB)
         tails = [self._tail(key)] if key or not self.fanout_patterns else ["", "/*"]
         return tuple((start + tail).encode() for tail in tails)
 
@@ -154,7 +154,8 @@ class Layout:
         A ``/`` in the name of an exchange can't be told from the one in front of a routing key: whoever
         knows which subscription the message came for should go by that.
         """
-        return topic.decode(errors="replace").removeprefix(self.topics_prefix).split("/", 1)[0]
+        start = self.global_keyprefix + self.fanout_start
+        return topic.decode(errors="replace").removeprefix(start).split("/", 1)[0]
 
     def _tail(self, key: str) -> str:
         return f"/{key}" if key and self.fanout_patterns else ""
