@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import cycle
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
@@ -22,9 +23,23 @@ from .errors import InvalidURL
 
 T = TypeVar("T")
 
-DEFAULT_PORTS: Mapping[str, int] = {"amqp": 5672, "pyamqp": 5672, "amqps": 5671, "pyamqps": 5671}
-TLS_SCHEMES = frozenset({"amqps", "pyamqps"})
+DEFAULT_PORTS: Mapping[str, int] = {
+    "amqp": 5672,
+    "pyamqp": 5672,
+    "amqps": 5671,
+    "pyamqps": 5671,
+    "redis": 6379,
+    "rediss": 6379,
+    "sentinel": 26379,
+}
+TLS_SCHEMES = frozenset({"amqps", "pyamqps", "rediss"})
+REDIS_SCHEMES = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
+"""Those whose virtual host is the number of a database."""
+SOCKET_SCHEME = "redis+socket"
+"""The one whose path is a file's: ``redis+socket:///run/redis.sock?virtual_host=1``, as kombu writes it."""
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]*$")
+SINGLE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/")
+"""A URL written with one slash: taken for a host name, its password would be shown as a virtual host."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,8 +60,25 @@ class Endpoint:
         """What tells it from other endpoints of one connection; with the password, so not to be shown."""
         return (self.scheme, self.host, self.port, self.userid, self.password, self.virtual_host)
 
+    @property
+    def database(self) -> int:
+        """The number of the Redis database that the virtual host names (``/`` and nothing mean 0).
+
+        Raises:
+            InvalidURL: it is no number.
+        """
+        text = self.virtual_host.removeprefix("/") or "0"
+        if not text.isascii() or not text.isdigit():
+            raise InvalidURL(
+                f"the path of a {self.scheme}:// URL (virtual_host) is the number of a database, from 0 on, as in"
+                f" redis://host/1; {text!r:.40} is none"
+            )
+        return int(text)
+
     def __str__(self) -> str:
         """The address as it may be shown: no user, no password."""
+        if self.scheme == SOCKET_SCHEME:
+            return f"{self.scheme}://{self.host}"
         port = f":{self.port}" if self.port else ""
         vhost = "" if self.virtual_host == "/" else f"/{self.virtual_host}"
         return f"{self.scheme}://{self.host}{port}{vhost}"
@@ -60,12 +92,16 @@ def _seconds(lowest: str, allows: Callable[[float], bool]) -> Callable[[Any, Any
     return check
 
 
+def _as_given(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    return MappingProxyType(dict(options))
+
+
 @attrs.frozen(kw_only=True)
 class LinkOptions:
     """How to dial and what to agree on, the same for every endpoint of a connection."""
 
     connect_timeout: float = attrs.field(default=5.0, validator=_seconds("above 0", lambda value: value > 0))
-    """Seconds for TCP, TLS and the AMQP handshake together (kombu's default)."""
+    """Seconds for TCP, TLS and the handshake together (kombu's default)."""
     heartbeat: float = attrs.field(default=15.0, validator=_seconds("from 0 on", lambda value: value >= 0))
     """Seconds asked for; RabbitMQ recommends 5-20.  0 turns heartbeats off unless the broker insists."""
     login_method: str = "PLAIN"
@@ -78,10 +114,14 @@ class LinkOptions:
     """Largest message body accepted from a peer, checked at its content header."""
     make_lock: Callable[[], AbstractContextManager[Any]] = attrs.field(default=nullcontext, eq=False)
     """Locks for those who send from other threads than the link's: ``threading.Lock``; without, nobody may."""
+    transport_options: Mapping[str, Any] = attrs.field(factory=dict, converter=_as_given, repr=False)
+    """Everything that was given as ``transport_options``, for transports that have options of their own."""
 
 
 def split_urls(given: object) -> list[str]:
     """The URLs in what a caller gave: one text, several joined by ``;``, or several such texts.
+
+    What comes after a URL without a scheme of its own has that URL's: ``sentinel://a;b:26380``.
 
     Raises:
         InvalidURL: there is none, or something else among them.
@@ -96,7 +136,10 @@ def split_urls(given: object) -> list[str]:
         texts += each.split(";")
     if not texts:
         raise InvalidURL("a connection needs at least one broker URL")
-    return texts
+    scheme, separator, _ = texts[0].partition("://")
+    if not separator:
+        return texts
+    return [text if "://" in text or SINGLE_SLASH.match(text) else f"{scheme}://{text}" for text in texts]
 
 
 def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str, Any] | None = None) -> Endpoint:
@@ -118,6 +161,7 @@ def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str
     if "#" in rest:
         raise InvalidURL(f"'#' in a {scheme}:// URL must be written as %23 (so must any in the password)")
     rest, _, query = rest.partition("?")
+    asked = dict(parse_qsl(query, keep_blank_values=True))
     authority, slash, path = rest.partition("/")
     userinfo, at, address = authority.rpartition("@")
     userid, colon, password = userinfo.partition(":")
@@ -128,6 +172,8 @@ def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str
         "virtual_host": _virtual_host(path) if slash else None,
         "port": port,
     }
+    if scheme == SOCKET_SCHEME:
+        host, given["virtual_host"] = _socket_path(host, port, path), _socket_database(asked)
     for key, value in (defaults or {}).items():
         if given.get(key) is None:
             given[key] = value
@@ -136,16 +182,55 @@ def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str
         given["port"] = DEFAULT_PORTS.get(f"{scheme}s" if secured else scheme)
     if scheme in TLS_SCHEMES and tls is None:
         tls = TLSSettings()
-    return Endpoint(
+    endpoint = Endpoint(
         scheme=scheme,
         host=host or "localhost",
         port=given["port"],
         userid=given["userid"],
         password=given["password"],
-        virtual_host=given["virtual_host"] or "/",
+        virtual_host=str(given["virtual_host"] or "/"),
         tls=tls,
-        query=dict(parse_qsl(query, keep_blank_values=True)),
+        query=asked,
     )
+    if scheme in REDIS_SCHEMES:
+        _ = endpoint.database  # so that a bad one is told here
+    return endpoint
+
+
+def _socket_path(host: str, port: int | None, path: str) -> str:
+    if host or port or not path.strip("/"):
+        raise InvalidURL("a redis+socket:// URL names a file, with three slashes: redis+socket:///run/redis.sock")
+    return "/" + unquote(path)
+
+
+def _socket_database(query: dict[str, str]) -> str | None:
+    """Take the database out of the query: it is the endpoint's, not the connection's."""
+    given = {query.pop(name) for name in ("virtual_host", "db") if name in query}
+    if len(given) > 1:
+        raise InvalidURL("a redis+socket:// URL names its database once: ?virtual_host=1")
+    return given.pop() if given else None
+
+
+def shared_by_group(endpoint: Endpoint, group: Iterable[Endpoint]) -> Endpoint:
+    """A sentinel's endpoint with what the URLs of its group say about the server that they lead to.
+
+    User, password and database of any of the URLs hold for those that leave them out: all sentinels lead to the
+    same server.  Other endpoints are returned as they are.
+
+    Raises:
+        InvalidURL: the URLs contradict each other.
+    """
+    if endpoint.scheme != "sentinel":
+        return endpoint
+    known: dict[str, Any] = {}
+    for each in (endpoint, *group):
+        for name, nothing in (("userid", None), ("password", None), ("virtual_host", "/")):
+            value = getattr(each, name)
+            if value != nothing and known.setdefault(name, value) != value:
+                raise InvalidURL(
+                    f"the sentinel:// URLs of one connection name different values for {name}: all lead to one server"
+                )
+    return attrs.evolve(endpoint, **known)
 
 
 def _virtual_host(path: str) -> str | None:

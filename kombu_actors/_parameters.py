@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import ssl as tls
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -13,11 +12,14 @@ import attrs
 
 from ._endpoint import (
     FAILOVER_STRATEGIES,
+    SINGLE_SLASH,
+    SOCKET_SCHEME,
     TLS_SCHEMES,
     Endpoint,
     FailoverStrategy,
     LinkOptions,
     parse_url,
+    shared_by_group,
     split_urls,
 )
 from ._model import freeze
@@ -27,8 +29,6 @@ from .transport import transport_for
 from .transport._link import Transport
 from .utils.url import as_url, parse_ssl_cert_reqs
 
-_SINGLE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/")
-"""A URL written with one slash: taken for a host name, its password would be shown as a virtual host."""
 DEFAULT_HEARTBEAT = 15.0
 """RabbitMQ recommends 5-20 s.  ``heartbeat=0`` asks for this: beating costs the caller no work here."""
 LINK_OPTIONS = ("client_properties", "frame_max", "channel_max", "body_max")
@@ -47,7 +47,7 @@ TLS_QUERY_OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "ssl_check_hostname": ("check_hostname", lambda text: text.lower() != "false"),
 }
 """Query parameters of a URL that stand for an item of the ``ssl`` dict."""
-RESOLVED_SCHEMES: Mapping[str, str] = {"pyamqp": "amqp", "pyamqps": "amqps"}
+RESOLVED_SCHEMES: Mapping[str, str] = {"pyamqp": "amqp", "pyamqps": "amqps", SOCKET_SCHEME: "redis"}
 """Aliases as ``info`` and ``as_uri`` show them."""
 
 
@@ -80,8 +80,8 @@ class Parameters:
 
     def _spelled_out(self, host: str) -> list[str]:
         """``info()`` names the endpoint in use by its host, and all of them as alternates: find its URL."""
-        wanted = self.endpoint(host).address
-        return [url for url in self.alternates if self.endpoint(url).address == wanted][:1] or [host]
+        wanted = self._alone(host).address
+        return [url for url in self.alternates if self._alone(url).address == wanted][:1] or [host]
 
     def with_query_applied(self) -> Parameters:
         """The same, with what the URLs' query parameters say put in place of the arguments.
@@ -96,7 +96,7 @@ class Parameters:
         found: dict[str, str] = {}
         urls = self.urls()
         for url in urls:
-            for name, text in self.endpoint(url).query.items():
+            for name, text in self._alone(url).query.items():
                 if name not in QUERY_OPTIONS and name not in TLS_QUERY_OPTIONS:
                     known = ", ".join([*QUERY_OPTIONS, *TLS_QUERY_OPTIONS])
                     raise InvalidURL(f"unknown query parameter {name!r:.40} in a broker URL; known: {known}")
@@ -118,23 +118,35 @@ class Parameters:
                     changes["ssl"] = security
             except ValueError as error:
                 raise InvalidURL(f"the query parameter {name} of a broker URL has a bad value: {error}") from None
-        bare = [url.partition("?")[0] for url in urls]
+        bare = [self._without_query(url) for url in urls]
         return attrs.evolve(self, hostname=bare if len(bare) > 1 else bare[0], alternates=[], **changes)
+
+    def _without_query(self, url: str) -> str:
+        bare = url.partition("?")[0]
+        endpoint = self._alone(url)
+        if endpoint.scheme == SOCKET_SCHEME and endpoint.virtual_host != "/":
+            return f"{bare}?virtual_host={quote(endpoint.virtual_host)}"
+        return bare
 
     def endpoint(self, text: str) -> Endpoint:
         """Resolve one URL or host name.
 
-        A ``transport`` given wins over the URL's scheme, but never takes its TLS away.
+        A ``transport`` given wins over the URL's scheme, but never takes its TLS away.  A sentinel's has what
+        the others of its group say.
 
         Raises:
             InvalidURL, UnsupportedScheme: it can't be used; the password is not part of the text.
         """
+        endpoint = self._alone(text)
+        return shared_by_group(endpoint, [self._alone(url) for url in self.urls()])
+
+    def _alone(self, text: str) -> Endpoint:
         scheme, separator, rest = text.partition("://")
         if not separator:
-            if _SINGLE_SLASH.match(text):
+            if SINGLE_SLASH.match(text):
                 raise InvalidURL("a broker URL looks like amqp://user:password@host:5672/vhost; this one has no '://'")
             text = f"{self.transport or 'amqp'}://{text}"
-        elif self.transport and scheme not in TLS_SCHEMES:
+        elif self.transport and scheme not in TLS_SCHEMES and scheme != SOCKET_SCHEME:
             text = f"{self.transport}://{rest}"
         defaults = {name: getattr(self, name) for name in ("userid", "password", "virtual_host", "port")}
         return parse_url(text, tls=tls_settings(self.ssl), defaults=defaults)
@@ -183,6 +195,7 @@ class Parameters:
             connect_timeout=self.connect_timeout,
             heartbeat=self.heartbeat or DEFAULT_HEARTBEAT,
             login_method=self.login_method or "PLAIN",
+            transport_options=self.transport_options,
             **named,
         )
 
@@ -218,7 +231,7 @@ class Parameters:
         amqp = self.driver().name == "amqp"
         anonymous = amqp and endpoint.userid is None
         return {
-            "hostname": endpoint.host,
+            "hostname": _socket_url(endpoint) if endpoint.scheme == SOCKET_SCHEME else endpoint.host,
             "userid": "guest" if anonymous else endpoint.userid,
             "password": "guest" if anonymous else endpoint.password,
             "virtual_host": endpoint.virtual_host,
@@ -258,6 +271,8 @@ def uri(
     info: Mapping[str, Any],
 ) -> str:
     """An endpoint in URL form, as kombu writes it: the virtual host ``/`` becomes a second slash."""
+    if endpoint.scheme == SOCKET_SCHEME:
+        return _socket_url(endpoint, None if include_password else mask)
     port, userid, password, virtual_host, scheme = getfields(info)
     url = as_url(
         scheme,
@@ -270,6 +285,20 @@ def uri(
         mask=mask,
     )
     return f"{prefix}+{url}" if prefix else url
+
+
+def _socket_url(endpoint: Endpoint, mask: str | None = None) -> str:
+    """A Unix socket's URL, its password masked and its database left out if there is a mask (as kombu does)."""
+    shown = mask is not None
+    url = as_url(
+        endpoint.scheme,
+        user=endpoint.userid,
+        password=endpoint.password,
+        path=quote(endpoint.host[1:]),
+        sanitize=shown,
+        mask=mask or "",
+    )
+    return url if shown or endpoint.virtual_host == "/" else f"{url}?virtual_host={quote(endpoint.virtual_host)}"
 
 
 def _hashable(value: Any) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 
 import trio
 
-from ._endpoint import LinkOptions, parse_url, split_urls
+from ._endpoint import LinkOptions, parse_url, shared_by_group, split_urls
 from ._model import BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ._subscription import Delivered, Subscription
 from ._tls_settings import tls_settings
@@ -64,6 +64,7 @@ async def open_broker(
     backoff: Backoff = CONNECTION_BACKOFF,
     body_max: int = 64 * 1024 * 1024,
     client_properties: Mapping[str, Any] | None = None,
+    transport_options: Mapping[str, Any] | None = None,
     listener: Callable[[Event], None] | None = None,
 ) -> AsyncIterator[Broker]:
     """Connect and run the connection's tree while the block runs.
@@ -76,6 +77,7 @@ async def open_broker(
         wait: enter the block only when the session is up.
         keep_dialling: go on when the very first pass over the endpoints fails, instead of raising.
         backoff: the waits between sessions; the default's first is none, its longest 3 s.
+        transport_options: what one transport has of its own, under kombu's names (Redis: ``master_name``, ...).
         listener: called with every supervision event.
 
     Raises:
@@ -88,7 +90,8 @@ async def open_broker(
     secured = tls_settings(tls)
     if secured is not None:
         secured.check()
-    endpoints = [parse_url(text, tls=secured) for text in texts]
+    parsed = [parse_url(text, tls=secured) for text in texts]
+    endpoints = [shared_by_group(endpoint, parsed) for endpoint in parsed]
     if any(endpoint.query for endpoint in endpoints):
         raise InvalidURL("open_broker takes no query parameters in URLs: give them as its own arguments, tls={...}")
     transport = transport_for(endpoints[0].scheme)
@@ -100,6 +103,7 @@ async def open_broker(
         login_method=login_method,
         body_max=body_max,
         client_properties=client_properties or {},
+        transport_options=transport_options or {},
     )
     actor = ConnectionActor(
         transport,

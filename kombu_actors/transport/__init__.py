@@ -16,6 +16,10 @@ _TRANSPORTS = {
     "pyamqp": ("amqp", "AMQPTransport"),
     "pyamqps": ("amqp", "AMQPTransport"),
     "memory": ("memory", "MemoryTransport"),
+    "redis": ("redis", "RedisTransport"),
+    "rediss": ("redis", "RedisTransport"),
+    "redis+socket": ("redis", "RedisTransport"),
+    "sentinel": ("redis", "RedisTransport"),
 }
 
 

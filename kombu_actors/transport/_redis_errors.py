@@ -78,11 +78,14 @@ def translate(text: str, what: str) -> Exception:
     if consequence is Consequence.RELOAD:
         return InconsistencyError(f"Redis refused {what}: {meaning} ({text})")
     if code == "NOPERM":
-        refused: Exception = amqp_errors.AccessRefused(f"Redis refused {what}: {text}; its ACL must allow that", (0, 0))
+        refused: Exception = amqp_errors.AccessRefused(
+            f"ACCESS_REFUSED - Redis refused {what}: {text}; its ACL must allow that", reply_code=403
+        )
         return refused
     if code == "WRONGTYPE":
         wrong: Exception = amqp_errors.PreconditionFailed(
-            f"Redis refused {what}: a key of that name holds something else, not made by kombu ({text})", (0, 0)
+            f"PRECONDITION_FAILED - Redis refused {what}: a key of that name holds something else ({text})",
+            reply_code=406,
         )
         return wrong
     return OperationalError(f"Redis refused {what}: {text}")

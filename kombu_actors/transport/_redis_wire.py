@@ -281,8 +281,7 @@ class RedisWire:
             if type(reply) is hiredis.PushNotification:
                 self._pushed(reply)
             elif not waiting:
-                said = f": {str(reply)[:200]}" if isinstance(reply, ErrorReply) else ""
-                raise BadReply(f"a reply that nobody waits for{said}")
+                raise BadReply(f"a reply that nobody waits for{_unasked(reply)}")
             elif type(waiting[0]) is _Confirmations and not isinstance(reply, ErrorReply):
                 raise BadReply("a reply to a command that is answered with pushes")
             else:
@@ -351,6 +350,17 @@ class RedisWire:
 
 def _ignore(_: Any) -> None:
     pass
+
+
+def _unasked(reply: Any) -> str:
+    """What may be shown of it: other kinds of servers repeat what they were told, and that may be a password."""
+    if not isinstance(reply, ErrorReply):
+        return ""
+    return f": {reply.text if reply.text.startswith(_UNASKED) else reply.code}"
+
+
+_UNASKED: Final = ("DENIED ", "ERR max number of clients", "ERR Protocol error")
+"""What a Redis server says without being asked."""
 
 
 def _settle(pending: PendingReply, reply: Any) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Mapping
 from typing import Final
 
 import trio
@@ -16,7 +17,7 @@ from .._tls_settings import TLSSettings
 from ..errors import BrokerUnreachable, HandshakeFailed
 from ._tls import explain_tls
 
-__all__ = ["ByteStream", "STREAM_ERRORS", "dial"]
+__all__ = ["ByteStream", "STREAM_ERRORS", "dial", "dial_unix"]
 
 RECEIVE_SIZE: Final = 256 * 1024
 """Two full frames of RabbitMQ's default size: a whole batch of small messages per system call."""
@@ -63,8 +64,23 @@ class ByteStream:
 
     def limit_silence(self, seconds: float) -> None:
         """Let the kernel give up when sent bytes stay unacknowledged for ``seconds``; 0 for its default."""
-        if hasattr(socket, "TCP_USER_TIMEOUT") and self._socket.fileno() >= 0:
+        if hasattr(socket, "TCP_USER_TIMEOUT") and self._is_tcp:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+    def keep_alive(self, wanted: bool, options: Mapping[int, int]) -> None:
+        """Let the kernel probe an idle connection or not; ``options`` are TCP's (``TCP_KEEPIDLE``, ...) with values.
+
+        Raises:
+            OSError: the kernel knows no such option, or not with that value.
+        """
+        if self._is_tcp:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(wanted))
+            for option, value in options.items():
+                self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    @property
+    def _is_tcp(self) -> bool:
+        return self._socket.fileno() >= 0 and self._socket.family != socket.AF_UNIX
 
 
 async def dial(host: str, port: int, tls: TLSSettings | None) -> ByteStream:
@@ -89,6 +105,19 @@ async def dial(host: str, port: int, tls: TLSSettings | None) -> ByteStream:
         tcp.socket.close()
         raise
     return ByteStream(tcp.socket, stream)
+
+
+async def dial_unix(path: str) -> ByteStream:
+    """Connect to a Unix socket.
+
+    Raises:
+        BrokerUnreachable: nobody listens there, or we may not speak to it.
+    """
+    try:
+        stream = await trio.open_unix_socket(path)
+    except (OSError, ValueError) as error:
+        raise BrokerUnreachable(f"can't reach {path}: {_reason(error)}") from error
+    return ByteStream(stream.socket)
 
 
 async def _secured(

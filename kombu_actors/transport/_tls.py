@@ -48,7 +48,7 @@ _ADVICE = {
 }
 """What to do, by OpenSSL's X509_V_ERR number (openssl-verification-options, "x509_vfy.h")."""
 
-_NOT_TLS = "it doesn't speak TLS: use amqp:// or the broker's TLS port (usually 5671)"
+_NOT_TLS = "it doesn't speak TLS: use amqp:// (or redis://), or the broker's TLS port (RabbitMQ's is usually 5671)"
 _OLD = (
     "it and this client have no TLS version in common: TLS 1.2 is the oldest taken; the broker must enable it"
     " (or your own tls_minimum_version, tls_maximum_version or ssl_version asks for another)"

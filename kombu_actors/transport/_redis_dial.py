@@ -1,0 +1,150 @@
+"""Opening wires to Redis: TCP, TLS or a Unix socket, by way of a Sentinel where the URL names one."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any, Final, Literal
+
+import attrs
+import trio
+
+from .._endpoint import Endpoint
+from .._tls_settings import TLSSettings
+from ..errors import BrokerUnreachable, ConnectionLost, InvalidURL
+from ._redis_hello import Introduction, Server, cut_short, greet, served_meanwhile
+from ._redis_options import DialOptions
+from ._redis_sentinel import find_primary
+from ._redis_wire import RedisWire
+from ._stream import ByteStream, dial, dial_unix
+
+__all__ = ["OpenedWire", "Role", "open_wire"]
+
+Role = Literal["main", "listener"]
+"""What a wire is for; part of the name it has in the server's CLIENT LIST."""
+DEFAULT_PORT: Final = 6379
+SENTINEL_PORT: Final = 26379
+
+
+@attrs.frozen
+class OpenedWire:
+    """A wire after its handshake, and who is at the other end.  Run its reader and writer."""
+
+    wire: RedisWire
+    server: Server
+    host: str
+    """Where the server was found; with a Sentinel, not the URL's host.  The path of a Unix socket."""
+    port: int | None
+
+
+async def open_wire(endpoint: Endpoint, options: Any, *, role: Role) -> OpenedWire:
+    """Dial ``endpoint``, shake hands and choose the database.
+
+    All of it takes at most ``options.connect_timeout`` seconds, or transport option
+    ``socket_connect_timeout`` where given.  ``options`` are a ``LinkOptions``.
+
+    Raises:
+        BrokerUnreachable: nobody answers there, or not in time; it is a replica, or not ready, or, for a
+            Sentinel, knows of no living primary.
+        HandshakeFailed: the peer fails TLS, or isn't a Redis server as is needed.
+        amqp.exceptions.AccessRefused: user or password are wrong, or a permission is missing (403).
+        amqp.exceptions.NotAllowed: there is no such database (530).
+        InvalidURL: an option, or the URL, can't be used; nothing was dialled.
+
+    Cancelled, it leaves no socket behind.
+    """
+    attempt = _Attempt(endpoint, options, role)
+    timeout = attempt.dialling.socket_connect_timeout or options.connect_timeout
+    with trio.move_on_after(timeout):
+        return await attempt.run()
+    raise BrokerUnreachable(f"{attempt.where} did not answer within {timeout:g} s ({attempt.phase})")
+
+
+class _Attempt:
+    """One try to open a wire; ``where`` and ``phase`` say what it waits for."""
+
+    def __init__(self, endpoint: Endpoint, options: Any, role: Role) -> None:
+        self.endpoint = endpoint
+        self.options = options
+        self.dialling = DialOptions.understood(options.transport_options)
+        self.name = self.dialling.client_name or f"kombu_actors:{role}"
+        self.db = endpoint.database
+        self.where = str(endpoint)
+        self.phase = "while connecting"
+        if endpoint.scheme == "sentinel" and self.dialling.master_name is None:
+            raise InvalidURL(
+                "a sentinel:// URL needs the name of the group: transport_options={'master_name': 'mymaster'}"
+            )
+
+    async def run(self) -> OpenedWire:
+        endpoint = self.endpoint
+        if endpoint.scheme == "redis+socket":
+            self.where = endpoint.host
+            stream = await dial_unix(endpoint.host)
+            return await self._greeted(stream, endpoint.host, None, None)
+        if endpoint.scheme != "sentinel":
+            return await self._primary(endpoint.host, endpoint.port or DEFAULT_PORT)
+        host, port = await self._ask_sentinel()
+        sentinel = self.where
+        try:
+            return await self._primary(host, port)
+        except BrokerUnreachable as error:
+            raise type(error)(f"{error} (the primary by the sentinel {sentinel})") from error
+
+    async def _ask_sentinel(self) -> tuple[str, int]:
+        endpoint, settings = self.endpoint, self.dialling.sentinel
+        port = endpoint.port or SENTINEL_PORT
+        stream = await self._connected(endpoint.host, port, settings.tls)
+        wire = self._wire(stream)
+        we = Introduction(
+            where=self.where,
+            name=self.name,
+            db=0,
+            userid=settings.userid,
+            password=settings.password,
+            credentials="a sentinel's own go into transport option sentinel_kwargs={'password': ...}",
+        )
+        service, others = self.dialling.master_name or "", self.dialling.min_other_sentinels
+        self.phase = "asking the sentinel"
+        try:
+            return await served_meanwhile(wire, lambda: find_primary(wire, we, service, others))
+        except ConnectionLost as error:
+            raise cut_short(
+                self.where, endpoint.host, error, tls=settings.tls is not None, phase=self.phase
+            ) from error
+        finally:
+            wire.kill(ConnectionLost("the sentinel has answered"))
+
+    async def _primary(self, host: str, port: int) -> OpenedWire:
+        stream = await self._connected(host, port, self.endpoint.tls)
+        return await self._greeted(stream, host, port, self.endpoint.tls)
+
+    async def _connected(self, host: str, port: int, tls: TLSSettings | None) -> ByteStream:
+        self.where = f"{host}:{port}"
+        self.phase = "while connecting" if tls is None else "while connecting with TLS: a plain port never answers that"
+        stream = await dial(host, port, tls)
+        try:
+            stream.keep_alive(self.dialling.socket_keepalive, self.dialling.socket_keepalive_options)
+        except OSError as error:
+            stream.close()
+            raise InvalidURL(f"transport option socket_keepalive_options: the system says: {error.strerror}") from error
+        return stream
+
+    async def _greeted(self, stream: ByteStream, host: str, port: int | None, tls: TLSSettings | None) -> OpenedWire:
+        self.phase = "Redis handshake"
+        wire = self._wire(stream)
+        endpoint = self.endpoint
+        we = Introduction(
+            where=self.where, name=self.name, db=self.db, userid=endpoint.userid, password=endpoint.password
+        )
+        try:
+            server = await served_meanwhile(wire, lambda: greet(wire, we))
+        except ConnectionLost as error:
+            raise cut_short(self.where, host, error, tls=tls is not None, phase=self.phase) from error
+        except BaseException:
+            wire.kill(ConnectionLost("the handshake failed"))
+            raise
+        return OpenedWire(wire, server, host, port)
+
+    def _wire(self, stream: ByteStream) -> RedisWire:
+        lock = getattr(self.options, "make_lock", nullcontext)()
+        return RedisWire(stream, name=self.where, body_max=self.options.body_max, lock=lock)
