@@ -32,7 +32,7 @@ from ..virtual._errors import (
 )
 from ..virtual._routing import ROUTING_TABLES, check_headers_binding
 from ..virtual._topology import PREDECLARED
-from .bindings import key_to_pattern
+from .bindings import arguments_text, key_to_pattern
 from .calls import PRESENT, Call
 from .scripts import ALL_SCRIPTS
 
@@ -134,6 +134,8 @@ def bind(binding: BindingSpec, *, durable: bool = False, virtual_host: str = HOS
                 _refuse(method, not_found(destination))
             case [b"locked"]:
                 _refuse(method, resource_locked(destination))
+            case [b"inseparable"]:
+                _refuse(method, _inseparable(f"a name in the binding of {destination} to exchange '{binding.source}'"))
             case [b"bad-match"]:
                 try:
                     check_headers_binding(binding.arguments)
@@ -164,7 +166,7 @@ def _binding(binding: BindingSpec) -> tuple[bytes, ...]:
         binding.destination.encode(),
         binding.routing_key.encode(),
         key_to_pattern(binding.routing_key).encode(),
-        _text(binding.arguments),
+        arguments_text(binding.arguments).encode(),
     )
 
 
@@ -192,6 +194,8 @@ def queue_declare(
                 _refuse(_QUEUE_DECLARE, resource_locked(what))
             case [b"reserved"]:
                 _refuse(_QUEUE_DECLARE, _reserved(what))
+            case [b"inseparable"]:
+                _refuse(_QUEUE_DECLARE, _inseparable(f"the name of {what}"))
         _refuse(_QUEUE_DECLARE, not_found(what))
 
     arguments = (spec.name.encode(), written, PRESENT[passive], PRESENT[spec.exclusive], PRESENT[fresh])
@@ -280,6 +284,10 @@ def _refuse_default(method: Method, exchange: str) -> None:
 
 def _reserved(what: Named) -> AMQPError:
     return access_refused(f"{what.kind} name '{what.name}' contains reserved prefix 'amq.*'")
+
+
+def _inseparable(what: str) -> AMQPError:
+    return precondition_failed(f"{what} holds the separator of kombu's keys (transport option 'sep')")
 
 
 def _check_same(

@@ -123,7 +123,7 @@ class Driver:
 
     def raw(self, queue: str) -> list[bytes]:
         """All envelopes of a queue, the next to be served first."""
-        return [raw for name in self.layout.lists(queue) for raw in reversed(self.client.lrange(name, 0, -1))]
+        return [raw for name in self.layout.list_keys(queue) for raw in reversed(self.client.lrange(name, 0, -1))]
 
     def bodies(self, queue: str) -> list[Any]:
         """Bodies in the order they would be served."""

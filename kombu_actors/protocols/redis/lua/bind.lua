@@ -1,6 +1,6 @@
 -- needs: ending
 -- bind kind exchange destination key pattern arguments durable
---   -> ["ok"] | ["no-exchange"] | ["no-queue"] | ["no-destination"] | ["locked"] | ["bad-match"]
+--   -> ["ok"] | ["no-exchange"] | ["no-queue"] | ["no-destination"] | ["locked"] | ["bad-match"] | ["inseparable"]
 -- pattern: the key as kombu's regular expression; durable: how a fanout exchange's queue gets its messages: "1" into
 -- its list, consumers or not, "0" as in kombu, while somebody listens.
 local kind, name, destination, key = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3]
@@ -17,6 +17,8 @@ else
   if locked(queue) then return {'locked'} end
   if not queue.recorded and not has_lists(destination) then return {'no-queue'} end
 end
+-- Stock kombu breaks on a member that it takes for more than three fields, for good and for all of the exchange.
+if string.find(concat({name, destination, key}, '\0'), SEP, 1, true) then return {'inseparable'} end
 if exchange.type == 'headers' then
   local match = cjson.decode(arguments)['x-match']
   if match ~= nil and not X_MATCH[match] then return {'bad-match'} end

@@ -1,5 +1,5 @@
 -- queue_declare name flagged-spec passive exclusive fresh
---   -> ["created"|"exists", flagged-spec, messages, consumers] | ["missing"] | ["locked"] | ["reserved"]
+--   -> ["created"|"exists", flagged-spec, messages, consumers] | ["missing"] | ["locked"] | ["reserved"] | ["inseparable"]
 -- fresh: whether a new queue may have a name that begins with "amq."
 local name, spec, passive = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2] == '1'
 local exclusive, fresh = ARGV[FIRST + 3] == '1', ARGV[FIRST + 4] == '1'
@@ -21,6 +21,8 @@ if text then
   return answer('exists', text)
 end
 if not fresh and string.sub(name, 1, 4) == 'amq.' then return {'reserved'} end
+-- Its list could be another queue's for a priority step.
+if string.find(name, SEP, 1, true) then return {'inseparable'} end
 if exclusive then spec = concat{'1{"owner":"', OWNER, '",', string.sub(spec, 3)} end
 call('HSET', QUEUES, name, spec)
 if exclusive then call('SADD', NS .. 'held.' .. OWNER, 'q:' .. name) end
