@@ -12,10 +12,11 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["DEFAULT_STEPS", "PRIORITY_ORDERS", "SEPARATOR", "Layout", "check_fanout_prefix", "check_steps"]
+__all__ = ["DEFAULT_FANOUT_PREFIX", "DEFAULT_STEPS", "PRIORITY_ORDERS", "SEPARATOR", "Layout"]
 
 SEPARATOR: Final = "\x06\x16"
 DEFAULT_STEPS: Final = (0, 3, 6, 9)
+DEFAULT_FANOUT_PREFIX: Final = "/{db}."
 HIGHEST_PRIORITY: Final = 9
 """kombu clamps priorities to 0 .. 9 before it looks for their step."""
 OWN_PREFIX: Final = "_kombu_actors."
@@ -24,35 +25,39 @@ PRIORITY_ORDERS: Final = ("kombu", "amqp")
 _GLOB: Final = str.maketrans({letter: f"\\{letter}" for letter in "\\*?[]"})
 
 
-def check_steps(_: Any, attribute: Any, steps: tuple[int, ...]) -> None:
+def _check_steps(_: Any, attribute: Any, steps: tuple[int, ...]) -> None:
     """Raise ``ValueError`` unless ``steps`` are ascending whole numbers: kombu searches them by bisection."""
     sound = bool(steps) and all(type(step) is int and step >= 0 for step in steps)
     if not sound or list(steps) != sorted(set(steps)):
         raise ValueError(
-            f"{attribute.name} must be ascending whole numbers from 0 on, at least one, such as [0, 3, 6, 9], "
-            f"not {steps!r:.80}"
+            f"transport option {attribute.name} must be ascending whole numbers from 0 on, such as [0, 3, 6, 9],"
+            f" not {steps!r:.80}"
         )
 
 
-def check_fanout_prefix(_: Any, attribute: Any, prefix: str) -> None:
+def _check_fanout_prefix(_: Any, attribute: Any, prefix: str) -> None:
     """Raise ``ValueError`` unless ``prefix`` can be completed with the number of the database."""
     try:
         prefix.format(db=0)
     except (LookupError, ValueError, AttributeError):
         raise ValueError(
-            f"{attribute.name} may name the database as {{db}} and nothing else in braces, as in '/{{db}}.', "
-            f"not {prefix!r:.80}"
+            f"transport option {attribute.name} may have {{db}} for the database's number and nothing else in braces,"
+            f" not {prefix!r:.80}"
         ) from None
 
 
 def _check_separator(_: Any, attribute: Any, separator: str) -> None:
     if not separator:
-        raise ValueError(f"{attribute.name} must not be empty: it parts a queue's name from its priority step")
+        raise ValueError(
+            f"transport option {attribute.name} must not be empty: it parts a queue's name from its priority step"
+        )
 
 
 def _check_order(_: Any, attribute: Any, order: str) -> None:
     if order not in PRIORITY_ORDERS:
-        raise ValueError(f"{attribute.name} must be one of {', '.join(PRIORITY_ORDERS)}, not {order!r:.80}")
+        raise ValueError(
+            f"transport option {attribute.name} must be one of {', '.join(PRIORITY_ORDERS)}, not {order!r:.80}"
+        )
 
 
 def _as_steps(steps: Iterable[int]) -> tuple[int, ...]:
@@ -71,13 +76,13 @@ class Layout:
     """In front of every key and topic, so that several users can share a database."""
     sep: str = attrs.field(default=SEPARATOR, validator=_check_separator)
     """Parts the fields of a binding, and a queue's name from a priority step."""
-    priority_steps: tuple[int, ...] = attrs.field(default=DEFAULT_STEPS, converter=_as_steps, validator=check_steps)
+    priority_steps: tuple[int, ...] = attrs.field(default=DEFAULT_STEPS, converter=_as_steps, validator=_check_steps)
     """A queue is one list for each; a message goes to the last step that its priority reaches."""
     priority_order: str = attrs.field(default="kombu", validator=_check_order)
     """``kombu``: the lowest step is served first, as stock kombu does; ``amqp``: the highest, as RabbitMQ does."""
     unacked_key: str = "unacked"
     unacked_index_key: str = "unacked_index"
-    fanout_prefix: str = attrs.field(default="/{db}.", validator=check_fanout_prefix)
+    fanout_prefix: str = attrs.field(default=DEFAULT_FANOUT_PREFIX, validator=_check_fanout_prefix)
     """In front of the Pub/Sub topics of fanout exchanges: they know no databases, hence its number there."""
     fanout_patterns: bool = True
     """Whether a routing key is part of the topic that a fanout message is published on."""
