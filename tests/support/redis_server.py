@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import attrs
+import hiredis
 
 from .certs import Certificates
 from .processes import ServerProcess, answers, free_port, wait_until
@@ -77,11 +79,42 @@ class RedisNode(ServerProcess):
             connection.sendall(" ".join(words).encode() + b"\r\n")
             return connection.recv(65536)
 
+    def ask(self, *words: str | bytes | int) -> Any:
+        """Send one command and return its whole answer, texts as bytes; an error reply is raised."""
+        parser = hiredis.Reader()
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            connection.sendall(hiredis.pack_command(words))
+            while (answer := parser.gets()) is False:
+                received = connection.recv(65536)
+                if not received:
+                    raise ConnectionResetError(f"the server on port {self.port} hung up on {words[0]!r}")
+                parser.feed(received)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
     def flush(self) -> None:
         """Empty all databases."""
-        answer = self.command("FLUSHALL")
-        if answer != b"+OK\r\n":
-            raise RuntimeError(f"FLUSHALL: {answer!r}")
+        self.ask("FLUSHALL")
+
+    def clients(self) -> list[dict[str, str]]:
+        """Who is connected, by ``CLIENT LIST``'s fields; this very question, sentinels and replicas left out."""
+        lines = self.ask("CLIENT", "LIST").decode().splitlines()
+        rows = [dict(word.partition("=")[::2] for word in line.split(" ")) for line in lines]
+        return [
+            row
+            for row in rows
+            if row["cmd"] != "client|list" and not row["name"].startswith("sentinel-") and "S" not in row["flags"]
+        ]
+
+    def wait_until_no_clients(self, timeout: float = 10.0) -> None:
+        """Wait until the server has noticed that everybody left."""
+        wait_until(lambda: not self.clients(), timeout=timeout, waiting_for="all clients to leave")
+
+    def kill_clients(self, *kinds: str) -> None:
+        """``CLIENT KILL TYPE``: end all connections of these kinds (``normal``, ``pubsub``)."""
+        for kind in kinds:
+            self.ask("CLIENT", "KILL", "TYPE", kind)
 
 
 @attrs.frozen
@@ -133,14 +166,24 @@ class SentinelGroup:
                 node.kill9()
 
 
-def start_sentinel_group(base: Path, *, service: str = "tests", replicas: int = 1, sentinels: int = 3) -> SentinelGroup:
-    """Start a group that fails over 0.5 s after its primary went silent.
+def start_sentinel_group(
+    base: Path,
+    *,
+    service: str = "tests",
+    replicas: int = 1,
+    sentinels: int = 3,
+    down_after: float = 0.5,
+    in_front: Callable[[int], int] = lambda port: port,
+) -> SentinelGroup:
+    """Start a group that fails over ``down_after`` seconds after its primary went silent.
 
-    The sentinels need some 10 s more until they report the new roles everywhere.
+    The sentinels need some 10 s more until they report the new roles everywhere.  ``in_front(port)`` may put a
+    proxy before the primary, and returns the port that sentinels name and replicas follow.
     """
     primary = RedisNode(base / "primary", conf=["repl-diskless-sync-delay 0"])
+    named = in_front(primary.port)
     followers = [
-        RedisNode(base / f"replica{n}", conf=[f"replicaof 127.0.0.1 {primary.port}", "repl-diskless-sync-delay 0"])
+        RedisNode(base / f"replica{n}", conf=[f"replicaof 127.0.0.1 {named}", "repl-diskless-sync-delay 0"])
         for n in range(replicas)
     ]
     quorum = sentinels // 2 + 1
@@ -149,8 +192,8 @@ def start_sentinel_group(base: Path, *, service: str = "tests", replicas: int = 
             base / f"sentinel{n}",
             sentinel=True,
             conf=[
-                f"sentinel monitor {service} 127.0.0.1 {primary.port} {quorum}",
-                f"sentinel down-after-milliseconds {service} 500",
+                f"sentinel monitor {service} 127.0.0.1 {named} {quorum}",
+                f"sentinel down-after-milliseconds {service} {int(1000 * down_after)}",
                 f"sentinel failover-timeout {service} 3000",
             ],
         )
