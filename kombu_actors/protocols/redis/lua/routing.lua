@@ -107,6 +107,7 @@ local AGREES = {
 
 -- Where a message with this key goes from this exchange:
 --   queues     set of names that get it into their lists
+--   named      the same, by way of the default exchange: nothing says that they exist
 --   listened   set of exchanges on whose fanout topic it is published
 --   instead    exchange -> list of the queues of a stock exchange that get it if nobody listens (it's no fanout then)
 --   transient  whether a fanout binding was met whose queue gets it only while somebody listens
@@ -117,7 +118,7 @@ local function follow(route, start, key, headers)
     local name = table.remove(waiting)
     local exchange = exchange_of(name)
     if name == '' then
-      if key ~= '' then route.queues[key] = true end
+      if key ~= '' then route.named[key] = true end
     else
       local kind = exchange and exchange.type or 'stock'
       local matched, following = false, {}
@@ -155,7 +156,7 @@ local function route_of(message)
   local way = message.exchange .. '\0' .. concat(message.keys, '\0')
   local route = routes[way]
   if not route then
-    route = {queues = {}, listened = {}, instead = {}, transient = false, constant = true}
+    route = {queues = {}, named = {}, listened = {}, instead = {}, transient = false, constant = true}
     local decoded
     local function headers()
       decoded = decoded or headers_in(message.envelope)
@@ -204,11 +205,10 @@ local function deliver(deaths, settings, message)
       for _, queue in ipairs(route.instead[exchange] or {}) do offer(queue) end
     end
   end
-  for queue in pairs(route.queues) do
-    -- Without `mandatory` an unknown queue gets it all the same: a stock consumer leaves no trace while its queue is empty.
-    if not (message.mandatory and message.exchange == '') or queue_of(queue).recorded or has_lists(queue) then
-      offer(queue)
-    end
+  for queue in pairs(route.queues) do offer(queue) end
+  for queue in pairs(route.named) do
+    -- An unknown queue gets it all the same, if it may: a stock consumer leaves no trace while its queue is empty.
+    if not message.mandatory or queue_of(queue).recorded or has_lists(queue) then offer(queue) end
   end
 
   if not took and not refused and not heard and settings.deadletter_queue ~= '' then offer(settings.deadletter_queue) end
