@@ -26,7 +26,7 @@ local function each_claimed(seqs, settle)
   for _, seq in ipairs(seqs) do
     local found = claimed(OWNER, seq)
     if found then
-      settle(seq, found)
+      settle(tonumber(seq), found)
     else
       stale[#stale + 1] = tonumber(seq)
       call('HDEL', NS .. 'claims.' .. OWNER, seq)
