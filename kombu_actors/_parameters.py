@@ -186,7 +186,7 @@ class Parameters:
 
     def driver(self) -> Transport:
         """The transport all endpoints use."""
-        return transport_for(self.endpoints()[0].scheme)
+        return transport_for(self.endpoints()[0].scheme, self.transport_options)
 
     def link_options(self) -> LinkOptions:
         """How to dial."""

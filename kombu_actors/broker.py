@@ -94,7 +94,7 @@ async def open_broker(
     endpoints = [shared_by_group(endpoint, parsed) for endpoint in parsed]
     if any(endpoint.query for endpoint in endpoints):
         raise InvalidURL("open_broker takes no query parameters in URLs: give them as its own arguments, tls={...}")
-    transport = transport_for(endpoints[0].scheme)
+    transport = transport_for(endpoints[0].scheme, transport_options)
     if any(type(transport_for(endpoint.scheme)) is not type(transport) for endpoint in endpoints):
         raise InvalidURL("all URLs of one broker must use the same transport")
     options = LinkOptions(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UnsupportedScheme
 
@@ -23,11 +24,12 @@ _TRANSPORTS = {
 }
 
 
-def transport_for(scheme: str) -> Transport:
+def transport_for(scheme: str, transport_options: Mapping[str, Any] | None = None) -> Transport:
     """The transport that answers to a URL scheme, imported when first asked for.
 
     Raises:
         UnsupportedScheme: none does.
+        ValueError: it knows an option, and can't use its value.
     """
     try:
         module, name = _TRANSPORTS[scheme]
@@ -35,5 +37,5 @@ def transport_for(scheme: str) -> Transport:
         raise UnsupportedScheme(
             f"no transport answers to the URL scheme {scheme!r}; known schemes: {', '.join(sorted(_TRANSPORTS))}"
         ) from None
-    transport: Transport = getattr(import_module(f".{module}", __name__), name)()
+    transport: Transport = getattr(import_module(f".{module}", __name__), name)(transport_options or {})
     return transport

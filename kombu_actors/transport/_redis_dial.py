@@ -36,8 +36,13 @@ class OpenedWire:
     port: int | None
 
 
-async def open_wire(endpoint: Endpoint, options: Any, *, role: Role) -> OpenedWire:
+async def open_wire(
+    endpoint: Endpoint, options: Any, *, role: Role, at: tuple[str, int | None] | None = None
+) -> OpenedWire:
     """Dial ``endpoint``, shake hands and choose the database.
+
+    ``at`` is where a first wire found the server (``host`` and ``port``): a second one goes there too, whatever
+    a Sentinel says meanwhile.
 
     All of it takes at most ``options.connect_timeout`` seconds, or transport option
     ``socket_connect_timeout`` where given.  ``options`` are a ``LinkOptions``.
@@ -55,7 +60,7 @@ async def open_wire(endpoint: Endpoint, options: Any, *, role: Role) -> OpenedWi
     attempt = _Attempt(endpoint, options, role)
     timeout = attempt.dialling.socket_connect_timeout or options.connect_timeout
     with trio.move_on_after(timeout):
-        return await attempt.run()
+        return await attempt.run(at)
     raise BrokerUnreachable(f"{attempt.where} did not answer within {timeout:g} s ({attempt.phase})")
 
 
@@ -75,12 +80,14 @@ class _Attempt:
                 "a sentinel:// URL needs the name of the group: transport_options={'master_name': 'mymaster'}"
             )
 
-    async def run(self) -> OpenedWire:
+    async def run(self, at: tuple[str, int | None] | None) -> OpenedWire:
         endpoint = self.endpoint
         if endpoint.scheme == "redis+socket":
             self.where = endpoint.host
             stream = await dial_unix(endpoint.host)
             return await self._greeted(stream, endpoint.host, None, None)
+        if at is not None:
+            return await self._primary(at[0], at[1] or DEFAULT_PORT)
         if endpoint.scheme != "sentinel":
             return await self._primary(endpoint.host, endpoint.port or DEFAULT_PORT)
         host, port = await self._ask_sentinel()
@@ -108,9 +115,7 @@ class _Attempt:
         try:
             return await served_meanwhile(wire, lambda: find_primary(wire, we, service, others))
         except ConnectionLost as error:
-            raise cut_short(
-                self.where, endpoint.host, error, tls=settings.tls is not None, phase=self.phase
-            ) from error
+            raise cut_short(self.where, endpoint.host, error, tls=settings.tls is not None, phase=self.phase) from error
         finally:
             wire.kill(ConnectionLost("the sentinel has answered"))
 

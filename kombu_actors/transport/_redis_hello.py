@@ -207,7 +207,8 @@ def cut_short(where: str, host: str, reason: BaseException, *, tls: bool, phase:
     if explained is not None:
         return HandshakeFailed(f"{where}: {explained}")
     hint = (
-        ": does it want a TLS client certificate (ssl_certfile, ssl_keyfile)?" if tls
+        ": does it want a TLS client certificate (ssl_certfile, ssl_keyfile)?"
+        if tls
         else ": is it a TLS port (then use rediss://, or ssl=), or no Redis server?"
     )
     detail = f" ({cause})" if cause is not None and str(cause) else ""

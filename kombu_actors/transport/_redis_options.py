@@ -90,8 +90,10 @@ class SentinelOptions:
                 meant = f" (did you mean {close[0]}?)" if close else ""
                 raise InvalidURL(f"unknown key {key!r:.40} in sentinel_kwargs{meant}; known: {', '.join(known)}")
         try:
-            tls = tls_settings({**secured}) if secured and given.get("ssl", True) is True else (
-                tls_settings(given.get("ssl"))
+            tls = (
+                tls_settings({**secured})
+                if secured and given.get("ssl", True) is True
+                else (tls_settings(given.get("ssl")))
             )
         except (TypeError, ValueError) as error:
             raise InvalidURL(f"sentinel_kwargs: {error}") from error

@@ -44,9 +44,9 @@ class ReplyReader:
         self._held = b""
         self._since_reply = 0
         digits = len(str(self._bulk_max))
-        suspect = (
-            rb"(?:[*>~%%]\+?\d{%d}|[$=]\+?(?P<bulk>\d{%d,20})\r|[$=]\+?\d{21}|(?P<attribute>\|))"
-            % (ELEMENTS_DIGITS, digits)
+        suspect = rb"(?:[*>~%%]\+?\d{%d}|[$=]\+?(?P<bulk>\d{%d,20})\r|[$=]\+?\d{21}|(?P<attribute>\|))" % (
+            ELEMENTS_DIGITS,
+            digits,
         )
         # Two patterns, because a search is fast (3 GB/s) only for what begins with a plain character.
         self._suspect_inside = re.compile(rb"\n" + suspect)

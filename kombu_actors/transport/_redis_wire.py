@@ -87,6 +87,8 @@ class RedisWire:
         self.name = name
         self.on_push: Callable[[list[Any]], None] = _ignore
         """Takes every push that doesn't confirm a subscription: ``[b"invalidate", [key]]``, ``[b"message", ...]``."""
+        self.gather: Callable[[], None] = _nothing
+        """Called before bytes are sent: the owner may append what it has kept until now."""
         self.last_heard = self.last_sent = trio.current_time()
         """When bytes last came, and went, in seconds of trio's (monotonic) clock."""
         self._stream = stream
@@ -217,8 +219,18 @@ class RedisWire:
         await trio.lowlevel.checkpoint_if_cancelled()
         return await self.request(*args).wait()
 
+    def wake(self) -> None:
+        """Have the writer ``gather`` and send."""
+        self._outbox.wake()
+
+    def serves(self, role: str) -> bool:
+        """Whether somebody runs that role (``reader``, ``writer``, ``pulse``)."""
+        return role in self._serving
+
     def flush(self) -> None:
         """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
+        if self._ending.reason is None:
+            self.gather()
         with self._lock:
             if self._outbox.sending or not self._gathered or "writer" not in self._serving:
                 return
@@ -299,6 +311,7 @@ class RedisWire:
 
     async def _write(self) -> None:
         while self._ending.reason is None:
+            self.gather()
             if not self._gathered:
                 await self._outbox.wait()
                 continue
@@ -349,6 +362,10 @@ class RedisWire:
 
 
 def _ignore(_: Any) -> None:
+    pass
+
+
+def _nothing() -> None:
     pass
 
 

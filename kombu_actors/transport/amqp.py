@@ -51,7 +51,7 @@ class AMQPTransport:
         exchange_types=frozenset({"direct", "topic", "fanout", "headers"}),
     )
 
-    def __init__(self, *, frame_max: int = 131072) -> None:
+    def __init__(self, transport_options: Mapping[str, Any] | None = None, *, frame_max: int = 131072) -> None:
         self._preparer = Preparer(frame_max=frame_max)
         self.prepare = self._preparer.prepare
 
@@ -182,8 +182,10 @@ class _Attempt:
         if state is ConnectionState.AWAITING_START and self.endpoint.tls is not None:
             # TLS 1.3 brokers refuse after our side of the handshake is done; their alert may get lost.
             ours = self.endpoint.tls.certfile is not None
-            hint = ": did it refuse our TLS client certificate (certfile)?" if ours else (
-                ": does it want a TLS client certificate (certfile, keyfile)?"
+            hint = (
+                ": did it refuse our TLS client certificate (certfile)?"
+                if ours
+                else (": does it want a TLS client certificate (certfile, keyfile)?")
             )
         detail = f" ({error})" if error is not None and str(error) else ""
         return HandshakeFailed(f"{self.where} closed the connection during the handshake, {state.value}{detail}{hint}")

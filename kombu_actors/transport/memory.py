@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import trio
@@ -76,6 +76,9 @@ class MemoryTransport:
     name = "memory"
     roles: Sequence[str] = ROLES
     capabilities = Capabilities(heartbeats=False, confirms=True, exchange_types=EXCHANGE_TYPES)
+
+    def __init__(self, transport_options: Mapping[str, Any] | None = None) -> None:
+        """There are no options."""
 
     async def connect(self, endpoint: Any, options: Any) -> MemoryLink:
         """Connect to the broker named ``endpoint.host``, in its ``endpoint.virtual_host``.

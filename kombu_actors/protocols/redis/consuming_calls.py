@@ -7,7 +7,7 @@ name, and is then in the line of each (``Line``) or of none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -34,6 +34,7 @@ __all__ = [
     "hello",
     "leave",
     "quarantine",
+    "read_topics",
     "release",
     "settle",
 ]
@@ -172,7 +173,7 @@ def consume(
         if reply[0] != b"ok":
             _refuse(_CONSUME, reply[0], Named("queue", queue, virtual_host))
         _, declaration, topics = reply
-        return Subscribed(loads(declaration[1:]) if declaration else {}, [_read_topic(topic, sep) for topic in topics])
+        return Subscribed(loads(declaration[1:]) if declaration else {}, read_topics(topics, sep))
 
     arguments = (channel.encode(), tag.encode(), queue.encode(), PRESENT[exclusive])
     return Call(ALL_SCRIPTS["consume"], arguments, parse)
@@ -270,9 +271,13 @@ def _read_settled(reply: Any) -> Settled:
     return Settled(stale, read_deaths(deaths) if deaths else [])
 
 
-def _read_topic(entry: bytes, sep: str) -> Topic:
-    exchange, _, key = entry[1:].decode().partition(sep)
-    return Topic(exchange, key, entry[:1] == b"d")
+def read_topics(entries: Iterable[bytes], sep: str) -> list[Topic]:
+    """The fanout bindings of a queue, as its set of them has them."""
+    topics = []
+    for entry in entries:
+        exchange, _, key = entry[1:].decode().partition(sep)
+        topics.append(Topic(exchange, key, entry[:1] == b"d"))
+    return topics
 
 
 def _refuse(method: tuple[int, int], word: bytes, what: Named) -> NoReturn:

@@ -1,0 +1,473 @@
+"""One channel of a link to Redis: RabbitMQ's channel, kept by us where Redis has none.
+
+Numbers of deliveries and of publishes, the prefetch limit and the channel's death are this file's;
+what must survive it is on the server, under the link's name and the channel's number.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+import trio
+from amqp import exceptions as amqp_errors
+
+from .._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned, Sent
+from ..errors import ConnectionClosed
+from ..protocols._content import check_short_string, check_table
+from ..protocols.redis import consuming_calls as consuming
+from ..protocols.redis import topology_calls as topology
+from ..protocols.redis.calls import Call
+from ..protocols.redis.preparing import PreparedMessage
+from ..protocols.redis.publish_calls import Code
+from ..protocols.virtual._errors import Named, access_refused, not_found
+from ._link import DeliverySink
+from ._redis_claims import Claimer, Subscription, delivery
+from ._redis_fanout import Broadcast
+from ._redis_outbox import Decision, Publish
+from ._waiting import Ending
+
+if TYPE_CHECKING:
+    from ._redis_link import RedisLink
+
+__all__ = ["RedisChannel"]
+
+T = TypeVar("T")
+
+HOST: Final = "0"
+REFILL_SHARE: Final = 4
+"""Room for a fourth of the prefetch limit is claimed at once; for less, more is waited for (``LATER``)."""
+
+
+@attrs.define(eq=False)
+class Numbers:
+    """What a channel counts, each from 1 (AMQP 0-9-1 delivery tags, RabbitMQ's publish sequence)."""
+
+    delivered: int = 0
+    published: int = 0
+    answered: int = 0
+
+
+class RedisChannel:
+    """A channel as ``transport._link.LinkChannel`` describes it.  Made by ``RedisLink.open_channel``."""
+
+    def __init__(self, link: RedisLink, number: int) -> None:
+        self.number = number
+        self.link = link
+        self.limit = link.options.prefetch_limit
+        """How many deliveries may be unsettled (``basic.qos``)."""
+        self._numbers = Numbers()
+        self._unsettled: dict[int, int | Broadcast] = {}
+        """By delivery tag: the claim on the server, or a broadcast that is nowhere else."""
+        self._claimers = (Claimer(self, no_ack=False), Claimer(self, no_ack=True))
+        self._consumers: dict[str, Subscription] = {}
+        self._held_back: deque[tuple[int, Decision, list[int]]] = deque()
+        """Settlements that wait for the publishes before them, each with the last one's number."""
+        self._all_answered = trio.Event()
+        self._ending = Ending()
+        self._on_confirm: Callable[[int, bool, bool], None] | None = None
+        self._on_return: Callable[[Returned], None] | None = None
+
+    def __repr__(self) -> str:
+        return f"<RedisChannel {self.number} of {self.link.name}, {'open' if self.closed is None else 'dead'}>"
+
+    # -- life ----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why the channel is dead; None while it is open."""
+        return self._ending.reason
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the server knows it by."""
+        return tuple(claimer.name for claimer in self._claimers if claimer.used or not claimer.no_ack)
+
+    async def wait_closed(self) -> BaseException:
+        """Wait until the channel is dead and say why."""
+        return await self._ending.wait()
+
+    async def aclose(self) -> None:
+        """Close politely, once what was published has been answered; a no-op when already dead.
+
+        Cancelled, the channel is closed all the same.
+        """
+        if self._ending.reason is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        try:
+            while self._numbers.answered < self._numbers.published and self._ending.reason is None:
+                self._all_answered = trio.Event()
+                await self._all_answered.wait()
+        finally:
+            self.end(ConnectionClosed(f"you closed channel {self.number} of the connection to {self.link.name}"))
+        await self.link.leave(self)
+
+    def die(self, reason: BaseException) -> None:
+        """End as the broker ends a channel over a mistake: what is unsettled goes back."""
+        if self._ending.reason is None:
+            self.end(reason)
+            self.link.leave_soon(self)
+
+    def end(self, reason: BaseException) -> None:
+        """Take note that the channel is dead."""
+        if self._ending.reason is not None:
+            return
+        self._release_held(self._numbers.answered)
+        self._ending.happen(reason)
+        for claimer in self._claimers:
+            claimer.stop()
+        for subscription in self._consumers.values():
+            self.link.fanout.unsubscribe(subscription)
+        for loan in self._unsettled.values():
+            if isinstance(loan, Broadcast):
+                loan.give_back()
+        self._consumers.clear()
+        self._unsettled.clear()
+        self._held_back.clear()
+        self._all_answered.set()
+        self.link.publishes.drop(self)
+
+    # -- topology ------------------------------------------------------------------------------
+
+    async def exchange_declare(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
+        """Declare an exchange, or with ``passive`` check that it exists."""
+        check({"exchange": spec.name, "type": spec.type}, spec.arguments)
+        await self._ask(topology.exchange_declare(spec, passive=passive))
+
+    async def exchange_delete(self, name: str, *, if_unused: bool = False) -> None:
+        """Delete an exchange."""
+        check({"exchange": name})
+        await self._ask(topology.exchange_delete(name, if_unused=if_unused))
+
+    async def exchange_bind(self, binding: BindingSpec) -> None:
+        """Bind an exchange to an exchange."""
+        await self.queue_bind(binding)
+
+    async def exchange_unbind(self, binding: BindingSpec) -> None:
+        """Undo ``exchange_bind``."""
+        await self.queue_unbind(binding)
+
+    async def queue_declare(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
+        """Declare a queue, or with ``passive`` look at it; an empty name gets one that nobody has."""
+        check({"queue": spec.name}, spec.arguments)
+        fresh = not spec.name and not passive
+        if fresh:
+            spec = attrs.evolve(spec, name=f"amq.gen-{self.link.fresh()}")
+        return await self._ask(topology.queue_declare(spec, passive=passive, fresh=fresh))
+
+    async def queue_delete(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
+        """Delete a queue; return how many messages went with it."""
+        check({"queue": name})
+        return await self._ask(topology.queue_delete(name, if_unused=if_unused, if_empty=if_empty))
+
+    async def queue_bind(self, binding: BindingSpec) -> None:
+        """Bind a queue to an exchange."""
+        check_binding(binding)
+        await self._ask(topology.bind(binding, durable=self.link.options.durable_fanout))
+
+    async def queue_unbind(self, binding: BindingSpec) -> None:
+        """Undo ``queue_bind``."""
+        check_binding(binding)
+        await self._ask(topology.unbind(binding))
+
+    async def queue_purge(self, name: str) -> int:
+        """Drop a queue's ready messages; return how many."""
+        check({"queue": name})
+        return await self._ask(topology.queue_purge(name))
+
+    async def _ask(self, call: Call[T], *, undo: Callable[[T], None] | None = None) -> T:
+        self._ending.check()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        try:
+            return await self.link.call(call, undo=undo)
+        except amqp_errors.AMQPError as refusal:
+            self.die(refusal)
+            raise
+
+    # -- consuming -----------------------------------------------------------------------------
+
+    async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None:
+        """Bound unacknowledged deliveries of the whole channel, as kombu does; 0 is ``prefetch_limit``."""
+        if prefetch_size:
+            raise amqp_errors.AMQPNotImplementedError(
+                f"NOT_IMPLEMENTED - prefetch_size!=0 ({prefetch_size}) (refused locally)", reply_code=540
+            )
+        if not 0 <= prefetch_count < 65_536:
+            raise ValueError(f"prefetch_count must be from 0 (no limit of yours) to 65535, not {prefetch_count}")
+        self._ending.check()
+        await trio.lowlevel.checkpoint()
+        self.limit = prefetch_count or self.link.options.prefetch_limit
+        self._refill()
+
+    async def consume(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> str:
+        """Subscribe; return the tag.  Cancelled, the subscription is taken back."""
+        check({"queue": spec.queue, "consumer_tag": spec.tag}, spec.arguments)
+        if spec.tag in self._consumers:
+            raise amqp_errors.NotAllowed(
+                f"NOT_ALLOWED - attempt to reuse consumer tag '{spec.tag}' (refused locally)", reply_code=530
+            )
+        spec = attrs.evolve(spec, tag=spec.tag or f"amq.ctag-{self.link.fresh()}")
+        subscription = Subscription(spec, sink, on_cancel)
+
+        claimer = self._claimers[spec.no_ack]
+        call = consuming.consume(claimer.name, spec.tag, spec.queue, sep=self.link.layout.sep, exclusive=spec.exclusive)
+
+        def take_back(_: object) -> None:
+            self.link.submit(consuming.cancel(claimer.name, spec.tag, spec.queue), _nothing)
+
+        granted = await self._ask(call, undo=take_back)
+        self._ending.check()
+        subscription.quorum = is_quorum(granted.declaration)
+        self._consumers[spec.tag] = subscription
+        try:
+            await self.link.fanout.subscribe(self, subscription, granted.topics)
+        except trio.Cancelled:
+            self._consumers.pop(spec.tag, None)
+            self.link.fanout.unsubscribe(subscription)
+            take_back(None)
+            raise
+        self._ending.check()
+        claimer.subscribe(subscription)
+        return spec.tag
+
+    async def cancel(self, tag: str) -> None:
+        """End a subscription; its sink gets nothing after this returns."""
+        check({"consumer_tag": tag})
+        self._ending.check()
+        subscription = self._consumers.pop(tag, None)
+        if subscription is None:
+            await trio.lowlevel.checkpoint()
+            return
+        self.link.fanout.unsubscribe(subscription)
+        claimer = self._claimers[subscription.spec.no_ack]
+        await claimer.unsubscribe(subscription)
+        await self._ask(consuming.cancel(claimer.name, tag, subscription.spec.queue))
+
+    async def get(self, queue: str, *, no_ack: bool = False) -> tuple[Delivery, int] | None:
+        """Poll one message; with it, how many are left in the queue.
+
+        Cancelled, a message that still comes is given back (with ``no_ack`` it is lost).
+        """
+        check({"queue": queue})
+
+        def give_back(got: consuming.Got) -> None:
+            if got.claim:
+                self.link.settle(Decision.REQUEUE, [got.claim])
+
+        while True:
+            got = await self._ask(consuming.get(str(self.number), queue, no_ack=no_ack), undo=give_back)
+            self.link.attend(got.deaths)
+            if got.raw is None:
+                return None
+            envelope = self.link.decoded(queue, got.claim, got.raw)
+            if envelope is not None:
+                return delivery("", self.claimed(got.claim), envelope), got.remaining
+
+    async def recover(self, *, requeue: bool = False) -> None:
+        """Ask for all unacknowledged deliveries again."""
+        if not requeue:
+            raise amqp_errors.AMQPNotImplementedError(
+                "NOT_IMPLEMENTED - requeue=false (refused locally)", reply_code=540
+            )
+        self._ending.check()
+        self._settle(Decision.REQUEUE, list(self._unsettled))
+        await self.link.settled()
+
+    async def flow(self, active: bool) -> None:
+        """Nothing to resume; like RabbitMQ it can't be asked to stop deliveries."""
+        if not active:
+            text = "NOT_IMPLEMENTED - active=false (refused locally)"
+            raise amqp_errors.AMQPNotImplementedError(text, reply_code=540)
+        self._ending.check()
+        await trio.lowlevel.checkpoint()
+
+    # -- deliveries ----------------------------------------------------------------------------
+
+    @property
+    def room(self) -> int:
+        """How many more deliveries may be unsettled."""
+        return self.limit - len(self._unsettled)
+
+    def claimed(self, claim: int | Broadcast) -> int:
+        """Number one delivery; 0 is a claim that nobody settles."""
+        self._numbers.delivered += 1
+        if claim:
+            self._unsettled[self._numbers.delivered] = claim
+        return self._numbers.delivered
+
+    def look(self, name: str) -> None:
+        """The claimer of that name is told that there may be something."""
+        for claimer in self._claimers:
+            if claimer.name == name:
+                claimer.woken()
+
+    def look_everywhere(self) -> None:
+        """Reading goes on after a pause."""
+        for claimer in self._claimers:
+            claimer.woken()
+
+    def _refill(self) -> None:
+        claimer = self._claimers[0]
+        if claimer.room >= max(1, self.limit // REFILL_SHARE):
+            claimer.look()
+        elif claimer.room > 0:
+            self.link.look_later(claimer)
+
+    def queue_deleted(self, queue: str) -> None:
+        """The consumers of a queue are cancelled: it is gone."""
+        for claimer in self._claimers:
+            claimer.queue_deleted(queue)
+        for tag, subscription in list(self._consumers.items()):
+            if subscription.spec.queue == queue:
+                del self._consumers[tag]
+                self.link.fanout.unsubscribe(subscription)
+                subscription.on_cancel()
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Acknowledge one delivery, or all up to ``tag``."""
+        self._settle_tags(Decision.ACK, tag, multiple)
+
+    def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
+        """Refuse one delivery, or all up to ``tag``."""
+        self._settle_tags(Decision.REQUEUE if requeue else Decision.DISCARD, tag, multiple)
+
+    def reject(self, tag: int, *, requeue: bool = False) -> None:
+        """Refuse one delivery."""
+        self._settle_tags(Decision.REQUEUE if requeue else Decision.DISCARD, tag, False)
+
+    def _settle_tags(self, decision: Decision, tag: int, multiple: bool) -> None:
+        self._ending.check()
+        if multiple:
+            tags = [each for each in self._unsettled if each <= tag or not tag]
+        else:
+            tags = [tag] if tag in self._unsettled else []
+        if not tags and not (multiple and not tag):
+            self.die(
+                amqp_errors.PreconditionFailed(
+                    f"PRECONDITION_FAILED - unknown delivery tag {tag}", (60, 80), reply_code=406
+                )
+            )
+            return
+        self._settle(decision, tags)
+
+    def _settle(self, decision: Decision, tags: Sequence[int]) -> None:
+        claims: list[int] = []
+        for tag in tags:
+            loan = self._unsettled.pop(tag)
+            if not isinstance(loan, Broadcast):
+                claims.append(loan)
+            elif decision is Decision.REQUEUE:
+                loan.give_back()
+        if claims:
+            if self._numbers.answered < self._numbers.published:
+                self._held_back.append((self._numbers.published, decision, claims))
+            else:
+                self.link.settle(decision, claims)
+        self._refill()
+        self.link.fanout.pump()
+
+    def _release_held(self, answered: int) -> None:
+        held = self._held_back
+        while held and held[0][0] <= answered:
+            _, decision, claims = held.popleft()
+            self.link.settle(decision, claims)
+
+    def is_lossy(self, tag: str) -> bool:
+        """Whether its queue gets broadcasts that only Pub/Sub has."""
+        subscription = self._consumers.get(tag)
+        return subscription is not None and self.link.fanout.is_lossy(subscription.spec.queue)
+
+    # -- publishing ----------------------------------------------------------------------------
+
+    async def confirm_select(
+        self,
+        on_confirm: Callable[[int, bool, bool], None],
+        on_return: Callable[[Returned], None],
+    ) -> None:
+        """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1."""
+        self._ending.check()
+        await trio.lowlevel.checkpoint()
+        self._on_confirm, self._on_return = on_confirm, on_return
+
+    def publish(self, prepared: PreparedMessage) -> None:
+        """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
+        self._ending.check()
+        self._numbers.published += 1
+        self.link.publish(Publish(self, self._numbers.published, prepared))
+
+    def flush(self) -> None:
+        """Let what was appended leave at once if nothing stands in its way."""
+        self.link.flush()
+
+    def publish_now(self, prepared: PreparedMessage) -> Sent:
+        """Nothing: batches are made in the link's thread."""
+        return Sent.NOTHING
+
+    def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:
+        """Nothing: batches are made in the link's thread."""
+        return Sent.NOTHING
+
+    def answered(self, publishes: Sequence[tuple[Publish, int]]) -> None:
+        """The server has answered some publishes of this channel, each with a code of ``publish_calls``."""
+        self._numbers.answered = publishes[-1][0].tag
+        self._release_held(self._numbers.answered)
+        if self._numbers.answered == self._numbers.published:
+            self._all_answered.set()
+        confirm = self._on_confirm
+        if self._ending.reason is not None or confirm is None:
+            return
+        if not any(code for _, code in publishes):
+            confirm(publishes[-1][0].tag, True, True)
+            return
+        fatal: BaseException | None = None
+        for publish, code in publishes:
+            if code == Code.NO_ROUTE and publish.prepared.mandatory and self._on_return is not None:
+                self._on_return(publish.prepared.returned())
+            error = refusal(publish.prepared, code)
+            if error is None:
+                confirm(publish.tag, False, code != Code.REFUSED)
+            elif fatal is None:
+                fatal = error
+        if fatal is not None:
+            self.die(fatal)
+
+
+def refusal(message: PreparedMessage, code: int) -> BaseException | None:
+    """What the broker closes a channel with over a publish; None when it doesn't."""
+    what = Named("exchange", message.exchange, HOST)
+    reason: BaseException | None = None
+    if code == Code.NO_EXCHANGE:
+        reason = not_found(what)
+    elif code == Code.INTERNAL:
+        reason = access_refused(f"cannot publish to internal {what}")
+    return reason
+
+
+def check(names: dict[str, object], arguments: object = None) -> None:
+    """Refuse what no AMQP method can carry, as the other transports do.
+
+    Raises:
+        ValueError: a name is no text of at most 255 bytes, or ``arguments`` no AMQP table.
+    """
+    for label, name in names.items():
+        check_short_string(label, name)
+    if arguments is not None:
+        check_table("arguments", arguments)
+
+
+def check_binding(binding: BindingSpec) -> None:
+    """``check`` for all parts of a binding."""
+    names = {"source": binding.source, "destination": binding.destination, "routing_key": binding.routing_key}
+    check(dict(names), binding.arguments)
+
+
+def is_quorum(declaration: Mapping[str, Any]) -> bool:
+    """Whether a queue counts deliveries."""
+    return bool(declaration.get("policy", {}).get("quorum"))
+
+
+def _nothing(_: object) -> None:
+    """Nobody waits for this reply."""

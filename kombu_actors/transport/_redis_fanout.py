@@ -1,0 +1,179 @@
+"""Broadcasts: what consumers of fanout-bound queues get over Pub/Sub.
+
+Pub/Sub has no memory.  A broadcast that arrives is kept here, within a bound, until a consumer of its
+queue has room; what is published while nobody listens is lost, and the loss of a session is reported
+as a gap by whoever subscribes again (``actors.channel``).  Queues bound with ``durable_fanout`` get
+theirs through their lists, like any other message; only what stock kombu publishes, which knows no such
+queues, arrives here and is put into the list.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from ..protocols.redis import publish_calls
+from ..protocols.redis.consuming_calls import Topic
+from ..protocols.redis.envelope import Envelope, UndecodableEnvelope, decode
+from ._redis_claims import Subscription, delivery
+
+if TYPE_CHECKING:
+    from ._redis_channel import RedisChannel
+    from ._redis_link import RedisLink
+
+__all__ = ["Broadcast", "Fanout"]
+
+logger = logging.getLogger("kombu_actors.redis")
+
+BACKLOG_MAX: Final = 10_000
+"""Broadcasts kept for one queue whose consumers have no room: with kombu's usual small ones some 10 MB."""
+
+
+@attrs.define(eq=False)
+class Broadcast:
+    """One broadcast out with a consumer; nobody else has it."""
+
+    queue: BroadcastQueue
+    envelope: Envelope
+
+    def give_back(self) -> None:
+        """It was not handled: the next consumer of its queue gets it."""
+        self.queue.backlog.appendleft(attrs.evolve(self.envelope, redelivered=True))
+
+
+@attrs.define(eq=False)
+class BroadcastQueue:
+    """A fanout-bound queue that is consumed over this link."""
+
+    name: str
+    durable: bool = False
+    """Its list gets what is published too."""
+    patterns: set[bytes] = attrs.field(factory=set)
+    """Of the topics it is subscribed to."""
+    members: deque[tuple[RedisChannel, Subscription]] = attrs.field(factory=deque)
+    backlog: deque[Envelope] = attrs.field(factory=deque)
+    overflowed: int = 0
+
+    def take_in(self, envelope: Envelope) -> None:
+        """Keep one more."""
+        if len(self.backlog) == BACKLOG_MAX:
+            self.backlog.popleft()
+            self.overflowed += 1
+            if self.overflowed in (1, 10, 100) or not self.overflowed % 1000:
+                logger.error(
+                    "%d broadcasts for queue %r were dropped, the oldest first: its consumers are %d behind",
+                    self.overflowed,
+                    self.name,
+                    BACKLOG_MAX,
+                )
+        self.backlog.append(envelope)
+
+    def pump(self) -> None:
+        """Deliver what consumers have room for, in turn."""
+        idle = 0
+        while self.backlog and idle < len(self.members):
+            channel, subscription = self.members[0]
+            self.members.rotate(-1)
+            if channel.closed is None and (subscription.spec.no_ack or channel.room > 0):
+                idle = 0
+                envelope = self.backlog.popleft()
+                tag = channel.claimed(0 if subscription.spec.no_ack else Broadcast(self, envelope))
+                subscription.sink([delivery(subscription.spec.tag, tag, envelope)])
+            else:
+                idle += 1
+
+
+class Fanout:
+    """The subscriptions of one link."""
+
+    def __init__(self, link: RedisLink) -> None:
+        self._link = link
+        self._queues: dict[str, BroadcastQueue] = {}
+        self._listening: dict[bytes, trio.Event] = {}
+        """Patterns subscribed to; the event is set once the server has said so."""
+
+    def is_lossy(self, queue: str) -> bool:
+        """Whether only Pub/Sub has the broadcasts of a queue."""
+        found = self._queues.get(queue)
+        return found is not None and bool(found.patterns) and not found.durable
+
+    async def subscribe(self, channel: RedisChannel, subscription: Subscription, topics: Sequence[Topic]) -> None:
+        """Have a consumer get the broadcasts of its queue; returns when the server listens for them."""
+        queue = self._queues.setdefault(subscription.spec.queue, BroadcastQueue(subscription.spec.queue))
+        queue.members.append((channel, subscription))
+        self._listen(queue, topics)
+        for pattern in tuple(queue.patterns):
+            await self._listening[pattern].wait()
+
+    def changed(self, name: str, topics: Sequence[Topic]) -> None:
+        """The bindings of a queue have changed."""
+        queue = self._queues.get(name)
+        if queue is not None:
+            self._listen(queue, topics)
+
+    def _listen(self, queue: BroadcastQueue, topics: Sequence[Topic]) -> None:
+        queue.durable = any(topic.durable for topic in topics)
+        queue.patterns = {
+            pattern for topic in topics for pattern in self._link.layout.subscriptions(topic.exchange, topic.key)
+        }
+        for pattern in queue.patterns:
+            if pattern not in self._listening:
+                heard = self._listening[pattern] = trio.Event()
+                self._link.listen("PSUBSCRIBE", pattern, heard.set)
+        self._listen_no_longer()
+
+    def _listen_no_longer(self) -> None:
+        wanted = {pattern for queue in self._queues.values() for pattern in queue.patterns}
+        for pattern in self._listening.keys() - wanted:
+            self._listening.pop(pattern).set()
+            self._link.listen("PUNSUBSCRIBE", pattern)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """A consumer gets no more; the last one's queue is listened for no longer."""
+        queue = self._queues.get(subscription.spec.queue)
+        if queue is None:
+            return
+        queue.members = deque(member for member in queue.members if member[1] is not subscription)
+        if queue.members:
+            return
+        del self._queues[queue.name]
+        self._listen_no_longer()
+
+    def heard(self, pattern: bytes, raw: bytes) -> None:
+        """A broadcast has come."""
+        queues = [queue for queue in self._queues.values() if pattern in queue.patterns]
+        try:
+            envelope = decode(raw)
+        except UndecodableEnvelope as error:
+            logger.warning("a broadcast to %r can't be decoded and is dropped: %s", pattern, error)
+            return
+        for queue in queues:
+            if not queue.durable:
+                queue.take_in(envelope)
+                queue.pump()
+            elif not envelope.ours:
+                self._adopt(queue.name, envelope, raw)
+
+    def _adopt(self, queue: str, envelope: Envelope, raw: bytes) -> None:
+        step = self._link.layout.step(envelope.properties.get("priority"))
+        expiration = str(envelope.properties.get("expiration") or "")
+        if not expiration.isdigit():
+            expiration = ""
+        call = publish_calls.adopt(queue, envelope.delivery_tag, raw, step=step, expiration=expiration)
+        self._link.submit(call, lambda adopted: self._link.attend(adopted.deaths, adopted.next_timer))
+
+    def pump(self) -> None:
+        """Some consumer has room again."""
+        for queue in self._queues.values():
+            if queue.backlog:
+                queue.pump()
+
+    def end(self) -> None:
+        """The link is dead: nobody waits for its subscriptions."""
+        for heard in self._listening.values():
+            heard.set()
