@@ -19,7 +19,7 @@ from ._stream import ByteStream, dial, dial_unix
 
 __all__ = ["OpenedWire", "Role", "open_wire"]
 
-Role = Literal["main", "listener"]
+Role = Literal["main", "listener", "publisher"]
 """What a wire is for; part of the name it has in the server's CLIENT LIST."""
 DEFAULT_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379

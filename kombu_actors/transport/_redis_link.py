@@ -1,7 +1,7 @@
 """One live link to Redis: two connections, a lease, and what its channels share.
 
 Commands and replies go over ``main``; what the server says unasked (words to waiting claimers, lists that
-have changed, broadcasts) comes over ``listener``.  The link lives as long as both, and as long as its lease:
+have changed, broadcasts) comes over ``listener``.  The link lives as long as all of them, and as long as its lease:
 a server-side deadline that the ``keeper`` moves on.  Whoever finds it overrun gives the link's messages back, and the
 server refuses every later script of the link (``FENCED``), so that no message has two owners.
 """
@@ -39,13 +39,17 @@ from ._redis_outbox import Decision, Publish, PublishQueue, Settlements
 from ._redis_wire import RedisWire, parted
 from ._waiting import Ending, PendingReply
 
-__all__ = ["ROLES", "RedisLink"]
+__all__ = ["PUBLISHER_ROLES", "ROLES", "RedisLink", "Wires"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("kombu_actors.redis")
 
 ROLES: Final[Sequence[str]] = ("reader", "writer", "listener", "listener-writer", "keeper")
+PUBLISHER_ROLES: Final[Sequence[str]] = ("publisher", "publisher-writer")
+"""Besides, when publishes are confirmed by replicas: waiting for those would hold up everything else."""
+REPLICA_PATIENCE: Final = 1000
+"""Milliseconds after which the server says how many replicas have it so far, and is asked again."""
 BEAT: Final = 1.0
 """Seconds between renewals of the lease, which also look for what others left behind: a dead process's messages
 are found within two of them, and 0.1 % of a core pays for it."""
@@ -53,6 +57,20 @@ LATER: Final = 0.005
 """Seconds that a few settlements, or a little room, wait for more of their kind."""
 CHANNEL_MAX: Final = 2047
 """RabbitMQ's own default."""
+
+
+@attrs.frozen(eq=False)
+class Wires:
+    """The connections of one link."""
+
+    main: RedisWire
+    listener: RedisWire
+    publisher: RedisWire
+    """The main one, unless publishes are confirmed by replicas."""
+
+    def all(self) -> tuple[RedisWire, ...]:
+        """Each once."""
+        return tuple(dict.fromkeys((self.main, self.listener, self.publisher)))
 
 
 @attrs.define(eq=False)
@@ -107,12 +125,9 @@ class Watch:
 class RedisLink:
     """A connection as ``transport._link.Link`` describes it.  Made by ``RedisTransport.connect``."""
 
-    roles = ROLES
-
     def __init__(
         self,
-        main: RedisWire,
-        listener: RedisWire,
+        wires: Wires,
         *,
         owner: str,
         layout: Layout,
@@ -121,7 +136,7 @@ class RedisLink:
         run_id: str,
         heartbeat: float,
     ) -> None:
-        self.name = main.name
+        self.name = wires.main.name
         self.owner = owner
         """Our id as holder of a lease."""
         self.layout = layout
@@ -133,7 +148,8 @@ class RedisLink:
         self.paused = False
         self.fanout = Fanout(self)
         self.watch = Watch(self)
-        self._main, self._listener = main, listener
+        self.roles: Sequence[str] = ROLES if wires.publisher is wires.main else (*ROLES, *PUBLISHER_ROLES)
+        self._wires = wires
         self._run_id = run_id
         self._settings = publish_calls.settings(
             layout.fanout_prefix.format(db=layout.database),
@@ -147,8 +163,8 @@ class RedisLink:
         self._alarms: list[Callable[[str | None], None]] = []
         self._blocked: str | None = None
         self._ending = Ending()
-        main.gather = self._gather
-        listener.on_push = self._pushed
+        wires.publisher.gather = self._gather
+        wires.listener.on_push = self._pushed
 
     def __repr__(self) -> str:
         return f"<RedisLink to {self.name}, {'open' if self.closed is None else 'dead'}>"
@@ -173,8 +189,8 @@ class RedisLink:
             self._channels.clear()
             self.fanout.end()
             self._schedule.changed.set()
-        self._main.kill(reason)
-        self._listener.kill(reason)
+        for wire in self._wires.all():
+            wire.kill(reason)
 
     async def aclose(self) -> None:
         """Say goodbye: what was appended leaves, what is unsettled goes back, then the connections end.
@@ -187,8 +203,9 @@ class RedisLink:
         try:
             async with trio.open_nursery() as nursery:
                 # Whoever served the link may have been cancelled already, or not have begun.
-                for role, serve in {"reader": self._main.run_reader, "writer": self._main.run_writer}.items():
-                    if not self._main.serves(role):
+                main = self._wires.main
+                for role, serve in {"reader": main.run_reader, "writer": main.run_writer}.items():
+                    if not main.serves(role):
                         nursery.start_soon(serve)
                 self.settle_now()
                 await self.call(consuming.release(self.owner))
@@ -198,11 +215,14 @@ class RedisLink:
 
     async def run(self, role: str) -> None:
         """Serve one role until the link dies, then raise why (return after ``aclose``)."""
+        wires = self._wires
         serve = {
-            "reader": self._main.run_reader,
-            "writer": self._main.run_writer,
-            "listener": self._listener.run_reader,
-            "listener-writer": self._listener.run_writer,
+            "reader": wires.main.run_reader,
+            "writer": wires.main.run_writer,
+            "listener": wires.listener.run_reader,
+            "listener-writer": wires.listener.run_writer,
+            "publisher": wires.publisher.run_reader,
+            "publisher-writer": wires.publisher.run_writer,
             "keeper": self._keep,
         }[role]
         try:
@@ -210,7 +230,7 @@ class RedisLink:
         except Exception as error:
             self.kill(error)
             raise
-        for wire in (self._main, self._listener):
+        for wire in wires.all():
             if wire.closed is not None:
                 self.kill(wire.closed)
         reason = await self._ending.wait()
@@ -220,17 +240,28 @@ class RedisLink:
     # -- scripts -------------------------------------------------------------------------------
 
     def submit(
-        self, call: Call[T], done: Callable[[T], None], failed: Callable[[BaseException], None] | None = None
+        self,
+        call: Call[T],
+        done: Callable[[T], None],
+        failed: Callable[[BaseException], None] | None = None,
+        *,
+        wire: RedisWire | None = None,
     ) -> None:
         """Call a script; ``done(what it said)`` or ``failed(why not)`` is called once, in the order of the calls.
 
         Nothing is called when the link is dead already.
         """
         if self._ending.reason is None:
-            self._main.send(call.command(self.common), partial(self._answered, call, done, failed))
+            wire = wire or self._wires.main
+            wire.send(call.command(self.common), partial(self._answered, call, done, failed, wire))
 
     def _answered(
-        self, call: Call[T], done: Callable[[T], None], failed: Callable[[BaseException], None] | None, reply: Any
+        self,
+        call: Call[T],
+        done: Callable[[T], None],
+        failed: Callable[[BaseException], None] | None,
+        wire: RedisWire,
+        reply: Any,
     ) -> None:
         error: BaseException
         if not isinstance(reply, BaseException):
@@ -244,8 +275,8 @@ class RedisLink:
         elif isinstance(reply, ErrorReply):
             consequence = consequence_of(reply.text)
             if consequence is Consequence.RELOAD:
-                self._load_scripts()
-                self.submit(call, done, failed)
+                self._load_scripts(wire)
+                self.submit(call, done, failed, wire=wire)
                 return
             error = translate(reply.text, call.script.name)
             if consequence is Consequence.LINK_DIES:
@@ -257,9 +288,9 @@ class RedisLink:
         elif self._ending.reason is None:
             logger.error("%s: %s", self.name, error)
 
-    def _load_scripts(self) -> None:
+    def _load_scripts(self, wire: RedisWire) -> None:
         for script in ALL_SCRIPTS.values():
-            self._main.send(("SCRIPT", "LOAD", script.text), self._loaded)
+            wire.send(("SCRIPT", "LOAD", script.text), self._loaded)
 
     def _loaded(self, reply: Any) -> None:
         if isinstance(reply, ErrorReply):
@@ -282,18 +313,35 @@ class RedisLink:
         if self.publishes.ready:
             batch = self.publishes.take()
             call = publish_calls.publish(self._settings, [publish.prepared.arguments for publish in batch])
-            self.submit(call, self._published, self._not_published)
+            done = self._await_replicas if self.options.confirm_replicas else self._published
+            self.submit(call, done, self._not_published, wire=self._wires.publisher)
 
     def flush(self) -> None:
         """Let what was appended leave at once if nothing stands in its way."""
-        self._main.flush()
+        self._wires.publisher.flush()
+        if self._wires.publisher is not self._wires.main:
+            self._wires.main.flush()
 
     # -- publishing ----------------------------------------------------------------------------
 
     def publish(self, publish: Publish) -> None:
         """Append one publish."""
         self.publishes.waiting.append(publish)
-        self._main.wake()
+        self._wires.publisher.wake()
+
+    def _await_replicas(self, answer: Published) -> None:
+        """Ask until enough replicas have what was published: until then nobody is told that it is safe."""
+
+        def heard(reply: Any) -> None:
+            if isinstance(reply, ErrorReply):
+                self.kill(translate(reply.text, "WAIT"))
+            elif isinstance(reply, int) and reply >= self.options.confirm_replicas:
+                self._published(answer)
+            elif not isinstance(reply, BaseException):
+                self._await_replicas(answer)
+
+        if self._ending.reason is None:
+            self._wires.publisher.send(("WAIT", self.options.confirm_replicas, REPLICA_PATIENCE), heard)
 
     def _published(self, answer: Published) -> None:
         batch = self.publishes.answered()
@@ -305,7 +353,7 @@ class RedisLink:
         for channel, publishes in by_channel.items():
             channel.answered(publishes)
         if self.publishes.waiting:
-            self._main.wake()
+            self._wires.publisher.wake()
 
     def _not_published(self, error: BaseException) -> None:
         if self._ending.reason is not None:
@@ -322,7 +370,7 @@ class RedisLink:
     @property
     def last_heard(self) -> float:
         """When the server last said anything, in seconds of trio's clock."""
-        return min(self._main.last_heard, self._listener.last_heard)
+        return min(wire.last_heard for wire in self._wires.all())
 
     @property
     def blocked(self) -> str | None:
@@ -432,19 +480,19 @@ class RedisLink:
         words = self.layout.namespace + b"wake." + self.owner.encode()
         for command in (("CLIENT", "TRACKING", "ON"), ("SUBSCRIBE", words)):
             try:
-                await self._listener.call(*command)
+                await self._wires.listener.call(*command)
             except ErrorReply as error:
                 raise translate(error.text, command[0]) from None
 
     def listen(self, command: str, pattern: bytes, done: Callable[[], None] = lambda: None) -> None:
         """Subscribe to a pattern of topics, or end that."""
         if self._ending.reason is None:
-            self._listener.send((command, pattern), lambda _: done())
+            self._wires.listener.send((command, pattern), lambda _: done())
 
     def listen_for(self, command: tuple[Any, ...], done: Callable[[Any], None]) -> None:
         """Ask something over the connection that is told of changes."""
         if self._ending.reason is None:
-            self._listener.send(command, lambda reply: None if isinstance(reply, BaseException) else done(reply))
+            self._wires.listener.send(command, lambda reply: None if isinstance(reply, BaseException) else done(reply))
 
     def _pushed(self, push: list[Any]) -> None:
         match push:
@@ -474,8 +522,8 @@ class RedisLink:
     async def _keep(self) -> None:
         schedule = self._schedule
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._main.run_pulse, self._heartbeat)
-            nursery.start_soon(self._listener.run_pulse, self._heartbeat)
+            for wire in self._wires.all():
+                nursery.start_soon(wire.run_pulse, self._heartbeat)
             while self._ending.reason is None:
                 now = trio.current_time()
                 if now >= schedule.later:
@@ -500,7 +548,7 @@ class RedisLink:
             schedule.renewal = now + visibility / 3
         if self.publishes.refused is not None:
             self.publishes.refused = None
-            self._main.wake()
+            self._wires.publisher.wake()
         self.submit(consuming.beat(self.options.lease, visibility, renew=renew), self._beaten)
 
     def _beaten(self, beaten: Beaten) -> None:
@@ -525,7 +573,7 @@ class RedisLink:
                 if str(other.client).encode() not in alive:
                     self._release(other.owner)
 
-        self._main.send(("CLIENT", "LIST", "ID", *(other.client for other in here)), listed)
+        self._wires.main.send(("CLIENT", "LIST", "ID", *(other.client for other in here)), listed)
 
     def _release(self, owner: str) -> None:
         logger.info("%s: giving back what link %s held, whose connection is gone", self.name, owner)

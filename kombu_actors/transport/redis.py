@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+import trio
+
 from .._endpoint import Endpoint
 from .._model import Properties
 from ..errors import BrokerUnreachable, ConnectionLost
@@ -18,9 +20,9 @@ from ..protocols.redis.options import RedisOptions
 from ..protocols.redis.preparing import PreparedMessage, prepare
 from ..protocols.virtual import EXCHANGE_TYPES
 from ._link import Capabilities
-from ._redis_dial import OpenedWire, open_wire
+from ._redis_dial import OpenedWire, Role, open_wire
 from ._redis_hello import served_meanwhile
-from ._redis_link import ROLES, RedisLink, new_tag
+from ._redis_link import PUBLISHER_ROLES, ROLES, RedisLink, Wires, new_tag
 from ._redis_options import pulse_interval
 
 __all__ = ["RedisTransport"]
@@ -30,12 +32,14 @@ class RedisTransport:
     """Opens links to Redis, and writes messages for it; one for each connection."""
 
     name = "redis"
-    roles: Sequence[str] = ROLES
     capabilities = Capabilities(heartbeats=False, confirms=True, exchange_types=EXCHANGE_TYPES)
 
     def __init__(self, transport_options: Mapping[str, Any] | None = None) -> None:
         self.options = RedisOptions.from_mapping(transport_options or {})
         self._layout = self.options.layout
+        by_replicas = self.options.confirm_replicas > 0
+        self.roles: Sequence[str] = (*ROLES, *PUBLISHER_ROLES) if by_replicas else ROLES
+        self._wires: Sequence[Role] = ("main", "listener", "publisher") if by_replicas else ("main", "listener")
         self._predecessor = ""
         """The owner of our former link: what it held is given back before the next one claims anything."""
 
@@ -50,26 +54,27 @@ class RedisTransport:
 
         Cancelled, it leaves no socket behind; a lease it may have taken runs out.
         """
-        main = await open_wire(endpoint, options, role="main")
-        listener: OpenedWire | None = None
+        wires: dict[str, OpenedWire] = {}
         try:
-            listener = await open_wire(endpoint, options, role="listener")
-            if listener.server.run_id != main.server.run_id:
-                raise BrokerUnreachable(f"{endpoint} changed its primary while we dialled")
-            link = self._link(endpoint, options, main, listener)
-            await served_meanwhile(main.wire, lambda: served_meanwhile(listener.wire, lambda: self._begin(link, main)))
+            with trio.move_on_after(options.connect_timeout):
+                for role in self._wires:
+                    wires[role] = await open_wire(endpoint, options, role=role)
+                link = self._link(endpoint, options, wires)
+                await self._begin(link, wires)
+                self._predecessor = link.owner
+                return link
+            raise BrokerUnreachable(f"{endpoint} did not answer within {options.connect_timeout:g} s")
         except BaseException:
-            for opened in (main, listener):
-                if opened is not None:
-                    opened.wire.kill(ConnectionLost("the connection was given up before it was whole"))
+            for opened in wires.values():
+                opened.wire.kill(ConnectionLost("the connection was given up before it was whole"))
             raise
-        self._predecessor = link.owner
-        return link
 
-    def _link(self, endpoint: Endpoint, options: Any, main: OpenedWire, listener: OpenedWire) -> RedisLink:
+    def _link(self, endpoint: Endpoint, options: Any, opened: Mapping[str, OpenedWire]) -> RedisLink:
+        if len({each.server.run_id for each in opened.values()}) > 1:
+            raise BrokerUnreachable(f"{endpoint} changed its primary while we dialled")
+        main = opened["main"]
         return RedisLink(
-            main.wire,
-            listener.wire,
+            Wires(main.wire, opened["listener"].wire, opened.get("publisher", main).wire),
             owner=uuid4().hex,
             layout=self.options.layout_in(endpoint.database),
             options=self.options,
@@ -78,10 +83,15 @@ class RedisTransport:
             heartbeat=pulse_interval(options),
         )
 
-    async def _begin(self, link: RedisLink, main: OpenedWire) -> None:
-        await link.listen_to_words()
+    async def _begin(self, link: RedisLink, opened: Mapping[str, OpenedWire]) -> None:
+        main = opened["main"]
         hello = consuming_calls.hello(main.server.client_id, main.server.run_id, self.options.lease, self._predecessor)
-        link.attend((), await link.call(hello))
+
+        async def begin() -> None:
+            await link.listen_to_words()
+            link.attend((), await link.call(hello))
+
+        await served_meanwhile(main.wire, lambda: served_meanwhile(opened["listener"].wire, begin))
 
     def prepare(
         self,

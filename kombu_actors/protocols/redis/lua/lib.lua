@@ -267,6 +267,8 @@ local function push(deaths, name, suffix, raw, lifetime)
   if lifetime < math.huge then
     if lifetime == 0 then
       if call('ZCARD', NS .. 'waiting.' .. name) == 0 then
+        -- It never lies in the queue, but takes its place there for a moment: at the other's cost.
+        if limit then drop_surplus(deaths, name, math.max(0, limit - 1)) end
         die(deaths, name, list, raw, 'expired')
         return true
       end
