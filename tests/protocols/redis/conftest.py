@@ -7,15 +7,15 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from .driver import Driver
+from .driver import Client, Driver
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
+def client(redis_url: str) -> Iterator[Client]:
     with redis.Redis.from_url(redis_url, protocol=3) as client:
         yield client
 
 
 @pytest.fixture
-def driver(client: redis.Redis) -> Driver:
+def driver(client: Client) -> Driver:
     return Driver(client)

@@ -20,6 +20,8 @@ from kombu_actors.protocols.redis.publish_calls import Code, Published
 from kombu_actors.protocols.redis.scripts import ALL_SCRIPTS
 
 T = TypeVar("T")
+Client = Any
+"""A ``redis.Redis``, whose annotations speak of its asynchronous twin as well and so say nothing."""
 FAR = 2**52
 """A deadline in ms that no lease of a test reaches."""
 _owners = count(1)
@@ -29,7 +31,7 @@ _owners = count(1)
 class Driver:
     """One owner: a lease, and a connection to send its calls over."""
 
-    client: redis.Redis
+    client: Client
     layout: Layout = attrs.field(factory=Layout)
     owner: str = attrs.field(factory=lambda: f"{next(_owners):032x}")
     settings: publish_calls.Settings = attrs.field(init=False)
@@ -98,7 +100,9 @@ class Driver:
 
     # publishing
 
-    def message(self, key: str, body: bytes = b"", exchange: str = "", mandatory: bool = False, **properties: Any) -> Any:
+    def message(
+        self, key: str, body: bytes = b"", exchange: str = "", mandatory: bool = False, **properties: Any
+    ) -> Any:
         return prepare(
             body, exchange=exchange, routing_key=key, properties=properties, layout=self.layout,
             new_tag=lambda: f"tag-{next(self.tags)}", mandatory=mandatory,
@@ -107,7 +111,9 @@ class Driver:
     def publish_all(self, *messages: PreparedMessage) -> Published:
         return self.run(publish_calls.publish(self.settings, [message.arguments for message in messages]))
 
-    def publish(self, key: str, body: bytes = b"", exchange: str = "", mandatory: bool = False, **properties: Any) -> Code:
+    def publish(
+        self, key: str, body: bytes = b"", exchange: str = "", mandatory: bool = False, **properties: Any
+    ) -> Code:
         """Publish one message; its code."""
         (code,) = self.publish_all(self.message(key, body, exchange, mandatory, **properties)).codes
         return Code(code)
@@ -138,11 +144,11 @@ class Driver:
             b"hash": self.client.hgetall,
             b"zset": lambda name: self.client.zrange(name, 0, -1, withscores=True),
         }
-        return {name: readers[self.client.type(name)](name) for name in self.client.keys()}
+        return {name: readers[self.client.type(name)](name) for name in self.client.scan_iter()}
 
     def leftovers(self) -> set[bytes]:
         """The keys that are there besides the owners'."""
-        return set(self.client.keys()) - {self.key("owners").encode()}
+        return set(self.client.scan_iter()) - {self.key("owners").encode()}
 
 
 def body_of(raw: bytes) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from kombu_actors.protocols.redis import publish_calls
 from kombu_actors.protocols.redis.layout import SEPARATOR, Layout
 from kombu_actors.protocols.redis.publish_calls import Code
 
-from .driver import Driver, to_queue
+from .driver import Client, Driver, to_queue
 
 DEAD = {"x-dead-letter-exchange": "dlx", "x-dead-letter-routing-key": "dead"}
 
@@ -23,13 +23,13 @@ def suffix_of(raw: bytes) -> Any:
     return json.loads(raw).get("kombu_actors")
 
 
-def server_ms(client: redis.Redis) -> int:
+def server_ms(client: Client) -> int:
     seconds, micros = client.time()
     return int(seconds * 1000 + micros // 1000)
 
 
 @contextmanager
-def full_memory(client: redis.Redis) -> Iterator[None]:
+def full_memory(client: Client) -> Iterator[None]:
     """The server refuses whatever may need more memory."""
     client.config_set("maxmemory", 1)
     try:
@@ -83,7 +83,7 @@ def test_envelopes_arrive_to_the_byte(driver: Driver) -> None:
     assert driver.raw("q") == [message.arguments[-1]]
 
 
-def test_an_unknown_queue_gets_it_unless_mandatory(driver: Driver, client: redis.Redis) -> None:
+def test_an_unknown_queue_gets_it_unless_mandatory(driver: Driver, client: Client) -> None:
     """A stock consumer leaves no trace while its queue is empty, so the message must not be dropped."""
     assert driver.publish("stock") == Code.ACCEPTED
     assert len(driver.raw("stock")) == 1
@@ -93,7 +93,7 @@ def test_an_unknown_queue_gets_it_unless_mandatory(driver: Driver, client: redis
     assert client.keys("other*") == []
 
 
-def test_priorities_choose_the_list(driver: Driver, client: redis.Redis) -> None:
+def test_priorities_choose_the_list(driver: Driver, client: Client) -> None:
     """kombu's steps: 0, 3, 6, 9; order within one is first in, first out."""
     driver.queue("q")
     for priority in (9, 0, 4, 2, 5):
@@ -134,7 +134,7 @@ def test_queues_can_be_left_out(driver: Driver) -> None:
     assert (len(driver.raw("q")), len(driver.raw("r"))) == (1, 1)
 
 
-def test_kombus_deadletter_queue_takes_the_rest(client: redis.Redis) -> None:
+def test_kombus_deadletter_queue_takes_the_rest(client: Client) -> None:
     """The option ``deadletter_queue``: what no queue took, mandatory or not, and what went to no exchange at all."""
     driver = Driver(client)
     driver.settings = publish_calls.settings("/0.", deadletter_queue="rest")
@@ -150,7 +150,7 @@ def test_kombus_deadletter_queue_takes_the_rest(client: redis.Redis) -> None:
 # fanout
 
 
-def test_fanout_reaches_listeners_and_durable_queues(driver: Driver, client: redis.Redis) -> None:
+def test_fanout_reaches_listeners_and_durable_queues(driver: Driver, client: Client) -> None:
     """Listeners hear it once with our mark, a durable binding's queue has it in its list."""
     driver.exchange("x", "fanout")
     driver.queue("kept")
@@ -164,14 +164,15 @@ def test_fanout_reaches_listeners_and_durable_queues(driver: Driver, client: red
         assert driver.publish("", b"1", "x") == Code.ACCEPTED
         assert driver.publish("k", b"2", "x") == Code.ACCEPTED
         first, second = heard.get_message(timeout=1), heard.get_message(timeout=1)
-    assert first is not None and second is not None
+    assert first is not None
+    assert second is not None
     assert [first["channel"], second["channel"]] == [b"/0.x", b"/0.x/k"]
     assert suffix_of(first["data"]) == [0, 0]
     assert driver.bodies("kept") == [b"1", b"2"]
     assert driver.raw("passing") == []
 
 
-def test_fanout_routes_if_somebody_may_hear(driver: Driver, client: redis.Redis) -> None:
+def test_fanout_routes_if_somebody_may_hear(driver: Driver, client: Client) -> None:
     """Mandatory counts: listeners, durable queues, and transient bindings; with none of them it's returned."""
     driver.exchange("x", "fanout")
     assert driver.publish("", exchange="x", mandatory=True) == Code.NO_ROUTE
@@ -187,7 +188,7 @@ def test_fanout_routes_if_somebody_may_hear(driver: Driver, client: redis.Redis)
     assert driver.publish("", exchange="x", mandatory=True) == Code.NO_ROUTE
 
 
-def test_without_patterns_topics_have_no_key(client: redis.Redis) -> None:
+def test_without_patterns_topics_have_no_key(client: Client) -> None:
     """``fanout_patterns=False`` is kombu 3's way; CC doesn't publish twice then."""
     driver = Driver(client)
     driver.settings = publish_calls.settings("all.", fanout_patterns=False)
@@ -202,10 +203,12 @@ def test_without_patterns_topics_have_no_key(client: redis.Redis) -> None:
         assert heard.get_message() is None
 
 
-def test_an_exchange_nobody_declared(driver: Driver, client: redis.Redis) -> None:
+def test_an_exchange_nobody_declared(driver: Driver, client: Client) -> None:
     """A fanout if somebody listens, by kombu's table if there is one, and otherwise missing."""
     client.sadd("_kombu.binding.d", f"k{SEPARATOR}{SEPARATOR}q", f"{SEPARATOR}{SEPARATOR}r")
-    client.sadd("_kombu.binding.t", f"k.*{SEPARATOR}^k\\.[^\\.]+${SEPARATOR}q", "broken", f"#{SEPARATOR}^.*?${SEPARATOR}r")
+    client.sadd(
+        "_kombu.binding.t", f"k.*{SEPARATOR}^k\\.[^\\.]+${SEPARATOR}q", "broken", f"#{SEPARATOR}^.*?${SEPARATOR}r"
+    )
     assert driver.publish("k", b"1", "d") == Code.ACCEPTED
     assert driver.publish("k.x", b"2", "t") == Code.ACCEPTED
     assert driver.publish("l", b"3", "d") == Code.NO_ROUTE
@@ -227,7 +230,7 @@ def test_an_exchange_nobody_declared(driver: Driver, client: redis.Redis) -> Non
 
 
 def test_adopted_once(driver: Driver) -> None:
-    """A stock broadcast goes into a durable fanout queue once, however many links heard it; not into one that's gone."""
+    """A stock broadcast goes into a durable fanout queue once, however many links heard it; if it's there."""
     driver.queue("q", {"x-message-ttl": 60_000})
     envelope = driver.message("", b"news", "x").arguments[-1]
     first = driver.run(publish_calls.adopt("q", "tag", envelope, step=3))
@@ -253,11 +256,12 @@ def test_adopted_once(driver: Driver) -> None:
     ],
 )
 def test_the_shorter_lifetime_counts(
-    driver: Driver, client: redis.Redis, arguments: dict[str, Any], expiration: str | None, lifetime: int
+    driver: Driver, client: Client, arguments: dict[str, Any], expiration: str | None, lifetime: int
 ) -> None:
     """The queue's or the message's, by the server's clock, in the suffix and on the timer."""
     driver.queue("q", arguments)
-    message = driver.message("q", b"m", **({"expiration": expiration} if expiration else {}))
+    properties: dict[str, Any] = {"expiration": expiration} if expiration else {}
+    message = driver.message("q", b"m", **properties)
     before = server_ms(client)
     published = driver.publish_all(message)
     after = server_ms(client)
@@ -269,7 +273,7 @@ def test_the_shorter_lifetime_counts(
     assert driver.raw("q")[0].startswith(message.arguments[-1][:-1])
 
 
-def test_timers_are_never_put_off(driver: Driver, client: redis.Redis) -> None:
+def test_timers_are_never_put_off(driver: Driver, client: Client) -> None:
     """The earliest expiry decides when to look."""
     driver.queue("q")
     for expiration in ("60000", "90000", "30000", "80000"):
@@ -277,7 +281,7 @@ def test_timers_are_never_put_off(driver: Driver, client: redis.Redis) -> None:
     assert client.zscore(driver.key("timers"), "ttl q") == min(suffix_of(raw)[1] for raw in driver.raw("q"))
 
 
-def test_a_lifetime_of_zero(driver: Driver, client: redis.Redis) -> None:
+def test_a_lifetime_of_zero(driver: Driver, client: Client) -> None:
     """Without anybody waiting it dies on arrival, dead letter and all; a waiter gets a second to fetch it."""
     driver.queue("q", {"x-message-ttl": 0, **DEAD})
     published = driver.publish_all(driver.message("q"))
@@ -299,7 +303,9 @@ def test_a_full_queue_drops_its_head(driver: Driver) -> None:
     published = driver.publish_all(*messages)
     assert published.codes == [Code.ACCEPTED] * 4
     assert [death.raw for death in published.deaths] == [message.arguments[-1] for message in messages[:2]]
-    assert {(death.reason, death.exchange, death.routing_key) for death in published.deaths} == {("maxlen", "dlx", "dead")}
+    assert {(death.reason, death.exchange, death.routing_key) for death in published.deaths} == {
+        ("maxlen", "dlx", "dead")
+    }
     assert driver.bodies("q") == [b"2", b"3"]
 
 
@@ -319,7 +325,7 @@ def test_a_queue_of_length_zero_keeps_nothing(driver: Driver) -> None:
     assert driver.raw("q") == []
 
 
-def test_what_stock_publishers_put_in_too_much_goes_in_steps(driver: Driver, client: redis.Redis) -> None:
+def test_what_stock_publishers_put_in_too_much_goes_in_steps(driver: Driver, client: Client) -> None:
     """They know no limit; a script drops a hundred at most, the next one goes on."""
     driver.queue("q", {"x-max-length": 1})
     client.lpush("q", *(b"{}" for _ in range(150)))
@@ -346,7 +352,7 @@ def test_a_full_queue_may_refuse(driver: Driver, overflow: str) -> None:
 # the dead
 
 
-def test_a_death_is_a_claim_until_it_is_buried(driver: Driver, client: redis.Redis) -> None:
+def test_a_death_is_a_claim_until_it_is_buried(driver: Driver, client: Client) -> None:
     """What died is the caller's, where stock kombu would find it again; burying swaps it for the letter, once."""
     driver.queue("q", {"x-max-length": 1, **DEAD})
     driver.queue("dead")
@@ -367,7 +373,7 @@ def test_a_death_is_a_claim_until_it_is_buried(driver: Driver, client: redis.Red
     assert client.keys(driver.key("claims.*")) == []
 
 
-def test_a_letter_to_nowhere_ends(driver: Driver, client: redis.Redis) -> None:
+def test_a_letter_to_nowhere_ends(driver: Driver, client: Client) -> None:
     """As in RabbitMQ: a dead letter exchange that doesn't exist drops."""
     driver.queue("q", {"x-max-length": 0, **DEAD})
     (death,) = driver.publish_all(driver.message("q")).deaths
@@ -392,22 +398,23 @@ def test_a_letter_may_die_in_turn(driver: Driver) -> None:
 # memory
 
 
-def test_full_memory_refuses_a_publish_whole(driver: Driver, client: redis.Redis) -> None:
+def test_full_memory_refuses_a_publish_whole(driver: Driver, client: Client) -> None:
     """Nothing is changed and nobody hears anything, so the batch can be sent again."""
     driver.queue("q", {"x-max-length": 1, "x-message-ttl": 1000, **DEAD})
     driver.exchange("x", "fanout")
     driver.publish("q")
     batch = (driver.message("", exchange="x"), driver.message("q", expiration="0"), driver.message("q"))
+    publishes: list[Callable[[], Any]] = [
+        lambda: driver.publish_all(*batch),
+        lambda: driver.publish_all(*reversed(batch)),
+        lambda: driver.run(publish_calls.adopt("q", "tag", b"{}")),
+    ]
     before = driver.everything()
     with client.pubsub(ignore_subscribe_messages=True) as heard:
         heard.subscribe("/0.x")
         assert heard.get_message(timeout=1) is None
         with full_memory(client):
-            for publish in (
-                lambda: driver.publish_all(*batch),
-                lambda: driver.publish_all(*reversed(batch)),
-                lambda: driver.run(publish_calls.adopt("q", "tag", b"{}")),
-            ):
+            for publish in publishes:
                 with pytest.raises(redis.exceptions.OutOfMemoryError):
                     publish()
             assert driver.everything() == before
@@ -416,7 +423,7 @@ def test_full_memory_refuses_a_publish_whole(driver: Driver, client: redis.Redis
         assert heard.get_message(timeout=1) is not None
 
 
-def test_full_memory_lets_the_rest_go_on(driver: Driver, client: redis.Redis) -> None:
+def test_full_memory_lets_the_rest_go_on(driver: Driver, client: Client) -> None:
     """A consumer that reconnects must be able to replay its topology, or the memory would stay full for ever."""
     driver.queue("q", {"x-max-length": 0, **DEAD})
     (death,) = driver.publish_all(driver.message("q")).deaths
@@ -432,7 +439,7 @@ def test_full_memory_lets_the_rest_go_on(driver: Driver, client: redis.Redis) ->
         assert driver.delete_queue("r") == 0
 
 
-def test_priority_order_turns_the_serving_round(client: redis.Redis) -> None:
+def test_priority_order_turns_the_serving_round(client: Client) -> None:
     """With ``priority_order="amqp"`` the head is the highest priority's."""
     driver = Driver(client, Layout(priority_order="amqp"))
     driver.queue("q", {"x-max-length": 1})
