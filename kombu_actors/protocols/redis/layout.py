@@ -87,11 +87,10 @@ class Layout:
     fanout_patterns: bool = True
     """Whether a routing key is part of the topic that a fanout message is published on."""
     database: int = 0
-    fanout_start: str = attrs.field(init=False)
-    """``fanout_prefix`` with the number of the database filled in."""
 
-    @fanout_start.default
-    def _complete(self) -> str:
+    @property
+    def fanout_start(self) -> str:
+        """``fanout_prefix`` with the number of the database filled in."""
         return self.fanout_prefix.format(db=self.database)
 
     # keys

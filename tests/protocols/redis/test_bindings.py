@@ -1,0 +1,45 @@
+"""Bindings are written as stock kombu reads them."""
+
+from __future__ import annotations
+
+import datetime
+
+import pytest
+from amqp.exceptions import PreconditionFailed
+from hypothesis import example, given
+from hypothesis import strategies as st
+from kombu.transport.virtual.exchange import TopicExchange
+
+from kombu_actors.protocols.redis.bindings import arguments_text, check_separable, fanout_key, key_to_pattern
+
+
+@given(st.text(max_size=30) | st.text("ab.#*\0^$é-", max_size=12))
+@example("")
+@example("#.*.a")
+@example("a\0b")
+def test_the_pattern_of_a_topic_key_is_kombus(key: str) -> None:
+    """Text for text: it is part of the member that kombu adds and removes."""
+    assert key_to_pattern(key) == TopicExchange(None).key_to_pattern(key)
+
+
+def test_fanout_keys_are_spelled_for_pubsub() -> None:
+    """It has no ``#``."""
+    assert fanout_key("a.#.*") == "a.*.*"
+
+
+def test_names_with_the_separator_are_refused() -> None:
+    """kombu splits members at it, and would fail on every publish to that exchange."""
+    check_separable("\x06\x16", key="a\x06", queue="\x16")
+    with pytest.raises(PreconditionFailed, match=r"queue .*sep") as caught:
+        check_separable("\x06\x16", key="a", queue="q\x06\x16")
+    assert caught.value.reply_code == 406
+
+
+def test_equal_arguments_are_equal_texts() -> None:
+    """They are part of a binding's identity."""
+    assert arguments_text({"b": 1, "a": [True, None]}) == arguments_text({"a": (True, None), "b": 1})
+    assert arguments_text({"b": 1}) != arguments_text({"b": 1.0})
+    assert arguments_text({}) == "{}"
+    assert "2026" in arguments_text({"t": datetime.datetime(2026, 1, 1)})
+    with pytest.raises(ValueError, match="arguments"):
+        arguments_text({"a": object()})
