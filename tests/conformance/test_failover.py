@@ -2,33 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import trio
 
-from kombu_actors import Connection
-from kombu_actors.broker import open_broker
 from kombu_actors.errors import BrokerUnreachable
-from kombu_actors.transport.memory import forget_memory_broker, memory_broker
-from kombu_actors.utils.uuid import uuid
-from tests.support.brokers import free_port
 
 from .native import PATIENCE, drained, fill, queue
 from .realms import Realm
-
-
-@pytest.fixture
-def dead(realm: Realm) -> Iterator[str]:
-    """A URL of the same kind where nobody answers."""
-    if realm.url.startswith("amqp:"):
-        yield f"amqp://127.0.0.1:{free_port()}"
-        return
-    name = uuid()
-    memory_broker(name).refuse()
-    yield f"memory://{name}"
-    forget_memory_broker(name)
-
 
 FORMS = pytest.mark.parametrize("form", ["list", "semicolons"])
 STRATEGIES = pytest.mark.parametrize("strategy", ["round-robin", "shuffle"])
@@ -40,10 +20,10 @@ def written(form: str, *urls: str) -> str | list[str]:
 
 @FORMS
 @STRATEGIES
-async def test_a_dead_endpoint_is_passed_over(realm: Realm, dead: str, form: str, strategy: str) -> None:
+async def test_a_dead_endpoint_is_passed_over(realm: Realm, form: str, strategy: str) -> None:
     """At the first connect, and after the loss of a session."""
     with trio.fail_after(PATIENCE):
-        async with open_broker(written(form, dead, realm.url), failover_strategy=strategy) as broker:
+        async with realm.open_broker(written(form, realm.dead, realm.url), failover_strategy=strategy) as broker:
             await queue(broker, "q")
             await fill(broker, "q", 1)
             await trio.to_thread.run_sync(realm.drop_connections)
@@ -52,21 +32,21 @@ async def test_a_dead_endpoint_is_passed_over(realm: Realm, dead: str, form: str
 
 
 @FORMS
-def test_the_facade_passes_over_a_dead_endpoint(realm: Realm, dead: str, form: str) -> None:
+def test_the_facade_passes_over_a_dead_endpoint(realm: Realm, form: str) -> None:
     """Also for ``alternates``; ``as_uri`` shows whom it is connected to."""
-    with Connection(written(form, dead, realm.url)) as connection:
+    with realm.connect(written(form, realm.dead, realm.url)) as connection:
         connection.connect()
-        assert connection.as_uri().split("/")[2] == Connection(realm.url).as_uri().split("/")[2]
-    with Connection(dead, alternates=[realm.url]) as connection:
+        assert connection.as_uri().split("/")[2] == realm.connect().as_uri().split("/")[2]
+    with realm.connect(realm.dead, alternates=realm.url.split(";")) as connection:
         connection.connect()
         assert connection.connected
 
 
 @FORMS
-async def test_when_none_answers_each_reason_is_told(dead: str, form: str) -> None:
+async def test_when_none_answers_each_reason_is_told(realm: Realm, form: str) -> None:
     """One pass over all of them, then BrokerUnreachable with what each said."""
     with pytest.raises(BrokerUnreachable) as caught:
-        async with open_broker(written(form, dead, dead)):
+        async with realm.open_broker(written(form, realm.dead, realm.dead)):
             raise AssertionError("connected to nobody")
     assert "none of 2 endpoints" in str(caught.value)
     assert str(caught.value).count("refuse") >= 2

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from kombu_actors.broker import Broker, ExchangeSpec, QueueSpec, open_broker
+from kombu_actors.broker import Broker, ExchangeSpec, QueueSpec
 from kombu_actors.errors import StaleDelivery
 from kombu_actors.supervisors import Event
 from kombu_actors.supervisors.events import ChildReady
@@ -172,7 +172,7 @@ async def test_a_deleted_queue_comes_back_with_its_consumer(realm: Realm, broker
     async with broker.subscribe("sibling") as sibling, broker.subscribe("q", tag="t") as messages:
         await fill(broker, "sibling", "before")
         (untouched,) = await take(sibling, 1)
-        async with until_ready(broker, "/consumers/t"), open_broker(realm.url) as other:
+        async with until_ready(broker, "/consumers/t"), realm.open_broker() as other:
             await other.delete_queue("q")
         await broker.publish("m", exchange="x", routing_key="k", mandatory=True)
         assert await payloads(messages, 1) == ["m"]

@@ -7,7 +7,7 @@ from itertools import chain
 import pytest
 import trio
 
-from kombu_actors.broker import Broker, open_broker
+from kombu_actors.broker import Broker
 from kombu_actors.errors import MessageStateError
 
 from .native import PATIENCE, fill, payloads, queue, ready, restarted, take
@@ -145,7 +145,7 @@ async def test_a_closed_connection_gives_its_messages_back(realm: Realm, broker:
     """In their old order, ahead of the rest, marked."""
     await queue(broker, "q")
     await fill(broker, "q", *range(5))
-    async with open_broker(realm.url) as other, other.subscribe("q", prefetch=3) as messages:
+    async with realm.open_broker() as other, other.subscribe("q", prefetch=3) as messages:
         await take(messages, 3)
     async with broker.subscribe("q") as messages:
         taken = [(message.payload, message.redelivered) for message in await take(messages, 5)]

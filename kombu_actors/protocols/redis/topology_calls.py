@@ -24,6 +24,7 @@ from ..virtual._errors import (
     access_refused,
     command_invalid,
     inequivalent,
+    invalid_argument,
     named_method,
     not_found,
     precondition_failed,
@@ -253,8 +254,20 @@ def _flagged(spec: QueueSpec, what: Named) -> bytes:
 
 
 def _policy(spec: QueueSpec, what: Named) -> dict[str, Any]:
-    """What the scripts act upon; ``x-max-length-bytes`` isn't among it, as Redis counts but doesn't weigh."""
-    quorum = queue_policy(spec, what).quorum
+    """What the scripts act upon.
+
+    Arguments whose promise can't be kept are refused as RabbitMQ refuses those that a type of queue doesn't know.
+    """
+    checked = queue_policy(spec, what)
+    quorum = checked.quorum
+    if "x-max-length-bytes" in spec.arguments:
+        raise invalid_argument(
+            "x-max-length-bytes", what, "Redis counts a list's messages and doesn't weigh them: use x-max-length"
+        )
+    if checked.single_active:
+        raise invalid_argument(
+            "x-single-active-consumer", what, "not known over Redis: consume with exclusive=True, and again after a 403"
+        )
     policy = {name: spec.arguments[argument] for argument, name in _ACTED_UPON.items() if argument in spec.arguments}
     return {**policy, "quorum": True} if quorum else policy
 
