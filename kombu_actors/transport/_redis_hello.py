@@ -121,9 +121,10 @@ async def greet(wire: RedisWire, we: Introduction) -> Server:
         hello += ["AUTH", we.userid or "default", we.password or ""]
     hello += ["SETNAME", we.name]
     select = [("SELECT", we.db)] if we.db else []
-    commands: list[tuple[Argument, ...]] = [tuple(hello), ("PING",), ("INFO", "server"), *select]
-    said, pong, info, *selected = await ask_all(wire, commands)
-    _judge_hello(said, we)  # what it said before it hung up explains more than the hanging up
+    (said,) = await ask_all(wire, [tuple(hello)])
+    _judge_hello(said, we)
+    commands: list[tuple[Argument, ...]] = [("PING",), ("INFO", "server"), *select]
+    pong, info, *selected = await ask_all(wire, commands)
     check_answered(pong, info, *selected)
     for answer in selected:
         _judge_select(answer, we)
