@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
-from kombu.transport.redis import Channel
-from kombu.transport.virtual.base import Message
-from kombu.utils.json import dumps, loads
+# By name: kombu has no types.
+Channel: Any = import_module("kombu.transport.redis").Channel
+Message: Any = import_module("kombu.transport.virtual.base").Message
+kombu_json: Any = import_module("kombu.utils.json")
 
 TAG = "0f9d0b1e-5d57-4b8e-8a4b-0c9a1f9e7a11"
 
@@ -32,11 +34,11 @@ class StockChannel(Channel):  # type: ignore[misc]
         named = [others.pop(name, None) for name in ("priority", "content_type", "content_encoding", "headers")]
         message = self.prepare_message(body, *named, others)
         self._inplace_augment_message(message, exchange, routing_key)
-        return str(dumps(message)).encode()
+        return str(kombu_json.dumps(message)).encode()
 
     def read(self, raw: bytes) -> Any:
         """The message it makes of an envelope."""
-        return Message(loads(raw), channel=self)
+        return Message(kombu_json.loads(raw), channel=self)
 
     def exchange_of(self, topic: bytes) -> str:
         """The exchange it takes a published topic for."""

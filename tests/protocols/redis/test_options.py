@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import pytest
-from kombu.transport import virtual
-from kombu.transport.redis import Channel, SentinelChannel
 
 from kombu_actors.protocols.redis.layout import Layout
 from kombu_actors.protocols.redis.options import KNOWN, UNUSED, RedisOptions, understood
 
+# By name: kombu has no types.
+stock: Any = import_module("kombu.transport.redis")
+Channel, SentinelChannel = stock.Channel, stock.SentinelChannel
 KOMBUS = {
-    *virtual.Channel.from_transport_options,
+    *import_module("kombu.transport.virtual").Channel.from_transport_options,
     *SentinelChannel.from_transport_options,
     *("polling_interval", "reauth_check_interval"),
 }
