@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from ...utils.json import dumps
 from .._content import check_table
-from ..virtual._errors import precondition_failed
 
-__all__ = ["arguments_text", "check_separable", "fanout_key", "key_to_pattern"]
+__all__ = ["arguments_text", "key_to_pattern"]
 
 _WILDCARDS: Final = {"*": r"[^\.]+", "#": ".*?"}
 
@@ -31,21 +30,6 @@ def _escaped(letter: str) -> str:
     if letter.isalnum() or letter in ".#*":
         return letter
     return "\\" + ("000" if letter == "\0" else letter)
-
-
-def fanout_key(key: str) -> str:
-    """A binding key of a fanout exchange as Pub/Sub patterns spell it."""
-    return key.replace("#", "*")
-
-
-def check_separable(sep: str, **names: str) -> None:
-    """Raise 406 for a name that holds the separator: a binding made with it would break its exchange for all."""
-    for what, name in names.items():
-        if sep in name:
-            raise precondition_failed(
-                f"{what} {name!r:.80} holds {sep!r}, which parts the fields of a binding in Redis"
-                " (transport option 'sep')"
-            )
 
 
 def arguments_text(arguments: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from ..virtual._errors import (
     Named,
     command_invalid,
     inequivalent,
-    not_implemented,
+    invalid_argument,
     precondition_failed,
     wire_type,
 )
@@ -48,19 +48,19 @@ def queue_record(spec: QueueSpec, what: Named) -> bytes:
     ``x-max-priority`` is taken and changes nothing: all queues have the priority steps of the options.
 
     Raises:
-        PreconditionFailed: 406, RabbitMQ's refusal of an argument's value.
-        AMQPNotImplementedError: 540, an argument whose promise can't be kept in Redis.
+        PreconditionFailed: 406, RabbitMQ's refusal of an argument's value, or of one whose promise can't be
+            kept in Redis (as it refuses those that a type of queue doesn't know).
         ValueError: an argument that AMQP can't carry.
     """
     arguments, _ = check_table("arguments", spec.arguments)
     policy = queue_policy(spec, what)
     if "x-max-length-bytes" in arguments:
-        raise not_implemented(
-            f"x-max-length-bytes of {what}: Redis doesn't know how many bytes a list holds; use x-max-length"
+        raise invalid_argument(
+            "x-max-length-bytes", what, "Redis counts a list's messages and doesn't weigh them: use x-max-length"
         )
     if policy.single_active:
-        raise not_implemented(
-            f"x-single-active-consumer of {what}: Redis has none; consume with exclusive=True, and retry on 403"
+        raise invalid_argument(
+            "x-single-active-consumer", what, "not known over Redis: consume with exclusive=True, and again after a 403"
         )
     acted_on: dict[str, Any] = {
         name: arguments[argument] for argument, name in _POLICY.items() if argument in arguments

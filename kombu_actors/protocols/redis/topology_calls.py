@@ -6,35 +6,25 @@ answers with the first declaration's text.  ``virtual_host`` is what refusals ca
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from collections.abc import Callable
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from amqp.exceptions import AMQPError
 
 from ..._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
-from ...utils.json import dumps, loads
-from ..virtual._arguments import (
-    KNOWN_EXCHANGE_ARGUMENTS,
-    KNOWN_QUEUE_ARGUMENTS,
-    check_equivalent,
-    queue_policy,
-)
 from ..virtual._errors import (
     Named,
     access_refused,
-    command_invalid,
-    inequivalent,
-    invalid_argument,
     named_method,
     not_found,
     precondition_failed,
     resource_locked,
-    wire_type,
 )
-from ..virtual._routing import ROUTING_TABLES, check_headers_binding
+from ..virtual._routing import check_headers_binding
 from ..virtual._topology import PREDECLARED
 from .bindings import arguments_text, key_to_pattern
 from .calls import PRESENT, Call
+from .policies import check_same_exchange, check_same_queue, exchange_record, queue_record
 from .scripts import ALL_SCRIPTS
 
 __all__ = [
@@ -46,6 +36,9 @@ __all__ = [
     "queue_purge",
     "unbind",
 ]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Method = tuple[int, int]
 """Class and method of AMQP, which a refusal names."""
@@ -70,13 +63,7 @@ def exchange_declare(spec: ExchangeSpec, *, passive: bool = False, virtual_host:
     """
     what = Named("exchange", spec.name, virtual_host)
     _refuse_default(_EXCHANGE_DECLARE, spec.name)
-    if not passive:
-        if spec.type not in ROUTING_TABLES:
-            _refuse(_EXCHANGE_DECLARE, command_invalid(f"unknown exchange type '{spec.type}'"))
-        alternate = spec.arguments.get("alternate-exchange")
-        if alternate is not None and not isinstance(alternate, str):
-            why = f"invalid type '{wire_type(alternate)}' for arg 'alternate-exchange' in {what}"
-            _refuse(_EXCHANGE_DECLARE, precondition_failed(why))
+    written = b"" if passive else _asked(_EXCHANGE_DECLARE, exchange_record, spec, what)
 
     def parse(reply: Any) -> None:
         match reply:
@@ -85,17 +72,9 @@ def exchange_declare(spec: ExchangeSpec, *, passive: bool = False, virtual_host:
             case [b"reserved"]:
                 _refuse(_EXCHANGE_DECLARE, _reserved(what))
             case [b"exists", text] if not passive:
-                names = ("type", "durable", "auto_delete", "internal")
-                _check_same(_EXCHANGE_DECLARE, what, spec, names, loads(text), KNOWN_EXCHANGE_ARGUMENTS)
+                _asked(_EXCHANGE_DECLARE, check_same_exchange, text, spec, what)
 
-    written = {
-        "type": spec.type,
-        "durable": spec.durable,
-        "auto_delete": spec.auto_delete,
-        "internal": spec.internal,
-        "arguments": dict(spec.arguments),
-    }
-    return Call(ALL_SCRIPTS["exchange_declare"], (spec.name.encode(), _text(written), PRESENT[passive]), parse)
+    return Call(ALL_SCRIPTS["exchange_declare"], (spec.name.encode(), written, PRESENT[passive]), parse)
 
 
 def exchange_delete(name: str, *, if_unused: bool = False, virtual_host: str = HOST) -> Call[None]:
@@ -182,14 +161,13 @@ def queue_declare(
     Raises as the reply would: 406 for a bad argument.
     """
     what = Named("queue", spec.name, virtual_host)
-    written = b"" if passive else _flagged(spec, what)
+    written = b"" if passive else _asked(_QUEUE_DECLARE, queue_record, spec, what)
 
     def parse(reply: Any) -> QueueInfo:
         match reply:
             case [b"created" | b"exists" as outcome, text, messages, consumers]:
                 if outcome == b"exists" and not passive:
-                    names = ("durable", "auto_delete")
-                    _check_same(_QUEUE_DECLARE, what, spec, names, loads(text[1:]), KNOWN_QUEUE_ARGUMENTS)
+                    _asked(_QUEUE_DECLARE, check_same_queue, text, spec, what)
                 return QueueInfo(spec.name, messages, consumers)
             case [b"locked"]:
                 _refuse(_QUEUE_DECLARE, resource_locked(what))
@@ -237,52 +215,6 @@ def queue_purge(name: str, *, virtual_host: str = HOST) -> Call[int]:
     return Call(ALL_SCRIPTS["queue_purge"], (name.encode(),), parse)
 
 
-def _flagged(spec: QueueSpec, what: Named) -> bytes:
-    """A declaration as it is recorded: "1" in front when the scripts must read it, "0" when not, and JSON."""
-    try:
-        policy = _policy(spec, what)
-    except AMQPError as error:
-        _refuse(_QUEUE_DECLARE, error)
-    written = {
-        "durable": spec.durable,
-        "auto_delete": spec.auto_delete,
-        "exclusive": spec.exclusive,
-        "arguments": dict(spec.arguments),
-        "policy": policy,
-    }
-    return (b"1" if policy or spec.exclusive or spec.auto_delete else b"0") + _text(written)
-
-
-def _policy(spec: QueueSpec, what: Named) -> dict[str, Any]:
-    """What the scripts act upon.
-
-    Arguments whose promise can't be kept are refused as RabbitMQ refuses those that a type of queue doesn't know.
-    """
-    checked = queue_policy(spec, what)
-    quorum = checked.quorum
-    if "x-max-length-bytes" in spec.arguments:
-        raise invalid_argument(
-            "x-max-length-bytes", what, "Redis counts a list's messages and doesn't weigh them: use x-max-length"
-        )
-    if checked.single_active:
-        raise invalid_argument(
-            "x-single-active-consumer", what, "not known over Redis: consume with exclusive=True, and again after a 403"
-        )
-    policy = {name: spec.arguments[argument] for argument, name in _ACTED_UPON.items() if argument in spec.arguments}
-    return {**policy, "quorum": True} if quorum else policy
-
-
-_ACTED_UPON: Final = {
-    "x-message-ttl": "ttl",
-    "x-expires": "expires",
-    "x-max-length": "max_length",
-    "x-overflow": "overflow",
-    "x-dead-letter-exchange": "dlx",
-    "x-dead-letter-routing-key": "dlk",
-    "x-delivery-limit": "delivery_limit",
-}
-
-
 # refusals
 
 
@@ -303,25 +235,9 @@ def _inseparable(what: str) -> AMQPError:
     return precondition_failed(f"{what} holds the separator of kombu's keys (transport option 'sep')")
 
 
-def _check_same(
-    method: Method,
-    what: Named,
-    spec: ExchangeSpec | QueueSpec,
-    names: tuple[str, ...],
-    current: Mapping[str, Any],
-    known_arguments: tuple[str, ...],
-) -> None:
-    """Raise 406 unless a declaration repeats the first one."""
+def _asked(method: Method, check: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Check something for a method, which its refusal then names."""
     try:
-        for name in names:
-            received = getattr(spec, name)
-            if received != current.get(name, False):
-                raise inequivalent(name, what, received, current.get(name, False))
-        check_equivalent(known_arguments, what, spec.arguments, current.get("arguments") or {})
+        return check(*arguments, **named)
     except AMQPError as error:
         _refuse(method, error)
-
-
-def _text(value: Any) -> bytes:
-    """Canonical, so that equal bindings are equal texts."""
-    return dumps(value, sort_keys=True, separators=(",", ":")).encode()

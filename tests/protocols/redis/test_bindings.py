@@ -7,11 +7,10 @@ from importlib import import_module
 from typing import Any
 
 import pytest
-from amqp.exceptions import PreconditionFailed
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kombu_actors.protocols.redis.bindings import arguments_text, check_separable, fanout_key, key_to_pattern
+from kombu_actors.protocols.redis.bindings import arguments_text, key_to_pattern
 
 # By name: kombu has no types.
 TopicExchange: Any = import_module("kombu.transport.virtual.exchange").TopicExchange
@@ -24,19 +23,6 @@ TopicExchange: Any = import_module("kombu.transport.virtual.exchange").TopicExch
 def test_the_pattern_of_a_topic_key_is_kombus(key: str) -> None:
     """Text for text: it is part of the member that kombu adds and removes."""
     assert key_to_pattern(key) == TopicExchange(None).key_to_pattern(key)
-
-
-def test_fanout_keys_are_spelled_for_pubsub() -> None:
-    """It has no ``#``."""
-    assert fanout_key("a.#.*") == "a.*.*"
-
-
-def test_names_with_the_separator_are_refused() -> None:
-    """kombu splits members at it, and would fail on every publish to that exchange."""
-    check_separable("\x06\x16", key="a\x06", queue="\x16")
-    with pytest.raises(PreconditionFailed, match=r"queue .*sep") as caught:
-        check_separable("\x06\x16", key="a", queue="q\x06\x16")
-    assert caught.value.reply_code == 406
 
 
 def test_equal_arguments_are_equal_texts() -> None:
