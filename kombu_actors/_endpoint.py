@@ -30,6 +30,7 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "pyamqps": 5671,
     "redis": 6379,
     "rediss": 6379,
+    "redis+socket": 6379,  # means nothing, but kombu shows it
     "sentinel": 26379,
 }
 TLS_SCHEMES = frozenset({"amqps", "pyamqps", "rediss"})
@@ -69,6 +70,11 @@ class Endpoint:
         """
         text = self.virtual_host.removeprefix("/") or "0"
         if not text.isascii() or not text.isdigit():
+            if "@" in text:  # an unescaped '/' in the password, whose rest is not echoed
+                raise InvalidURL(
+                    f"if the password of a {self.scheme}:// URL contains any of @ : / ? # %, percent-encode it"
+                    " (urllib.parse.quote(password, safe=''))"
+                )
             raise InvalidURL(
                 f"the path of a {self.scheme}:// URL (virtual_host) is the number of a database, from 0 on, as in"
                 f" redis://host/1; {text!r:.40} is none"

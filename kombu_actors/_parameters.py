@@ -242,7 +242,7 @@ class Parameters:
             "connect_timeout": self.connect_timeout,
             "transport_options": dict(self.transport_options),
             "login_method": self.login_method or ("PLAIN" if amqp else None),
-            "uri_prefix": self.uri_prefix,
+            "uri_prefix": self.uri_prefix or ("redis" if endpoint.scheme == SOCKET_SCHEME else None),
             "heartbeat": self.heartbeat,
             "failover_strategy": self.failover_strategy,
             "alternates": self.urls() if len(self.urls()) > 1 else [],
