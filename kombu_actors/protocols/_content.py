@@ -131,9 +131,13 @@ def _table(name: str, table: object, depth: int) -> tuple[dict[str, Any], int]:
             size += 1 + len(key)
         else:
             size += 1 + check_short_string(f"key of {name}", key)
-        if type(value) is str and value.isascii():
+        kind = type(value)
+        if kind is str and value.isascii():
             copy[key] = value
             size += 5 + len(value)
+        elif kind in _PLAIN or (kind is int and -(2**63) <= value < 2**63):
+            copy[key] = value
+            size += 9
         else:
             copy[key], grown = _value(f"{name}[{key!r}]", value, depth)
             size += grown
@@ -202,6 +206,8 @@ def _nested(name: str, value: Mapping[str, Any], depth: int) -> tuple[dict[str, 
     copy, size = _table(name, value, depth + 1)
     return copy, 1 + size
 
+
+_PLAIN: Final = frozenset({type(None), bool, float})
 
 _VALUES: Final[dict[type, Callable[[str, Any, int], tuple[Any, int]]]] = {
     str: _text,
