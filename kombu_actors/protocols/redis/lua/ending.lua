@@ -46,7 +46,7 @@ local function remove_from_hash(exchange, member)
 end
 
 local function is_unused(exchange)
-  return call('EXISTS', TABLE .. exchange, NS .. 'bindings.' .. exchange) == 0
+  return call('EXISTS', TABLE .. exchange, PERMANENT .. exchange, NS .. 'bindings.' .. exchange) == 0
 end
 
 -- Take the bindings out that lead to a destination; returns the exchanges they came from.
