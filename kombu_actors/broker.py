@@ -23,7 +23,7 @@ from ._endpoint import LinkOptions, parse_url, shared_by_group, split_urls
 from ._model import BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ._subscription import Delivered, Subscription
 from ._tls_settings import tls_settings
-from .actors.channel import ChannelActor, Consumer, QoS
+from .actors.channel import ChannelActor, Consumer, QoS, SubscriptionGap
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
 from .errors import DeadlineExceeded, InvalidURL
 from .protocols.ledger import Entry
@@ -41,6 +41,7 @@ __all__ = [
     "QueueInfo",
     "QueueSpec",
     "Subscription",
+    "SubscriptionGap",
     "open_broker",
 ]
 

@@ -121,7 +121,7 @@ class RedisChannel:
             claimer.stop()
         for subscription in self._consumers.values():
             self.link.fanout.unsubscribe(subscription)
-        for loan in self._unsettled.values():
+        for loan in reversed(self._unsettled.values()):
             if isinstance(loan, Broadcast):
                 loan.give_back()
         self._consumers.clear()

@@ -88,11 +88,20 @@ class BroadcastQueue:
                 idle += 1
 
 
-class Fanout:
-    """The subscriptions of one link."""
+Leftovers = dict[str, deque[Envelope]]
+"""By queue: the broadcasts that a dead link had heard and nobody has settled."""
 
-    def __init__(self, link: RedisLink) -> None:
+
+class Fanout:
+    """The subscriptions of one link.
+
+    ``leftovers`` outlive it: what it had heard is not lost with it.
+    """
+
+    def __init__(self, link: RedisLink, leftovers: Leftovers) -> None:
         self._link = link
+        self._leftovers = leftovers
+        self._ended = False
         self._queues: dict[str, BroadcastQueue] = {}
         self._listening: dict[bytes, trio.Event] = {}
         """Patterns subscribed to; the event is set once the server has said so."""
@@ -104,7 +113,10 @@ class Fanout:
 
     async def subscribe(self, channel: RedisChannel, subscription: Subscription, topics: Sequence[Topic]) -> None:
         """Have a consumer get the broadcasts of its queue; returns when the server listens for them."""
-        queue = self._queues.setdefault(subscription.spec.queue, BroadcastQueue(subscription.spec.queue))
+        name = subscription.spec.queue
+        queue = self._queues.get(name)
+        if queue is None:
+            queue = self._queues[name] = BroadcastQueue(name, backlog=self._leftovers.pop(name, deque()))
         queue.members.append((channel, subscription))
         self._listen(queue, topics)
         for pattern in tuple(queue.patterns):
@@ -136,7 +148,7 @@ class Fanout:
     def unsubscribe(self, subscription: Subscription) -> None:
         """A consumer gets no more; the last one's queue is listened for no longer."""
         queue = self._queues.get(subscription.spec.queue)
-        if queue is None:
+        if queue is None or self._ended:
             return
         queue.members = deque(member for member in queue.members if member[1] is not subscription)
         if queue.members:
@@ -174,6 +186,13 @@ class Fanout:
                 queue.pump()
 
     def end(self) -> None:
-        """The link is dead: nobody waits for its subscriptions."""
+        """The link is dead: nobody waits for its subscriptions, and no consumer leaves its queue any more."""
+        self._ended = True
         for heard in self._listening.values():
             heard.set()
+
+    def bequeath(self) -> None:
+        """After the channels have given back what they had: keep it for the next link."""
+        for name, queue in self._queues.items():
+            if queue.backlog:
+                self._leftovers[name] = queue.backlog

@@ -33,8 +33,8 @@ from ..protocols.redis.publish_calls import Published
 from ..protocols.redis.scripts import ALL_SCRIPTS
 from ._redis_channel import RedisChannel
 from ._redis_claims import Claimer
-from ._redis_errors import Consequence, ErrorReply, consequence_of, translate
-from ._redis_fanout import Fanout
+from ._redis_errors import Consequence, ErrorReply, LeaseLost, consequence_of, translate
+from ._redis_fanout import Fanout, Leftovers
 from ._redis_outbox import Decision, Publish, PublishQueue, Settlements
 from ._redis_wire import RedisWire, parted
 from ._waiting import Ending, PendingReply
@@ -135,6 +135,7 @@ class RedisLink:
         server_properties: Mapping[str, Any],
         run_id: str,
         heartbeat: float,
+        leftovers: Leftovers,
     ) -> None:
         self.name = wires.main.name
         self.owner = owner
@@ -146,7 +147,7 @@ class RedisLink:
         self.publishes = PublishQueue()
         self.settlements = Settlements()
         self.paused = False
-        self.fanout = Fanout(self)
+        self.fanout = Fanout(self, leftovers)
         self.watch = Watch(self)
         self.roles: Sequence[str] = ROLES if wires.publisher is wires.main else (*ROLES, *PUBLISHER_ROLES)
         self._wires = wires
@@ -183,11 +184,14 @@ class RedisLink:
     def kill(self, reason: BaseException) -> None:
         """Drop both connections at once; every waiter gets ``reason``."""
         if self._ending.reason is None:
+            self._not_settled(self.settlements.count, reason)
             self._ending.happen(reason)
+            self.fanout.end()
             for channel in list(self._channels.values()):
                 channel.end(reason)
             self._channels.clear()
-            self.fanout.end()
+            if not isinstance(reason, ConnectionClosed):
+                self.fanout.bequeath()
             self._schedule.changed.set()
         for wire in self._wires.all():
             wire.kill(reason)
@@ -398,7 +402,16 @@ class RedisLink:
     def settle_now(self) -> None:
         """Send what was decided."""
         if self.settlements.count and self._ending.reason is None:
-            self.submit(consuming.settle(*self.settlements.take()), self._settled)
+            count = self.settlements.count
+            settle = consuming.settle(*self.settlements.take())
+            self.submit(settle, self._settled, lambda error: self._not_settled(count, error))
+
+    def _not_settled(self, count: int, error: BaseException) -> None:
+        # After any other loss nobody knows; what was not acknowledged comes again, as on every transport.
+        if count and isinstance(error, LeaseLost):
+            logger.error("%s: %d decisions (ack, reject, requeue) came too late: %s", self.name, count, error)
+        elif count and self._ending.reason is None:
+            logger.error("%s: %s", self.name, error)
 
     async def settled(self) -> None:
         """Wait until what was decided has been carried out."""

@@ -21,6 +21,7 @@ from ..protocols.redis.preparing import PreparedMessage, prepare
 from ..protocols.virtual import EXCHANGE_TYPES
 from ._link import Capabilities
 from ._redis_dial import OpenedWire, Role, open_wire
+from ._redis_fanout import Leftovers
 from ._redis_hello import served_meanwhile
 from ._redis_link import PUBLISHER_ROLES, ROLES, RedisLink, Wires, new_tag
 from ._redis_options import pulse_interval
@@ -40,6 +41,7 @@ class RedisTransport:
         by_replicas = self.options.confirm_replicas > 0
         self.roles: Sequence[str] = (*ROLES, *PUBLISHER_ROLES) if by_replicas else ROLES
         self._wires: Sequence[Role] = ("main", "listener", "publisher") if by_replicas else ("main", "listener")
+        self._leftovers: Leftovers = {}
         self._predecessor = ""
         """The owner of our former link: what it held is given back before the next one claims anything."""
 
@@ -81,6 +83,7 @@ class RedisTransport:
             server_properties={"product": "Redis", "version": main.server.version},
             run_id=main.server.run_id,
             heartbeat=pulse_interval(options),
+            leftovers=self._leftovers,
         )
 
     async def _begin(self, link: RedisLink, opened: Mapping[str, OpenedWire]) -> None:

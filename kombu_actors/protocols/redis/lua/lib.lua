@@ -122,7 +122,7 @@ local function exchange_of(name)
     elseif BUILT_IN[name] then
       exchange = {type = BUILT_IN[name], arguments = {}}
     else
-      exchange = call('EXISTS', TABLE .. name) == 1 and {type = 'stock', arguments = {}}
+      exchange = call('EXISTS', TABLE .. name, PERMANENT .. name) > 0 and {type = 'stock', arguments = {}}
     end
     met[name] = exchange
   end

@@ -71,7 +71,12 @@ local function bindings_of(exchange)
   local found = tables[exchange]
   if not found then
     found = {}
-    for _, member in ipairs(call('SMEMBERS', TABLE .. exchange)) do
+    local members = call('SMEMBERS', TABLE .. exchange)
+    if #members == 0 and call('SUNIONSTORE', TABLE .. exchange, PERMANENT .. exchange) > 0 then
+      -- Evicted, or deleted by somebody: kombu 5.7 and we keep the same members there.
+      members = call('SMEMBERS', TABLE .. exchange)
+    end
+    for _, member in ipairs(members) do
       local key, pattern, queue = parse_member(member)
       if queue then
         found[#found + 1] = {kind = 'queue', destination = queue, key = key, pattern = pattern, in_table = true}
