@@ -146,7 +146,6 @@ class ChannelActor:
         """Publishes and settlements from other threads; bounded by the publish window and the prefetch."""
         self.bag_posted = False
         self._collecting = False
-        self.lost_settlements = 0
         """Acks, rejects and requeues that reached the actor after their channel had died."""
         self._highest_tag = 0
 
@@ -222,6 +221,7 @@ class ChannelActor:
         self.bag_posted = False
         bag = self.bag
         entries: list[Entry] = []
+        late: list[BaseException] = []
         while bag:
             item = bag.popleft()
             if isinstance(item, Entry):
@@ -230,10 +230,19 @@ class ChannelActor:
             if entries:
                 self.publisher.accept(*entries)
                 entries = []
-            self.settle(item)
+            died = self.settle(item)
+            if died is not None:
+                late.append(died)
         if entries:
             self.publisher.accept(*entries)
         self._collecting = False
+        if late:
+            logger.warning(
+                "channel %d: %d decisions (ack, reject, requeue) came too late, their messages are delivered again: %s",
+                self.number,
+                len(late),
+                late[-1],
+            )
         self.flush()
 
     @property
@@ -249,18 +258,19 @@ class ChannelActor:
         if self.live is not None:
             self.live.wire.flush()
 
-    def settle(self, settlement: Settlement) -> None:
-        """Ack, nack or reject; dropped and counted when the delivery's epoch has died."""
+    def settle(self, settlement: Settlement) -> BaseException | None:
+        """Ack, nack or reject; dropped when the delivery's epoch has died: returns of what."""
         epoch, action, tag, flag = settlement
         wire = epoch.wire
         if wire.closed is not None:
-            self.lost_settlements += 1
-        elif action is Action.ACK:
+            return wire.closed
+        if action is Action.ACK:
             wire.ack(tag, multiple=flag)
         elif action is Action.REJECT:
             wire.reject(tag, requeue=flag)
         else:
             wire.nack(tag, multiple=flag, requeue=action is Action.REQUEUE)
+        return None
 
     async def _serve_channel(self, ctx: ActorContext) -> None:
         link: Link = self.owner.require_link()

@@ -9,7 +9,11 @@ from amqp import exceptions as amqp_errors
 
 from ..errors import ConnectionBlocked, ConnectionLost, InconsistencyError, OperationalError
 
-__all__ = ["Consequence", "ErrorReply", "consequence_of", "translate"]
+__all__ = ["Consequence", "ErrorReply", "LeaseLost", "consequence_of", "translate"]
+
+
+class LeaseLost(ConnectionLost):
+    """Others took this link's process for dead: its messages are theirs (``FENCED``)."""
 
 
 class ErrorReply(Exception):
@@ -43,7 +47,7 @@ _MEANINGS: Final[dict[str, tuple[Consequence, str]]] = {
     "READONLY": (Consequence.LINK_DIES, "it is a replica now"),
     "MASTERDOWN": (Consequence.LINK_DIES, "it is a replica that has lost its primary"),
     "LOADING": (Consequence.LINK_DIES, "it is loading its data"),
-    "FENCED": (Consequence.LINK_DIES, "our lease ran out, and our messages went to others"),
+    "FENCED": (Consequence.LINK_DIES, "our lease ran out, and what we held went to others"),
     "MOVED": (Consequence.LINK_DIES, "it is a node of a cluster; use a standalone server's or a Sentinel's URL"),
     "ASK": (Consequence.LINK_DIES, "it is a node of a cluster; use a standalone server's or a Sentinel's URL"),
     "CROSSSLOT": (Consequence.LINK_DIES, "it is a node of a cluster; use a standalone server's or a Sentinel's URL"),
@@ -65,14 +69,14 @@ def consequence_of(text: str) -> Consequence:
 def translate(text: str, what: str) -> Exception:
     """The exception for an error reply to ``what`` (a command or a deed, with its object, in words).
 
-    ``ConnectionLost`` for what must end the link, ``ConnectionBlocked`` while the server takes no writes,
-    ``AccessRefused`` (403) for NOPERM, ``PreconditionFailed`` (406) for a key of another type,
-    ``InconsistencyError`` for scripts that are gone even after loading, ``OperationalError`` otherwise.
+    ``ConnectionLost`` for what must end the link (``LeaseLost`` when it was fenced), ``ConnectionBlocked`` while
+    the server takes no writes, ``AccessRefused`` (403) for NOPERM, ``PreconditionFailed`` (406) for a key of
+    another type, ``InconsistencyError`` for scripts that are gone even after loading, else ``OperationalError``.
     """
     code = text.partition(" ")[0]
     consequence, meaning = _MEANINGS.get(code, (Consequence.NONE, ""))
     if consequence is Consequence.LINK_DIES:
-        return ConnectionLost(f"Redis refused {what}: {meaning} ({text})")
+        return (LeaseLost if code == "FENCED" else ConnectionLost)(f"Redis refused {what}: {meaning} ({text})")
     if consequence is Consequence.BLOCKED:
         return ConnectionBlocked(f"Redis refused {what}: {meaning} ({text})")
     if consequence is Consequence.RELOAD:

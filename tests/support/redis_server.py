@@ -79,7 +79,7 @@ class RedisNode(ServerProcess):
             connection.sendall(" ".join(words).encode() + b"\r\n")
             return connection.recv(65536)
 
-    def ask(self, *words: str | bytes | int) -> Any:
+    def ask(self, *words: Any) -> Any:
         """Send one command and return its whole answer, texts as bytes; an error reply is raised."""
         parser = hiredis.Reader()
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
