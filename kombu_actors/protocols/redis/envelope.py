@@ -75,15 +75,17 @@ def encode(
     encoding ``null`` and a missing priority 0.  Headers and properties may hold what
     ``utils.json`` knows.  Raises ``TypeError`` for a type that it doesn't.
     """
-    others = {name: value for name, value in properties.items() if name not in _ELSEWHERE}
-    headers = properties.get("headers")
-    priority = properties.get("priority") or 0
+    others = dict(properties)
+    headers = others.pop("headers", None)
+    priority = others.pop("priority", None) or 0
+    content_encoding = others.pop("content_encoding", None)
+    content_type = others.pop("content_type", None)
     return b"".join((
         b'{"body": ',
         b'"%b"' % b2a_base64(body, newline=False)
         if body_encoding == "base64"
-        else _text_body(body, properties.get("content_encoding")),
-        _content(properties.get("content_encoding"), properties.get("content_type")),
+        else _text_body(body, content_encoding),
+        _content(content_encoding, content_type),
         dumps(headers).encode() if headers else b"{}",
         b', "properties": ',
         b"%b, " % dumps(others).encode()[:-1] if others else b"{",
@@ -93,9 +95,6 @@ def encode(
         tag.encode(),
         b'"}}',
     ))  # fmt: skip
-
-
-_ELSEWHERE: Final = frozenset({"headers", "content_type", "content_encoding", "priority"})
 
 
 @lru_cache(_FRAGMENTS)

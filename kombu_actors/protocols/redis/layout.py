@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import attrs
 
-__all__ = ["DEFAULT_FANOUT_PREFIX", "DEFAULT_STEPS", "PRIORITY_ORDERS", "SEPARATOR", "Layout"]
+__all__ = ["DEFAULT_FANOUT_PREFIX", "Layout"]
 
 SEPARATOR: Final = "\x06\x16"
 DEFAULT_STEPS: Final = (0, 3, 6, 9)
@@ -151,15 +151,6 @@ class Layout:
         start = f"{self.global_keyprefix}{self.fanout_start}{exchange}".translate(_GLOB)
         tails = [self._tail(key)] if key or not self.fanout_patterns else ["", "/*"]
         return tuple((start + tail).encode() for tail in tails)
-
-    def exchange_of(self, topic: bytes) -> str:
-        """The exchange that a received topic speaks of, as kombu derives it.
-
-        A ``/`` in the name of an exchange can't be told from the one in front of a routing key: whoever
-        knows which subscription the message came for should go by that.
-        """
-        start = self.global_keyprefix + self.fanout_start
-        return topic.decode(errors="replace").removeprefix(start).split("/", 1)[0]
 
     def _tail(self, key: str) -> str:
         return f"/{key}" if key and self.fanout_patterns else ""

@@ -27,7 +27,7 @@ class PreparedMessage(NamedTuple):
     arguments: tuple[bytes, ...]
     """``exchange flags step expiration nkeys key.. nskip queue.. envelope``."""
     size: int
-    """Bytes of the arguments, for bounding a batch."""
+    """Bytes of the envelope, for bounding a batch: the rest of the arguments is short."""
     exchange: str
     routing_key: str
     properties: dict[str, Any]
@@ -82,7 +82,7 @@ def prepare(
         exchange, (routing_key, *more_keys), envelope,
         step=layout.step(sent.get("priority")), expiration=sent.get("expiration", ""), mandatory=mandatory,
     )  # fmt: skip
-    return PreparedMessage(arguments, sum(map(len, arguments)), exchange, routing_key, sent, body, mandatory)
+    return PreparedMessage(arguments, len(envelope), exchange, routing_key, sent, body, mandatory)
 
 
 def message_arguments(

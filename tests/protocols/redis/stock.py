@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib import import_module
-from types import SimpleNamespace
 from typing import Any
 
 # By name: kombu has no types.
@@ -25,9 +24,6 @@ class StockChannel(Channel):  # type: ignore[misc]
     def _next_delivery_tag(self) -> str:
         return TAG
 
-    def _deliver_fanout_message(self, message: Any, exchange: str) -> str:
-        return exchange
-
     def written(self, body: Any, properties: dict[str, Any], exchange: str, routing_key: str) -> bytes:
         """The envelope it publishes for properties under AMQP's names."""
         others = dict(properties)
@@ -39,8 +35,3 @@ class StockChannel(Channel):  # type: ignore[misc]
     def read(self, raw: bytes) -> Any:
         """The message it makes of an envelope."""
         return Message(kombu_json.loads(raw), channel=self)
-
-    def exchange_of(self, topic: bytes) -> str:
-        """The exchange it takes a published topic for."""
-        client = SimpleNamespace(parse_response=lambda: [b"pmessage", b"", topic, b"{}"])
-        return str(self._receive_one(client))

@@ -54,14 +54,6 @@ def test_a_fanout_topic_is_kombus(exchange: str, key: str, patterns: bool, prefi
     assert layout.topic(exchange, key) == f"p{stock._get_publish_topic(exchange, key)}".encode()
 
 
-@given(st.from_regex(r"\A[a-z.]{1,10}\Z"), KEYS)
-def test_a_topic_leads_back_to_its_exchange(exchange: str, key: str) -> None:
-    """As stock kombu finds it."""
-    topic = Layout(database=0).topic(exchange, key)
-    assert Layout().exchange_of(topic) == StockChannel().exchange_of(topic) == exchange
-    assert Layout(fanout_prefix="mine:").exchange_of(b"mine:" + exchange.encode() + b"/k") == exchange
-
-
 @given(NAMES, NAMES)
 def test_a_fanout_binding_without_key_hears_every_key(exchange: str, key: str) -> None:
     """A fanout exchange asks for no key: what is published with one and without one arrives, each once."""
