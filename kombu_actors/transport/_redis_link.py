@@ -251,13 +251,18 @@ class RedisLink:
         *,
         wire: RedisWire | None = None,
     ) -> None:
-        """Call a script; ``done(what it said)`` or ``failed(why not)`` is called once, in the order of the calls.
-
-        Nothing is called when the link is dead already.
-        """
-        if self._ending.reason is None:
-            wire = wire or self._wires.main
+        """Call a script; ``done(what it said)`` or ``failed(why not)`` is called once, in the order of the calls."""
+        wire = wire or self._wires.main
+        if self._serves(wire):
             wire.send(call.command(self.common), partial(self._answered, call, done, failed, wire))
+        elif failed is not None and self._ending.reason is not None:
+            failed(self._ending.reason)
+
+    def _serves(self, wire: RedisWire) -> bool:
+        """Whether commands can be sent; a wire that has died takes the link along, before its role tells."""
+        if wire.closed is not None:
+            self.kill(wire.closed)
+        return self._ending.reason is None
 
     def _answered(
         self,
@@ -344,12 +349,14 @@ class RedisLink:
             elif not isinstance(reply, BaseException):
                 self._await_replicas(answer)
 
-        if self._ending.reason is None:
+        if self._serves(self._wires.publisher):
             self._wires.publisher.send(("WAIT", self.options.confirm_replicas, REPLICA_PATIENCE), heard)
 
     def _published(self, answer: Published) -> None:
         batch = self.publishes.answered()
         self._set_blocked(None)
+        for error in answer.errors:
+            logger.error("%s: a publish could not be stored: %s", self.name, error)
         self.attend(answer.deaths, answer.next_timer)
         by_channel: dict[RedisChannel, list[tuple[Publish, int]]] = {}
         for publish, code in zip(batch, answer.codes, strict=True):
@@ -360,6 +367,7 @@ class RedisLink:
             self._wires.publisher.wake()
 
     def _not_published(self, error: BaseException) -> None:
+        """Nothing of the batch is stored: memory is full, mostly.  It is tried again with every beat."""
         if self._ending.reason is not None:
             return
         self.publishes.refuse(str(error))
@@ -499,12 +507,12 @@ class RedisLink:
 
     def listen(self, command: str, pattern: bytes, done: Callable[[], None] = lambda: None) -> None:
         """Subscribe to a pattern of topics, or end that."""
-        if self._ending.reason is None:
+        if self._serves(self._wires.listener):
             self._wires.listener.send((command, pattern), lambda _: done())
 
     def listen_for(self, command: tuple[Any, ...], done: Callable[[Any], None]) -> None:
         """Ask something over the connection that is told of changes."""
-        if self._ending.reason is None:
+        if self._serves(self._wires.listener):
             self._wires.listener.send(command, lambda reply: None if isinstance(reply, BaseException) else done(reply))
 
     def _pushed(self, push: list[Any]) -> None:
@@ -571,9 +579,9 @@ class RedisLink:
 
     def _look_after(self, others: Sequence[Owner]) -> None:
         """Give back what links hold whose connection is gone: their process died, or dropped them."""
-        here = [other for other in others if other.run == self._run_id]
+        here = [other for other in others if other.run == self._run_id or not (other.run and self._run_id)]
         for other in others:
-            if other.run != self._run_id:
+            if other not in here:
                 self._release(other.owner)
         if not here:
             return

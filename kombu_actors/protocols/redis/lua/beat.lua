@@ -10,6 +10,13 @@ if not alive() then return fenced() end
 work_when_full()
 local deaths = {}
 
+-- When nobody has renewed anything for longer than a lease (the server stood still, came back from a restart, or its
+-- clock jumped), overdue leases say nothing about their owners: each gets a fresh one.
+local last = tonumber(call('GET', NS .. 'beaten') or nil)
+call('SET', NS .. 'beaten', now())
+if last and now() - last > lease then
+  for _, owner in ipairs(call('ZRANGE', OWNERS, 0, -1)) do call('ZADD', OWNERS, now() + lease, owner) end
+end
 call('ZADD', OWNERS, now() + lease, OWNER)
 for _, owner in ipairs(call('ZRANGE', OWNERS, '-inf', '(' .. now(), 'BYSCORE', 'LIMIT', 0, MAX_OWNERS)) do
   depart(owner)

@@ -1,7 +1,7 @@
 -- needs: routing
 -- publish fanout_prefix fanout_patterns deadletter_queue
 --   then per message: exchange mandatory step expiration nkeys key.. nskip queue.. envelope
---   -> [[code per message], next_timer, deaths]
+--   -> [[code per message, or why it couldn't be stored], next_timer, deaths]
 local settings = {
   fanout_prefix = ARGV[FIRST], fanout_patterns = ARGV[FIRST + 1] == '1', deadletter_queue = ARGV[FIRST + 2],
 }
@@ -10,10 +10,19 @@ if not alive() then return fenced() end
 -- the first LPUSH (a fanout's PUBLISH) would be done again when the call is.
 call('SETRANGE', NS .. 'room', 0, '')
 local codes, deaths, at = {}, {}, FIRST + 3
+
+-- One message that can't be stored (a key of the queue's name holds something else) must not keep the others from it.
+local function attempt(message)
+  local exchange = message.exchange ~= '' and exchange_of(message.exchange)
+  if exchange and exchange.internal == true then return INTERNAL end
+  local good, code = pcall(deliver, deaths, settings, message)
+  if good then return code end
+  return type(code) == 'table' and code.err or tostring(code)
+end
+
 while at <= #ARGV do
   local message
   message, at = read_message(at)
-  local exchange = message.exchange ~= '' and exchange_of(message.exchange)
-  codes[#codes + 1] = exchange and exchange.internal == true and INTERNAL or deliver(deaths, settings, message)
+  codes[#codes + 1] = attempt(message)
 end
 return {codes, next_timer(), deaths}
