@@ -153,3 +153,31 @@ def test_broken_json_has_no_headers(driver: Driver) -> None:
             message = driver.message("", exchange=exchange)
             published = driver.publish_all(message._replace(arguments=(*message.arguments[:-1], envelope)))
             assert published.codes == [code]
+
+
+def test_direct_keys_are_taken_letter_by_letter(driver: Driver) -> None:
+    """The server is asked for one key's bindings by a pattern; what would be wild in it isn't."""
+    keys = ["*", "?", "[ab]", "[^a]", "a", "aa", "\\", "\\*", "a*", "", "**", "k[", "]", "-", "a\0b", "é"]
+    for key in keys:
+        driver.queue(f"of {key!r}")
+        driver.bind("amq.direct", f"of {key!r}", key)
+    for crowd in range(300):
+        driver.queue("crowd")
+        driver.bind("amq.direct", "crowd", f"other {crowd}")
+    for key in keys:  # one by one, and below many in one call: two ways to the same bindings
+        assert driver.publish(key, b"1", "amq.direct", mandatory=True) == Code.ACCEPTED
+    assert driver.publish("none of them", exchange="amq.direct", mandatory=True) == Code.NO_ROUTE
+    driver.publish_all(*(driver.message(key, b"2", "amq.direct") for key in keys))
+    assert {key: driver.bodies(f"of {key!r}") for key in keys} == {key: [b"1", b"2"] for key in keys}
+    assert driver.bodies("crowd") == []
+
+
+def test_a_table_that_vanished_is_put_back(driver: Driver, client: Client) -> None:
+    """Evicted or deleted by hand: what is to be routed by it finds kombu's second record, and mends the first."""
+    driver.queue("q")
+    for source in ("amq.direct", "amq.topic"):
+        driver.bind(source, "q", "k")
+        client.delete(f"_kombu.binding.{source}")
+        assert driver.publish("k", exchange=source, mandatory=True) == Code.ACCEPTED
+        assert client.smembers(f"_kombu.binding.{source}") == client.smembers(f"_kombu.binding_permanent.{source}")
+    assert driver.publish("k", exchange="amq.match", mandatory=True) == Code.NO_ROUTE
