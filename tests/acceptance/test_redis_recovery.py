@@ -1,0 +1,128 @@
+"""P3 over Redis: killed, restarted, cut off, emptied: consumers deliver again within 5 s, and nothing is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+from kombu_actors import Connection
+from kombu_actors.broker import open_broker
+from tests.acceptance.receiving import PREFETCH, Receiver, Trickle, all_beyond, drain, iterate
+from tests.support.brokers import RedisNode
+from tests.support.processes import wait_until
+from tests.support.proxy import FaultProxy
+
+TIMES = 20
+HEARTBEAT = 0.5
+NOTICED = 2 * HEARTBEAT + 0.3
+"""Seconds after which a blackhole has been noticed: two pulses without an answer."""
+RECOVERY = 5.0
+"""Seconds from the end of a fault until messages flow again: the promise."""
+
+
+@attrs.define
+class Theatre:
+    """A Redis of its own, behind a proxy, with both kinds of consumers, and who publishes to them past the proxy."""
+
+    name: str
+    node: RedisNode
+    proxy: FaultProxy
+    stop: threading.Event = attrs.field(factory=threading.Event)
+    native: Receiver = attrs.field(factory=lambda: Receiver("native"))
+    blocking: Receiver = attrs.field(factory=lambda: Receiver("blocking"))
+    recoveries: list[float] = attrs.field(factory=list)
+
+    async def play(self, harm: Callable[[], Awaitable[None]]) -> None:
+        """Do harm, again and again, each time seeing that both consumers go on."""
+        url = self.node.url(port=self.proxy.port)
+        async with open_broker(self.node.url()) as direct, trio.open_nursery() as nursery:
+            trickle = Trickle(direct, self.native, self.blocking)
+            await trickle.declare()
+            await nursery.start(iterate, open_broker(url, heartbeat=HEARTBEAT, connect_timeout=2), self.native)
+            connect = partial(Connection, url, heartbeat=HEARTBEAT, connect_timeout=2)
+            nursery.start_soon(trio.to_thread.run_sync, drain, connect, self.blocking, self.stop)
+            nursery.start_soon(trickle.run)
+            try:
+                await all_beyond(0, self.native, self.blocking, timeout=10)
+                for _ in range(TIMES):
+                    connections = self.proxy.accepted
+                    await harm()
+                    over, mark = trio.current_time(), trickle.next
+                    await all_beyond(mark, self.native, self.blocking, timeout=RECOVERY)
+                    self.recoveries.append(trio.current_time() - over)
+                    assert self.proxy.accepted >= connections + 2, "it did not break both connections"
+                    await trio.to_thread.run_sync(self.each_subscribed_once)
+                trickle.stop()
+                await all_beyond(trickle.next - 1, self.native, self.blocking, timeout=RECOVERY)
+            finally:
+                self.stop.set()  # a thread can't be cancelled
+                nursery.cancel_scope.cancel()
+
+    def each_subscribed_once(self) -> None:
+        """A consumer that was lost is no longer registered: it would be waited for."""
+
+        def counts() -> list[int]:
+            return [self.node.ask("HLEN", f"_kombu_actors.consumers.{queue}") for queue in ("native", "blocking")]
+
+        wait_until(lambda: counts() == [1, 1], timeout=RECOVERY, waiting_for=f"one consumer each, not {counts()}")
+
+    async def restart(self) -> None:
+        self.node.kill9()
+        await self.node.start_async()
+
+    async def kill(self, kind: str) -> None:
+        await trio.to_thread.run_sync(self.node.kill_clients, kind)
+
+    async def blackhole(self) -> None:
+        self.proxy.blackhole()
+        await trio.sleep(NOTICED)
+        self.proxy.heal()
+
+
+@contextmanager
+def theatre(name: str, base: Path, *, durable: bool = False) -> Iterator[Theatre]:
+    """One with everything well."""
+    with ExitStack() as stack:
+        node = RedisNode(base / name, durable=durable)
+        stack.callback(node.stop)
+        node.start()
+        yield Theatre(name, node, stack.enter_context(FaultProxy(node.port)))
+
+
+@pytest.mark.slow
+async def test_consumers_deliver_again_within_five_seconds_of_twenty_faults_of_each_kind(
+    node_directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Redis killed and restarted, its clients killed (normal ones, subscribers), the network a black hole: 20 times
+    each, for a native subscription and a facade consumer.  Each is registered exactly once; nothing is lost."""
+    with ExitStack() as stack:
+        restarted = stack.enter_context(theatre("restarted", node_directory / "recovery", durable=True))
+        normal, pubsub, blackholed = (
+            stack.enter_context(theatre(name, node_directory / "recovery"))
+            for name in ("killed-normal", "killed-pubsub", "blackholed")
+        )
+        theatres = [restarted, normal, pubsub, blackholed]
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(restarted.play, restarted.restart)
+                nursery.start_soon(normal.play, partial(normal.kill, "normal"))
+                nursery.start_soon(pubsub.play, partial(pubsub.kill, "pubsub"))
+                nursery.start_soon(blackholed.play, blackholed.blackhole)
+        finally:
+            with capsys.disabled():
+                print()
+                for each in theatres:
+                    slowest = max(each.recoveries, default=0.0)
+                    print(f"  {each.name}: {len(each.recoveries)} faults, delivering again after at most {slowest:.2f} s")
+                    for receiver in (each.native, each.blocking):
+                        print(f"    {receiver.queue}: {receiver.history.report()}")
+    for each in theatres:
+        for receiver in (each.native, each.blocking):
+            receiver.history.report().check(duplicates=TIMES * (PREFETCH + 1))
