@@ -29,8 +29,9 @@ end
 local function take(index, name, list, most)
   local wanted, chunk, policy = most, 1, queue_of(name).policy
   while wanted > 0 and bytes > 0 and died < MAX_DEATHS do
-    local popped = call('RPOP', list, chunk)
-    if not popped then break end
+    -- What has been popped so far would be lost with an error (a key of that name that holds something else).
+    local popped = redis.pcall('RPOP', list, chunk)
+    if not popped or popped.err then break end
     local size = 0
     for i, raw in ipairs(popped) do
       if bytes <= 0 then

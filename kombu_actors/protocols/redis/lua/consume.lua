@@ -4,6 +4,7 @@ local channel, tag, queue, exclusive = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST 
 if not alive() then return fenced() end
 work_when_full()
 if not has_queue(queue) then return {'missing'} end
+length(queue) -- an error if one of its keys holds something else
 if locked(queue_of(queue)) then return {'locked'} end
 local consumers = NS .. 'consumers.' .. queue
 local others = call('HLEN', consumers)

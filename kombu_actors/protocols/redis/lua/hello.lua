@@ -4,6 +4,15 @@
 local client, run, lease, predecessor = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3]
 work_when_full()
 if predecessor ~= '' then depart(predecessor) end
+
+-- A script that fails is not undone: where a claim is recorded must not turn out to be forbidden, or of another type,
+-- when its message has left the queue.  So that is tried here, before there is any.
+local field = OWNER .. ':0'
+call('HSET', UNACKED, field, '')
+call('ZADD', INDEX, 0, field)
+call('HSET', NS .. 'claims.' .. OWNER, '0', '')
+unclaim(OWNER, {'0'})
+
 call('ZADD', OWNERS, now() + lease, OWNER)
 call('HSET', NS .. 'owner.' .. OWNER, 'client', client, 'run', run)
 return {'ok', next_timer()}
