@@ -14,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kombu_actors.protocols.redis.envelope import Envelope, UndecodableEnvelope, decode, encode
+from kombu_actors.utils.json import register_type
 
 from .stock import TAG, StockChannel
 
@@ -96,6 +97,14 @@ def test_a_body_of_text_is_written_as_kombu_writes_it(
     """With ``body_encoding`` other than base64 the body is a JSON text."""
     properties["content_encoding"] = "utf-8"
     written = encode(body.encode(), properties, "x", "k", TAG, body_encoding=encoding)
+    assert written == StockChannel(body_encoding=encoding).written(body, properties, "x", "k")
+
+
+@given(st.binary(), st.sampled_from(["utf-8", None]))
+def test_a_binary_body_is_written_as_kombu_writes_bytes(body: bytes, encoding: str | None) -> None:
+    """Even where it could be read as text: who sent bytes gets bytes."""
+    properties = {"content_encoding": "binary"}
+    written = encode(body, properties, "x", "k", TAG, body_encoding=encoding)
     assert written == StockChannel(body_encoding=encoding).written(body, properties, "x", "k")
 
 
@@ -265,6 +274,24 @@ def test_garbage_is_named_not_shown(raw: bytes) -> None:
     assert reason
     assert len(reason) < 120
     assert len(raw) < 20 or raw.decode(errors="replace") not in reason
+
+
+class Fragile:
+    """An application's type, whose decoder fails as it likes."""
+
+
+def fails(name: str) -> Fragile:
+    raise {"memory": MemoryError, "any": RuntimeError}[name]
+
+
+def test_an_applications_types_may_fail_to_decode() -> None:
+    """In any way, and only their message suffers; but a lack of memory says nothing about the message."""
+    register_type(Fragile, "tests.fragile", lambda value: None, fails)
+    written = '{"properties": {"x": {"__type__": "tests.fragile", "__value__": "%s"}}}'
+    with pytest.raises(UndecodableEnvelope):
+        decode((written % "any").encode())
+    with pytest.raises(MemoryError):
+        decode((written % "memory").encode())
 
 
 def check_reads_or_refuses(raw: bytes) -> None:
