@@ -5,11 +5,16 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from typing import Protocol
 
-from .cases import CASES, Case
+from .cases import CASES, Broker, Case, Contender
 from .meter import Sample
+from .redis_cases import REDIS_CASES
+from .redis_yard import open_redis_yard
 from .report import circumstances, table
-from .yard import RunFailed, Yard, open_yard
+from .yard import RunFailed, open_no_yard, open_yard
 
 ROUNDS = 5
 """Odd, so that the median is a run that took place."""
@@ -22,24 +27,49 @@ WARM_UP_SHARE = 10
 """A tenth of the messages goes ahead unmeasured: caches, allocator, the broker's flow."""
 
 
+ALL_CASES = (*CASES, *REDIS_CASES)
+
+
+class Yard(Protocol):
+    """Where the runs of some cases take place."""
+
+    def run(self, case: Case, contender: Contender, messages: int, warm_up: int) -> Sample:
+        """One run; raises ``RunFailed``."""
+
+
+YARDS: dict[Broker, Callable[[], AbstractContextManager[tuple[Yard, str]]]] = {
+    Broker.RABBITMQ: open_yard,
+    Broker.REDIS: open_redis_yard,
+    Broker.NONE: open_no_yard,
+}
+
+
 def main() -> int:
     """Run the cases asked for; 1 when a contender failed at its task, whatever the figures say."""
     options = _options()
-    cases = [case for case in CASES if not options.cases or case.name in options.cases]
+    cases = [case for case in ALL_CASES if not options.cases or case.name in options.cases]
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     began = time.monotonic()
     failed = False
-    with open_yard() as (yard, version):
-        print(circumstances(version), flush=True)
+    with ExitStack() as stack:
+        yards, versions = _open_yards(stack, cases)
+        print(circumstances(versions), flush=True)
         for case in cases:
             messages = case.messages // QUICK_SHARE if options.quick else case.messages
-            samples, failures = _interleaved(yard, case, messages, rounds)
+            samples, failures = _interleaved(yards[case.broker], case, messages, rounds)
             print(f"\n{table(case, samples)}", flush=True)
             for name, reason in failures.items():
                 failed = True
                 print(f"  {name} FAILED: {reason}", flush=True)
     print(f"\n{time.monotonic() - began:.0f} s")
     return int(failed)
+
+
+def _open_yards(stack: ExitStack, cases: Sequence[Case]) -> tuple[dict[Broker, Yard], str]:
+    """Those that the cases need, and their brokers' versions."""
+    wanted = {case.broker for case in cases}
+    opened = {broker: stack.enter_context(open_it()) for broker, open_it in YARDS.items() if broker in wanted}
+    return {broker: yard for broker, (yard, _) in opened.items()}, ", ".join(version for _, version in opened.values())
 
 
 def _interleaved(
@@ -64,7 +94,7 @@ def _interleaved(
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Client CPU per message, beside others.")
-    parser.add_argument("cases", nargs="*", choices=[[], *(case.name for case in CASES)], help="default: all")
+    parser.add_argument("cases", nargs="*", choices=[[], *(case.name for case in ALL_CASES)], help="default: all")
     parser.add_argument("--quick", action="store_true", help="fewer messages and rounds: under a minute")
     parser.add_argument("--rounds", type=int, help=f"per case (default {ROUNDS}; --quick: {QUICK_ROUNDS})")
     return parser.parse_args()

@@ -23,6 +23,14 @@ class Start(Enum):
     PRIVATE = "private"  # the run takes what it has put in
 
 
+class Broker(Enum):
+    """Who carries the messages."""
+
+    RABBITMQ = "RabbitMQ"
+    REDIS = "Redis"
+    NONE = "none"  # they stay within the process
+
+
 @attrs.frozen
 class Task:
     """One run: where, and how many messages, of which ``warm_up`` come before measuring."""
@@ -50,12 +58,14 @@ class Goal:
     metric: str
     bound: float | None = None
     at_least: bool = False
+    of_ours: bool = False
+    """The bound is on our median itself."""
 
-    def judge(self, ratio: float) -> str:
-        """Say whether a ratio is within the bound."""
+    def judge(self, figure: float) -> str:
+        """Say whether a ratio, or our figure, is within the bound."""
         if self.bound is None:
             return "no goal"
-        met = ratio >= self.bound if self.at_least else ratio <= self.bound
+        met = figure >= self.bound if self.at_least else figure <= self.bound
         return f"goal {'>=' if self.at_least else '<='} {self.bound:.2f}: {'ok' if met else 'NOT OK'}"
 
 
@@ -69,7 +79,7 @@ class Case:
     start: Start
     messages: int
     goals: tuple[Goal, ...]
-    needs_broker: bool = True
+    broker: Broker = Broker.RABBITMQ
 
 
 def _blocking(function: str) -> tuple[Contender, Contender]:
@@ -167,6 +177,6 @@ CASES = (
         start=Start.PRIVATE,
         messages=10_000,
         goals=(Goal("cpu"),),
-        needs_broker=False,
+        broker=Broker.NONE,
     ),
 )

@@ -24,13 +24,19 @@ BODY = {
 class Sample:
     """What one run of one contender came to."""
 
-    cpu: float
+    cpu: float | None = None
     """CPU of the client process per message, all its threads, user and system: microseconds."""
-    rate: float
+    rate: float | None = None
     """Messages per second of wall clock."""
     p50: float | None = None
     """Median time from publish to receipt: microseconds."""
     p99: float | None = None
+    idle: float | None = None
+    """CPU of the client process while nothing happens, in percent of one core."""
+    commands: float | None = None
+    """Redis: commands per message, those within scripts included; per second where nothing happens."""
+    server: float | None = None
+    """Redis: CPU of the server per message: microseconds; per second where nothing happens."""
 
 
 @attrs.frozen
@@ -45,10 +51,14 @@ class Meter:
         """Begin to measure."""
         return cls(_cpu_seconds(), time.perf_counter())
 
+    def cpu_seconds(self) -> float:
+        """What was spent until now."""
+        return _cpu_seconds() - self.cpu
+
     def stop(self, messages: int, latencies: Sequence[float] = ()) -> Sample:
         """End; ``latencies`` are in seconds, one per message, where the case is about them."""
         wall = time.perf_counter() - self.wall
-        cpu = _cpu_seconds() - self.cpu
+        cpu = self.cpu_seconds()
         cuts = statistics.quantiles(latencies, n=100) if latencies else None
         return Sample(
             cpu=cpu / messages * 1e6,

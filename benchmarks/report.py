@@ -15,25 +15,42 @@ from .meter import Sample
 Samples = Mapping[str, Sequence[Sample]]
 """Per contender, in the order of the rounds."""
 
-PACKAGES = ("kombu-actors", "kombu", "amqp", "aio-pika", "trio")
-METRICS = {"cpu": "CPU", "rate": "messages/s", "p50": "p50"}
-HEADINGS = ("", "CPU us/message", "messages/s", "p50 us", "p99 us")
+PACKAGES = ("kombu-actors", "kombu", "amqp", "redis", "hiredis", "aio-pika", "trio")
+METRICS = {
+    "cpu": "CPU",
+    "rate": "messages/s",
+    "p50": "p50",
+    "p99": "p99",
+    "idle": "CPU",
+    "server": "CPU of the server",
+}
+COLUMNS = {
+    "cpu": ("CPU us/message", 1),
+    "rate": ("messages/s", 0),
+    "p50": ("p50 us", 0),
+    "p99": ("p99 us", 0),
+    "idle": ("CPU %", 2),
+    "commands": ("Redis commands", 1),
+    "server": ("Redis CPU us", 1),
+}
+"""Per figure of a sample: its heading, and how many digits are worth showing."""
 
 
-def circumstances(broker: str) -> str:
+def circumstances(brokers: str) -> str:
     """What the figures depend on: versions and machine, in one paragraph."""
     versions = [f"{name} {_version(name)}" for name in PACKAGES]
     cores = len(os.sched_getaffinity(0))
     return (
-        f"Python {platform.python_version()}, RabbitMQ {broker} (one scheduler), {', '.join(versions)};\n"
+        f"Python {platform.python_version()}, {brokers}, {', '.join(versions)};\n"
         f"{_processor()}, {cores} cores for clients and broker, load before the run {os.getloadavg()[0]:.1f}"
     )
 
 
 def table(case: Case, samples: Samples) -> str:
     """One case: a row per contender that has samples, then a line per goal."""
-    rows = [HEADINGS, *(_row(name, runs) for name, runs in samples.items() if runs)]
-    columns = [index for index in range(len(HEADINGS)) if any(row[index] for row in rows[1:])]
+    rows = [("", *(heading for heading, _ in COLUMNS.values()))]
+    rows += [_row(name, runs) for name, runs in samples.items() if runs]
+    columns = [index for index in range(len(rows[0])) if any(row[index] for row in rows[1:])]
     widths = {index: max(len(row[index]) for row in rows) for index in columns}
     lines = [f"{case.name}: {case.title}; median (least-most) of {max(map(len, samples.values()))} runs"]
     for name, *cells in rows:
@@ -43,13 +60,8 @@ def table(case: Case, samples: Samples) -> str:
 
 
 def _row(name: str, samples: Sequence[Sample]) -> tuple[str, ...]:
-    return (
-        name,
-        _spread([sample.cpu for sample in samples], 1),
-        _spread([sample.rate for sample in samples], 0),
-        _spread([sample.p50 for sample in samples if sample.p50 is not None], 0),
-        _spread([sample.p99 for sample in samples if sample.p99 is not None], 0),
-    )
+    spreads = (_spread(_values(samples, metric), digits) for metric, (_, digits) in COLUMNS.items())
+    return (name, *spreads)
 
 
 def _spread(values: Sequence[float], digits: int) -> str:
@@ -65,14 +77,16 @@ def _verdicts(case: Case, samples: Samples) -> list[str]:
         return []
     lines = []
     for goal in case.goals:
-        ratio = _median(samples[ours], goal.metric) / _median(samples[yardstick], goal.metric)
-        lines.append(f"{ours} / {yardstick}, {METRICS[goal.metric]}: {ratio:.2f}, {goal.judge(ratio)}")
+        figure, who = statistics.median(_values(samples[ours], goal.metric)), ours
+        if not goal.of_ours:
+            figure, who = figure / statistics.median(_values(samples[yardstick], goal.metric)), f"{ours} / {yardstick}"
+        lines.append(f"{who}, {METRICS[goal.metric]}: {figure:.2f}, {goal.judge(figure)}")
     return lines
 
 
-def _median(samples: Sequence[Sample], metric: str) -> float:
-    values: list[float] = [getattr(sample, metric) for sample in samples]
-    return statistics.median(values)
+def _values(samples: Sequence[Sample], metric: str) -> list[float]:
+    values = [getattr(sample, metric) for sample in samples]
+    return [value for value in values if value is not None]
 
 
 def _version(package: str) -> str:

@@ -31,6 +31,20 @@ class RunFailed(Exception):
     """A contender did not do its task; says what happened instead."""
 
 
+class NoYard:
+    """Runs contenders that need no broker."""
+
+    def run(self, case: Case, contender: Contender, messages: int, warm_up: int) -> Sample:
+        """One run; raises ``RunFailed`` when it ended with an error or not in time."""
+        return in_process_of_its_own(contender, Task("", f"benchmarks-{case.name}", messages, warm_up))
+
+
+@contextmanager
+def open_no_yard() -> Iterator[tuple[NoYard, str]]:
+    """As ``open_yard``, without a broker."""
+    yield NoYard(), "no broker"
+
+
 class Yard:
     """Runs contenders, one at a time, against one broker.  Get it from ``open_yard``."""
 
@@ -49,13 +63,11 @@ class Yard:
             RunFailed: it ended with an error, not in time, or left other messages behind than it should.
         """
         task = Task(self._url, f"benchmarks-{case.name}-{uuid.uuid4().hex[:8]}", messages, warm_up)
-        if not case.needs_broker:
-            return _in_process_of_its_own(contender, task)
         self._channel.queue_declare(task.queue, durable=True, auto_delete=False)
         try:
             if case.start is Start.FULL:
                 self._put(task.queue, messages + warm_up)
-            sample = _in_process_of_its_own(contender, task)
+            sample = in_process_of_its_own(contender, task)
             self._count(task.queue, messages + warm_up if case.start is Start.EMPTY else 0)
         finally:
             self._channel.queue_delete(task.queue)
@@ -83,19 +95,20 @@ class Yard:
 
 @contextmanager
 def open_yard() -> Iterator[tuple[Yard, str]]:
-    """Start a broker in a temporary directory; yields the yard and the broker's version."""
+    """Start a broker in a temporary directory; yields the yard and which broker it is."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         node = RabbitMQNode(Path(directory))
         try:
             node.start()
             version = node.eval("element(3, lists:keyfind(rabbit, 1, application:which_applications()))")
             with _kombu.Connection(node.url(), heartbeat=0) as connection:
-                yield Yard(node.url(), connection), version.strip('"')
+                yield Yard(node.url(), connection), f"RabbitMQ {version.strip(chr(34))} (one scheduler)"
         finally:
             node.close()
 
 
-def _in_process_of_its_own(contender: Contender, task: Task) -> Sample:
+def in_process_of_its_own(contender: Contender, task: Task) -> Sample:
+    """Run a contender's program; its sample."""
     run = {"program": contender.program, "library": contender.library, "task": attrs.asdict(task)}
     try:
         done = subprocess.run(
