@@ -286,7 +286,7 @@ def fails(name: str) -> Fragile:
 
 def test_an_applications_types_may_fail_to_decode() -> None:
     """In any way, and only their message suffers; but a lack of memory says nothing about the message."""
-    register_type(Fragile, "tests.fragile", lambda value: None, fails)
+    register_type(Fragile, "tests.fragile", repr, fails)
     written = '{"properties": {"x": {"__type__": "tests.fragile", "__value__": "%s"}}}'
     with pytest.raises(UndecodableEnvelope):
         decode((written % "any").encode())
