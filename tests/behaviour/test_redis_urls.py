@@ -129,6 +129,14 @@ def test_a_connection_can_be_made_again_from_what_it_tells(url: str) -> None:
         assert again.heartbeat == connection.heartbeat
 
 
+@pytest.mark.parametrize("query", ["?virtual_host=3", "?db=3", "?db=3&heartbeat=7", "?heartbeat=7&virtual_host=3"])
+def test_the_database_of_a_unix_socket_is_no_setting_of_the_connection(query: str) -> None:
+    """It stays with its URL when the rest of the query is applied to all."""
+    connection = kombu_actors.Connection(f"redis+socket:///tmp/x.sock{query}")
+    assert [each.database for each in connection._endpoints] == [3]
+    assert connection.heartbeat == (7 if "heartbeat" in query else 0)
+
+
 def test_what_one_sentinel_url_says_holds_for_all_and_only_for_sentinels() -> None:
     """User, password and database; alternates of other schemes are servers of their own."""
     group = kombu_actors.Connection("sentinel://a;sentinel://u:p@b/3;c:7")

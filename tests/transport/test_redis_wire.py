@@ -16,12 +16,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kombu_actors._model import Sent
+from kombu_actors._tls_settings import tls_settings
 from kombu_actors.errors import ConnectionClosed, ConnectionLost
 from kombu_actors.transport._redis_errors import ErrorReply
 from kombu_actors.transport._redis_replies import BadReply, ReplyReader
 from kombu_actors.transport._redis_wire import RedisWire, pack, parted
 from kombu_actors.transport._stream import dial
 from tests.support.brokers import RedisNode
+from tests.support.certs import Certificates
 from tests.support.proxy import FaultProxy
 from tests.support_redis_server import FakeClient, fake_redis, open_test_wire
 
@@ -232,6 +234,18 @@ async def test_a_refused_subscription_is_an_error_and_shifts_nothing(own_redis: 
         assert refused.value.code == "NOPERM"
         assert await wire.call("SUBSCRIBE", "allowed") is None
         assert await wire.call("ECHO", "x") == b"x"
+
+
+async def test_a_plain_reply_to_a_subscription_is_no_answer() -> None:
+    """Whoever sends it isn't speaking RESP3: nothing after it could be paired."""
+
+    async def script(client: FakeClient) -> None:
+        await client.answer(b"+OK\r\n")
+        await client.until_hangup()
+
+    async with fake_redis(script) as port, open_test_wire(port, hello=False) as wire:
+        with trio.fail_after(5), pytest.raises(ConnectionLost, match="answered with pushes"):
+            await wire.call("SUBSCRIBE", "a")
 
 
 # -- what a peer may announce ------------------------------------------------------------------
@@ -474,6 +488,26 @@ async def test_a_writer_cancelled_in_the_middle_of_sending_ends_the_wire() -> No
         assert "half-way" in str(wire.closed)
 
 
+async def test_a_wire_killed_by_a_push_hears_no_more() -> None:
+    """Pushes that had come in the same bytes belong to nobody."""
+    heard: list[Any] = []
+
+    async def script(client: FakeClient) -> None:
+        await client.send(b">1\r\n+one\r\n>1\r\n+two\r\n")
+        await client.until_hangup()
+
+    async with fake_redis(script) as port:
+        wire = RedisWire(await dial("127.0.0.1", port, None), name="here", body_max=1024)
+
+        def hear(push: list[Any]) -> None:
+            heard.append(push)
+            wire.kill(parted("here"))
+
+        wire.on_push = hear
+        await wire.run_reader()
+    assert heard == [[b"one"]]
+
+
 # -- liveness ----------------------------------------------------------------------------------
 
 
@@ -543,6 +577,50 @@ async def test_threads_send_at_once_and_still_in_order(redis_server: RedisNode) 
         with trio.fail_after(10):
             await done.wait()
     assert wrong == []
+
+
+async def test_what_the_socket_does_not_take_from_a_thread_leaves_with_a_flush() -> None:
+    """PART: the rest goes first, in order, whoever sends meanwhile."""
+    big = pack(("ECHO", b"x" * 16_000_000))
+    read_on = trio.Event()
+    received: list[int] = []
+
+    async def script(client: FakeClient) -> None:
+        await read_on.wait()
+        for _ in range(3):
+            received.append(len((await client.command())[1]))
+            await client.send(b"+taken\r\n")
+        await client.until_hangup()
+
+    async with fake_redis(script) as port, open_test_wire(port, hello=False, lock=threading.Lock()) as wire:
+        await trio.testing.wait_all_tasks_blocked()
+        heard: list[Any] = []
+        assert wire.send_now(big, heard.append) is Sent.PART
+        assert wire.send_now(pack(("ECHO", "no")), heard.append) is Sent.NOTHING
+        wire.send(("ECHO", "second"), heard.append)
+        wire.flush()
+        read_on.set()
+        assert await wire.call("ECHO", "3rd") == b"taken"
+    assert received == [16_000_000, 6, 3]
+    assert heard == [b"taken", b"taken"]
+
+
+async def test_over_tls_nothing_leaves_from_a_thread(redis_server: RedisNode, certificates: Certificates) -> None:
+    """The session's keys are the writer's; and what didn't leave is not waited for."""
+    tls = tls_settings({"ca_certs": str(certificates.ca)})
+    assert redis_server.tls_port is not None
+    stream = await dial("localhost", redis_server.tls_port, tls)
+    wire = RedisWire(stream, name="here", body_max=1024, lock=threading.Lock())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wire.run_reader)
+        nursery.start_soon(wire.run_writer)
+        await trio.testing.wait_all_tasks_blocked()
+        assert wire.send_now(pack(("ECHO", "no")), print) is Sent.NOTHING
+        assert wire.awaited == 0
+        pending = wire.request("ECHO", "yes")
+        wire.flush()
+        assert await pending.wait() == b"yes"
+        wire.kill(parted("here"))
 
 
 async def test_nothing_leaves_from_a_thread_past_what_waits(redis_server: RedisNode) -> None:
