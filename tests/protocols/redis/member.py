@@ -21,15 +21,50 @@ PLENTY = 2**20
 
 
 @attrs.define(eq=False)
+class Ear:
+    """One connection that hears the wake channels of some owners."""
+
+    client: redis.Redis
+    pubsub: Any = attrs.field(init=False)
+    backlog: list[tuple[str, str]] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.pubsub = self.client.pubsub()
+        self.pubsub.subscribe("marks")
+
+    def attend(self, channel: str) -> None:
+        self.pubsub.subscribe(channel)
+        self.backlog = self.hear()  # the subscription is in force when the mark is heard
+
+    def ignore(self, channel: str) -> None:
+        self.pubsub.unsubscribe(channel)
+        self.backlog = self.hear()
+
+    def hear(self) -> list[tuple[str, str]]:
+        """Channel and text of all that was said since the last time."""
+        self.client.publish("marks", "mark")
+        heard, self.backlog = self.backlog, []
+        while True:
+            message = self.pubsub.get_message(timeout=10)
+            assert message is not None, "Redis said nothing for 10 s"
+            if message["type"] == "message":
+                if message["channel"] == b"marks":
+                    return heard
+                heard.append((message["channel"].decode(), message["data"].decode()))
+
+
+@attrs.define(eq=False)
 class Member(Driver):
     """A driver that holds a lease by ``hello`` and hears what its wake channel says."""
 
-    heard: Any = attrs.field(init=False, default=None)
+    ear: Ear = attrs.field(default=attrs.Factory(lambda self: Ear(self.client), takes_self=True))
 
     def __attrs_post_init__(self) -> None:
-        self.heard = self.client.pubsub()
-        self.heard.subscribe(self.key(f"wake.{self.owner}"), f"marks.{self.owner}")
-        self._read_until("marks", "subscribe")
+        self.ear.attend(self.wake_channel)
+
+    @property
+    def wake_channel(self) -> str:
+        return self.key(f"wake.{self.owner}")
 
     def join(self, lease: float = LEASE, predecessor: str = "") -> Member:
         self.run(calls.hello(int(self.client.client_id()), "run", lease, predecessor))
@@ -39,7 +74,7 @@ class Member(Driver):
         return Member(self.client, self.layout)
 
     def close(self) -> None:
-        self.heard.close()
+        self.ear.pubsub.close()
 
     # calls
 
@@ -52,9 +87,7 @@ class Member(Driver):
     def leave(self, channel: str = "1") -> Left:
         return self.run(calls.leave(channel))
 
-    def consume(
-        self, queue: str, channel: str = "1", tag: str = "tag", *, exclusive: bool = False
-    ) -> calls.Subscribed:
+    def consume(self, queue: str, channel: str = "1", tag: str = "tag", *, exclusive: bool = False) -> calls.Subscribed:
         return self.run(calls.consume(channel, tag, queue, sep=self.layout.sep, exclusive=exclusive))
 
     def cancel(self, queue: str, channel: str = "1", tag: str = "tag") -> None:
@@ -70,9 +103,7 @@ class Member(Driver):
     def get(self, queue: str, channel: str = "1", *, no_ack: bool = False) -> Got:
         return self.run(calls.get(channel, queue, no_ack=no_ack))
 
-    def settle(
-        self, acked: Iterable[int] = (), requeued: Iterable[int] = (), discarded: Iterable[int] = ()
-    ) -> Settled:
+    def settle(self, acked: Iterable[int] = (), requeued: Iterable[int] = (), discarded: Iterable[int] = ()) -> Settled:
         return self.run(calls.settle(list(acked), list(requeued), list(discarded)))
 
     def quarantine(self, claim: int) -> bool:
@@ -82,18 +113,7 @@ class Member(Driver):
 
     def hear(self) -> list[str]:
         """What its wake channel said since the last time."""
-        self.client.publish(f"marks.{self.owner}", "mark")
-        return self._read_until("marks", "message")
-
-    def _read_until(self, channel: str, kind: str) -> list[str]:
-        said = []
-        while True:
-            message = self.heard.get_message(timeout=10)
-            assert message is not None, "Redis said nothing for 10 s"
-            if message["channel"].startswith(channel.encode()) and message["type"] == kind:
-                return said
-            if message["type"] == "message":
-                said.append(message["data"].decode())
+        return [text for channel, text in self.ear.hear() if channel == self.wake_channel]
 
 
 def stock(number: int | str, *, priority: int = 0, **properties: Any) -> bytes:
