@@ -17,8 +17,8 @@ import trio
 
 from .._model import Sent
 from ..errors import ConnectionClosed, ConnectionLost
-from ..protocols.amqp.heartbeats import Verdict, pulse
 from ._redis_errors import ErrorReply
+from ._redis_pulse import keep_asking
 from ._redis_replies import BadReply, ReplyReader
 from ._stream import STREAM_ERRORS, ByteStream
 from ._waiting import Ending, Outbox, PendingReply
@@ -112,6 +112,11 @@ class RedisWire:
         return self._ending.reason
 
     @property
+    def sending(self) -> bool:
+        """Whether bytes are leaving or wait to leave."""
+        return self._outbox.sending or bool(self._gathered)
+
+    @property
     def awaited(self) -> int:
         """How many replies are owed to us, those for callers that gave up included."""
         return len(self._waiting)
@@ -136,7 +141,8 @@ class RedisWire:
         """Give up when sent bytes stay unacknowledged by the peer's kernel for ``seconds``; 0 for its default."""
         self._stream.limit_silence(seconds)
 
-    def _lose(self, text: str, cause: BaseException | None = None) -> None:
+    def lose(self, text: str, cause: BaseException | None = None) -> None:
+        """``kill`` it for what the world did: ``ConnectionLost`` naming the peer."""
         reason = ConnectionLost(f"the connection to {self.name} was lost: {text}")
         reason.__cause__ = cause
         self.kill(reason)
@@ -257,7 +263,7 @@ class RedisWire:
         It dies when nothing came for two intervals, in which this process wasn't stalled itself.
         0 asks for nothing and gives up never.
         """
-        await self._serve("pulse", partial(self._beat, interval))
+        await self._serve("pulse", partial(keep_asking, self, interval))
 
     async def _serve(self, role: str, act: Callable[[], Any]) -> None:
         if role in self._serving:
@@ -276,16 +282,16 @@ class RedisWire:
             try:
                 data = await self._stream.receive()
             except STREAM_ERRORS as error:
-                self._lose(str(error) or type(error).__name__, error)
+                self.lose(str(error) or type(error).__name__, error)
                 return
             if not data:
-                self._lose("the server closed it")
+                self.lose("the server closed it")
                 return
             self.last_heard = trio.current_time()
             try:
                 self._take(data)
             except BadReply as error:
-                self._lose(f"the server broke the protocol: {error}", error)
+                self.lose(f"the server broke the protocol: {error}", error)
 
     def _take(self, data: bytes) -> None:
         waiting = self._waiting
@@ -325,40 +331,14 @@ class RedisWire:
                 # What the server said before it hung up explains more than our failed send.
                 with trio.move_on_after(LAST_WORD_TIMEOUT if "reader" in self._serving else 0):
                     await self._ending.wait()
-                self._lose(str(error) or type(error).__name__, error)
+                self.lose(str(error) or type(error).__name__, error)
             except trio.Cancelled:
                 # Half a command may have left: whatever came next would be taken for its rest.
-                self._lose("sending was cancelled half-way")
+                self.lose("sending was cancelled half-way")
                 raise
             finally:
                 self._outbox.sending = False
             self.last_sent = trio.current_time()
-
-    async def _beat(self, interval: float) -> None:
-        if not interval:
-            await self._ending.wait()
-            return
-        stalled, heard, looked = 0.0, self.last_heard, False
-        while self._ending.reason is None:
-            now = trio.current_time()
-            if self.last_heard != heard:
-                stalled, heard = 0.0, self.last_heard
-            verdict, until = pulse(now, interval=interval, sent=self.last_sent, received=heard, stalled=stalled)
-            if verdict is Verdict.DEAD:
-                if looked:
-                    self._lose(f"no byte came for {now - heard:.1f} s, with a PING every {interval / 2:g} s")
-                    return
-                # The reader gets a turn: bytes may be waiting that nobody had time to take.
-                for _ in range(3):
-                    await trio.lowlevel.checkpoint()
-                looked = True
-                continue
-            looked = False
-            if verdict is Verdict.BEAT and not self._outbox.sending and not self._gathered:
-                self.send(("PING",), _ignore)
-            with trio.move_on_at(until):
-                await self._ending.wait()
-            stalled += max(0.0, trio.current_time() - until)
 
 
 def _ignore(_: Any) -> None:
