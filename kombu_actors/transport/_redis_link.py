@@ -36,6 +36,7 @@ from ._redis_claims import Claimer
 from ._redis_errors import Consequence, ErrorReply, LeaseLost, consequence_of, translate
 from ._redis_fanout import Fanout, Leftovers
 from ._redis_outbox import Decision, Publish, PublishQueue, Settlements
+from ._redis_tags import new_tag
 from ._redis_wire import RedisWire, parted
 from ._waiting import Ending, PendingReply
 
@@ -645,11 +646,6 @@ class RedisLink:
     def fresh(self) -> str:
         """A name nobody else has."""
         return uuid4().hex
-
-
-def new_tag() -> str:
-    """kombu's id for a message."""
-    return str(uuid4())
 
 
 def _nothing(_: object) -> None:

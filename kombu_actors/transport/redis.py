@@ -23,8 +23,9 @@ from ._link import Capabilities
 from ._redis_dial import OpenedWire, Role, open_wire
 from ._redis_fanout import Leftovers
 from ._redis_hello import served_meanwhile
-from ._redis_link import PUBLISHER_ROLES, ROLES, RedisLink, Wires, new_tag
+from ._redis_link import PUBLISHER_ROLES, ROLES, RedisLink, Wires
 from ._redis_options import pulse_interval
+from ._redis_tags import new_tag
 
 __all__ = ["RedisTransport"]
 
