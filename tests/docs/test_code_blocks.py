@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BROKER = "amqp://guest:guest@localhost//"
 """What a document writes for "your broker"; the tests' own takes its place."""
+REDIS = "redis://localhost:6379/0"
+"""The same for Redis."""
 TIMEOUT = 60.0
 """Seconds; a block takes less than two on an idle machine."""
 SKIPPED = re.compile(r"<!-- not run: .+ -->\s*\Z")
@@ -47,10 +49,12 @@ def blocks() -> list[Block]:
 
 @pytest.mark.parametrize("block", blocks(), ids=str)
 def test_the_block_runs_and_prints_what_the_document_says(block: Block, request: pytest.FixtureRequest) -> None:
-    """As a program of its own, with warnings as errors; against RabbitMQ where it names a broker."""
+    """As a program of its own, with warnings as errors; against RabbitMQ or Redis where it names a broker."""
     code = block.code
     if BROKER in code:
         code = code.replace(BROKER, request.getfixturevalue("amqp_url"))
+    if REDIS in code:
+        code = code.replace(REDIS, request.getfixturevalue("redis_url"))
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", "\n" * (block.line - 1) + code],
         cwd=ROOT,
