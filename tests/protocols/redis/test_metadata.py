@@ -32,7 +32,8 @@ NASTY = st.sampled_from(
 TEXT = NASTY | st.text(max_size=8)
 NAMES = st.sampled_from(["kombu_actors", "delivery_info", "redelivered", "a"]) | TEXT
 VALUES = st.recursive(
-    st.none()
+    st.sampled_from([["", ""], ["", "", ""], ["", "q"]])  # what comes after the message in a claim
+    | st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)

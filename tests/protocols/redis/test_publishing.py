@@ -395,6 +395,36 @@ def test_a_letter_may_die_in_turn(driver: Driver) -> None:
     assert (queue, reason, exchange, key) == ("r", "maxlen", "", "")
 
 
+# keys that hold something else
+
+
+def test_a_queue_that_cannot_store_it_costs_no_other(driver: Driver, client: Client) -> None:
+    """A foreign key of a queue's name: that message is refused with the reason, the rest of the call goes on."""
+    client.set("bad", "something else")
+    for queue in ("a", "bad", "q", "z"):
+        client.sadd("_kombu.binding.amq.direct", f"k{SEPARATOR}{SEPARATOR}{queue}")
+    published = driver.publish_all(driver.message("k", b"1", "amq.direct"), driver.message("bad"), driver.message("q"))
+    assert published.codes == [Code.REFUSED, Code.REFUSED, Code.ACCEPTED]
+    assert all("WRONGTYPE" in error for error in published.errors)
+    assert [len(driver.raw(queue)) for queue in ("a", "z", "q")] == [1, 1, 2]
+    assert client.get("bad") == b"something else"
+
+
+def test_a_letter_that_cannot_be_stored_stays_a_claim(driver: Driver, client: Client) -> None:
+    """Rather than being lost; it goes back to its queue when its owner goes."""
+    driver.queue("q", {"x-max-length": 0, "x-dead-letter-exchange": ""})
+    (death,) = driver.publish_all(driver.message("q")).deaths
+    client.set("bad", "something else")
+    published = driver.bury(death.claim, "bad")
+    assert published is not None
+    assert published.codes == [Code.REFUSED]
+    assert client.hlen("unacked") == 1
+    published = driver.bury(death.claim, "good")
+    assert published is not None
+    assert published.codes == [Code.ACCEPTED]
+    assert client.exists("unacked") == 0
+
+
 # memory
 
 

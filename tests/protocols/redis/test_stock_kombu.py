@@ -109,6 +109,7 @@ def test_we_publish_to_what_only_stock_kombu_declared(driver: Driver, stock: Any
     publish(stock, kombu.Exchange("tx", "topic"), "anything", "m")
     publish(stock, kombu.Exchange("dx", "direct"), "anything", "m")
     assert len(driver.raw("ours")) == 1
+    assert driver.publish("anything", exchange="dx") == Code.NO_ROUTE
 
 
 def test_priorities_are_shared(driver: Driver, stock: Any) -> None:

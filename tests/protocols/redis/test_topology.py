@@ -92,6 +92,7 @@ def test_an_exclusive_queue_is_its_owners(driver: Driver) -> None:
     other = driver.another()
     driver.queue("q", exclusive=True)
     assert driver.queue("q", exclusive=True) == QueueInfo("q", 0, 0)
+    assert driver.client.smembers(driver.key(f"held.{driver.owner}")) == {b"q:q"}
     driver.bind("amq.direct", "q", "k")
     refused: list[Ask] = [
         lambda: driver.queue("q"),
@@ -139,7 +140,10 @@ def test_consumers_are_told_of_the_end(driver: Driver, client: Client) -> None:
     other = driver.another()
     consumers = {f"{driver.owner}/1/t/a/g": "0", f"{driver.owner}/2/t": "0", f"{other.owner}/1/t": "0"}
     client.hset(driver.key("consumers.q"), mapping=consumers)
-    client.sadd(driver.key(f"held.{driver.owner}"), "c:q\x001\x00t/a/g", "c:q\x002\x00t", "c:kept\x002\x00t")
+    held = driver.key(f"held.{driver.owner}")
+    client.sadd(held, "c:q\x001\x00t/a/g", "c:q\x002\x00t", "w:q", "c:kept\x002\x00t", "w:kept")
+    client.zadd(driver.key("waiting.q"), {f"{driver.owner}/1": 1, f"{other.owner}/1": 2})
+    client.sadd(driver.key("sentries.q"), f"{driver.owner}/1")
     assert driver.queue("q", passive=True).consumers == 3
     with pytest.raises(amqp_errors.PreconditionFailed, match="in use"):
         driver.delete_queue("q", if_unused=True)
@@ -153,7 +157,8 @@ def test_consumers_are_told_of_the_end(driver: Driver, client: Client) -> None:
             (driver.key(f"wake.{other.owner}"), b"x q"),
         }
         assert heard.get_message() is None
-    assert client.smembers(driver.key(f"held.{driver.owner}")) == {b"c:kept\x002\x00t"}
+    assert client.smembers(held) == {b"c:kept\x002\x00t", b"w:kept"}
+    assert driver.leftovers() == {held.encode()}
 
 
 def test_a_purge_takes_only_what_waits(driver: Driver) -> None:
@@ -161,10 +166,23 @@ def test_a_purge_takes_only_what_waits(driver: Driver) -> None:
     driver.queue("q")
     driver.bind("amq.direct", "q", "k")
     for priority in (0, 3, 9):
-        driver.publish("k", exchange="amq.direct", priority=priority)
+        driver.publish("k", exchange="amq.direct", priority=priority, expiration="60000")
     assert driver.purge("q") == 3
+    assert driver.client.exists(driver.key("timers")) == 0
     assert driver.purge("q") == 0
     assert driver.publish("k", exchange="amq.direct", mandatory=True) == 0
+
+
+def test_declaring_a_queue_that_expires_starts_its_clock(driver: Driver, client: Client) -> None:
+    """And starts it anew when declared again; a look at it doesn't."""
+    driver.queue("q", {"x-expires": 60_000})
+    timer = client.zscore(driver.key("timers"), "idle q")
+    assert timer == pytest.approx(client.time()[0] * 1000 + 60_000, abs=5_000)
+    client.zadd(driver.key("timers"), {"idle q": 1})
+    driver.queue("q", passive=True)
+    assert client.zscore(driver.key("timers"), "idle q") == 1
+    driver.queue("q", {"x-expires": 60_000})
+    assert client.zscore(driver.key("timers"), "idle q") >= timer
 
 
 # exchanges

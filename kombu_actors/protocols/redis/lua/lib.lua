@@ -30,6 +30,11 @@ local function work_when_full()
   call('DEL', NS .. 'nothing')
 end
 
+-- Changes nothing, but is refused when memory is full, and the whole call with it, so that it can be made again.
+local function refuse_when_full()
+  call('SETRANGE', NS .. 'room', 0, '')
+end
+
 local clock
 local function now() -- ms since the epoch, the same all through a script
   if not clock then

@@ -6,9 +6,7 @@ local settings = {
   fanout_prefix = ARGV[FIRST], fanout_patterns = ARGV[FIRST + 1] == '1', deadletter_queue = ARGV[FIRST + 2],
 }
 if not alive() then return fenced() end
--- Changes nothing, but is refused when maxmemory is reached, and with it the whole call.  Otherwise what comes before
--- the first LPUSH (a fanout's PUBLISH) would be done again when the call is.
-call('SETRANGE', NS .. 'room', 0, '')
+refuse_when_full()
 local codes, deaths, at = {}, {}, FIRST + 3
 
 -- One message that can't be stored (a key of the queue's name holds something else) must not keep the others from it.
@@ -16,8 +14,7 @@ local function attempt(message)
   local exchange = message.exchange ~= '' and exchange_of(message.exchange)
   if exchange and exchange.internal == true then return INTERNAL end
   local good, code = pcall(deliver, deaths, settings, message)
-  if good then return code end
-  return type(code) == 'table' and code.err or tostring(code)
+  return good and code or reason_of(code)
 end
 
 while at <= #ARGV do

@@ -231,12 +231,21 @@ end
 
 -- settings: {fanout_prefix, fanout_patterns, deadletter_queue ("" for none)}
 -- message: {exchange, mandatory, suffix, lifetime, keys, skip, envelope}
+-- Raises an error when all was done that could be, if some queue couldn't store it.
 local function deliver(deaths, settings, message)
-  local took, refused, reached = false, false, {}
+  local took, refused, failure, reached = false, false, nil, {}
   local function offer(queue)
     if reached[queue] or message.skip[queue] then return end
     reached[queue] = true
-    if push(deaths, queue, message.suffix, message.envelope, message.lifetime) then took = true else refused = true end
+    -- A queue that can't store it (a key of its name holds something else) keeps no other queue from it.
+    local good, accepted = pcall(push, deaths, queue, message.suffix, message.envelope, message.lifetime)
+    if not good then
+      failure = accepted
+    elseif accepted then
+      took = true
+    else
+      refused = true
+    end
   end
 
   local route = route_of(message)
@@ -255,11 +264,16 @@ local function deliver(deaths, settings, message)
     if not message.mandatory or queue_of(queue).recorded or has_lists(queue) then offer(queue) end
   end
 
+  if failure then error(failure, 0) end
   if not took and not refused and not heard and settings.deadletter_queue ~= '' then offer(settings.deadletter_queue) end
   if refused then return REFUSED end
   if took or heard then return ACCEPTED end
   if message.exchange ~= '' and not exchange_of(message.exchange) then return MISSING end
   return UNROUTED
+end
+
+local function reason_of(failure) -- as text; Redis 7 raises tables
+  return type(failure) == 'table' and failure.err or tostring(failure)
 end
 
 -- Read one message's arguments; returns it and the index after it.
