@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from itertools import count
 from typing import Any
 
 import attrs
@@ -18,6 +19,7 @@ from .driver import Driver
 LEASE = 1000.0
 """Seconds; what no test outlives."""
 PLENTY = 2**20
+_ears = count(1)
 
 
 @attrs.define(eq=False)
@@ -25,12 +27,14 @@ class Ear:
     """One connection that hears the wake channels of some owners."""
 
     client: redis.Redis
+    marks: str = attrs.field(init=False)
     pubsub: Any = attrs.field(init=False)
     backlog: list[tuple[str, str]] = attrs.field(factory=list)
 
     def __attrs_post_init__(self) -> None:
-        self.pubsub = self.client.pubsub()
-        self.pubsub.subscribe("marks")
+        self.marks = f"marks.{next(_ears)}"
+        self.pubsub = self.client.pubsub()  # type: ignore[no-untyped-call]
+        self.pubsub.subscribe(self.marks)
 
     def attend(self, channel: str) -> None:
         self.pubsub.subscribe(channel)
@@ -42,13 +46,13 @@ class Ear:
 
     def hear(self) -> list[tuple[str, str]]:
         """Channel and text of all that was said since the last time."""
-        self.client.publish("marks", "mark")
+        self.client.publish(self.marks, "mark")
         heard, self.backlog = self.backlog, []
         while True:
             message = self.pubsub.get_message(timeout=10)
             assert message is not None, "Redis said nothing for 10 s"
             if message["type"] == "message":
-                if message["channel"] == b"marks":
+                if message["channel"] == self.marks.encode():
                     return heard
                 heard.append((message["channel"].decode(), message["data"].decode()))
 
@@ -134,9 +138,9 @@ def stock(number: int | str, *, priority: int = 0, **properties: Any) -> bytes:
     return json.dumps(envelope).encode()
 
 
-def ours(number: int | str, count: int = 0, expires: int = 0) -> bytes:
+def ours(number: int | str, returns: int = 0, expires: int = 0) -> bytes:
     """An envelope with our metadata."""
-    return stock(number)[:-1] + b',"kombu_actors":[%d,%d]}' % (count, expires)
+    return stock(number)[:-1] + b',"kombu_actors":[%d,%d]}' % (returns, expires)
 
 
 def put(client: redis.Redis, queue: str, *envelopes: bytes) -> None:

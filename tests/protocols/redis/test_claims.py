@@ -131,7 +131,7 @@ def test_a_settlement_of_what_was_lost_is_reported_and_changes_nothing(member: M
 
 
 def test_discarded_messages_become_the_callers_to_bury(member: Member) -> None:
-    """With a dead letter exchange; until then they are claimed, under no channel that can be left.  Without, they go."""
+    """With a dead letter exchange; until then they are claimed, under no channel that is left.  Without one, they go."""
     member.queue("mortal", {"x-dead-letter-exchange": "dlx", "x-dead-letter-routing-key": "key"})
     put(member.client, "mortal", stock(0), stock(1))
     put(member.client, "q", stock(2))
@@ -147,7 +147,7 @@ def test_discarded_messages_become_the_callers_to_bury(member: Member) -> None:
 def test_a_message_given_back_too_often_dies(member: Member) -> None:
     """By requeueing, by closing the channel; and when it's claimed next if its owner died."""
     member.queue("q2", {"x-queue-type": "quorum", "x-delivery-limit": 1, "x-dead-letter-exchange": "dlx"})
-    put(member.client, "q2", *(ours(n, count=1) for n in range(2)), ours(2))
+    put(member.client, "q2", *(ours(n, returns=1) for n in range(2)), ours(2))
     assert reasons(member.settle(requeued=seqs(member.claim("q2"))).deaths) == [("0", "delivery_limit")]
     member.claim("q2", count=2)
     left = member.leave()
@@ -158,7 +158,7 @@ def test_a_message_given_back_too_often_dies(member: Member) -> None:
     assert member.bodies("q2") == ["2"]
     claimed = member.claim("q2")
     assert (claimed.messages, reasons(claimed.deaths)) == ([], [("2", "delivery_limit")])
-    put(member.client, "q2", ours(3, count=2))
+    put(member.client, "q2", ours(3, returns=2))
     got = member.get("q2")
     assert (got.raw, reasons(got.deaths)) == (None, [("3", "delivery_limit")])
     assert set(unacked(member).values()) == {"0", "1", "2", "3"}
