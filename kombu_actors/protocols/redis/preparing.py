@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from ..._model import Properties, Returned
@@ -19,6 +20,8 @@ In base64 and with its headers such a message stays far below the 512 MB that a 
 """
 NO_ROUTE: Final = 312
 _PRESENT: Final = {False: b"0", True: b"1"}
+_WAYS: Final = 1024
+"""Ways of messages that are kept encoded: each a hundred bytes, and enough for a busy program."""
 
 
 class PreparedMessage(NamedTuple):
@@ -96,6 +99,13 @@ def message_arguments(
     never_to: tuple[str, ...] = (),
 ) -> tuple[bytes, ...]:
     """The arguments of ``publish`` and ``bury`` for one message; ``never_to`` are queues that must not get it."""
+    return (*_way(exchange, keys, step, expiration, mandatory, never_to), envelope)
+
+
+@lru_cache(_WAYS)
+def _way(
+    exchange: str, keys: tuple[str, ...], step: int, expiration: str, mandatory: bool, never_to: tuple[str, ...]
+) -> tuple[bytes, ...]:
     return (
         exchange.encode(),
         _PRESENT[mandatory],
@@ -105,7 +115,6 @@ def message_arguments(
         *(key.encode() for key in keys),
         b"%d" % len(never_to),
         *(queue.encode() for queue in never_to),
-        envelope,
     )
 
 
