@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from operator import itemgetter
 from typing import Any
 
+import attrs
 from amqp import exceptions as amqp_errors
 
-from ._endpoint import Endpoint
+from ._endpoint import DEFAULT_PORTS, Endpoint
 from ._parameters import Parameters, uri
 from ._tree import Tree
 from .transport._link import Transport
@@ -142,8 +143,18 @@ class ConnectionView:
         return exchange_type in self.transport_driver.capabilities.exchange_types
 
     def get_heartbeat_interval(self) -> float:
-        """Seconds asked for."""
-        return self._parameters.link_options().heartbeat
+        """Seconds asked for; 0 where the transport has no heartbeats."""
+        return self._parameters.link_options().heartbeat if self.supports_heartbeats else 0
+
+
+@attrs.frozen
+class Implements:
+    """What kombu's code asks ``transport.implements``."""
+
+    heartbeats: bool
+    exchange_type: frozenset[str]
+    asynchronous: bool = False
+    """kombu's event loop can't drive it, and need not."""
 
 
 class TransportView:
@@ -153,7 +164,8 @@ class TransportView:
         self.client = connection
         driver = connection.transport_driver
         self.driver_type = self.driver_name = driver.name
-        self.implements = driver.capabilities
+        self.implements = Implements(driver.capabilities.heartbeats, driver.capabilities.exchange_types)
+        self.default_port = DEFAULT_PORTS.get(connection.transport_cls)
         self.connection_errors = connection.connection_errors
         self.channel_errors = connection.channel_errors
         self.recoverable_connection_errors = connection.recoverable_connection_errors
@@ -162,4 +174,5 @@ class TransportView:
     @property
     def default_connection_params(self) -> dict[str, Any]:
         """What is used where the URL says nothing."""
-        return {"hostname": "localhost", "virtual_host": "/", "port": self.client.port}
+        login = {"userid": "guest", "password": "guest", "login_method": "PLAIN"}
+        return {"hostname": "localhost", "port": self.default_port, **(login if self.driver_type == "amqp" else {})}
