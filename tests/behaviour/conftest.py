@@ -1,4 +1,4 @@
-"""Every test runs against kombu and against kombu_actors; most also in memory and on RabbitMQ."""
+"""Every test runs against kombu and against kombu_actors; most in memory, on RabbitMQ and on Redis."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def broker_url(rabbitmq: RabbitMQNode, shared_vhost: str) -> str:
     return rabbitmq.url(vhost=shared_vhost)
 
 
-@pytest.fixture(params=["memory", "amqp"])
+@pytest.fixture(params=["memory", "amqp", "redis"])
 def url(request: pytest.FixtureRequest) -> str:
-    """A broker in memory, and RabbitMQ."""
-    if request.param == "amqp":
-        found: str = request.getfixturevalue("broker_url")
-        return found
-    return f"memory://behaviour-{next(_names)}"
+    """A broker in memory, RabbitMQ, and an empty database of Redis."""
+    if request.param == "memory":
+        return f"memory://behaviour-{next(_names)}"
+    found: str = request.getfixturevalue({"amqp": "broker_url", "redis": "redis_url"}[request.param])
+    return found
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def connect(lib: Library) -> Iterator[Callable[..., Any]]:
     with contextlib.ExitStack() as made:
 
         def connect(url: str, **options: Any) -> Any:
-            wanted = {"confirm_publish": True} if url.startswith("amqp") else {**POLLED, "confirm_publish": True}
+            wanted = {"confirm_publish": True, **(POLLED if url.startswith("memory") else {})}
             options.setdefault("transport_options", wanted)
             return made.enter_context(lib.Connection(url, **options))
 

@@ -367,12 +367,26 @@ def test_error_tuples_sort_the_errors(lib: Library, broker_url: str) -> None:
 
 def test_what_the_transport_can_do(lib: Library, connection: Any, url: str) -> None:
     """Heartbeats on AMQP, exchange types everywhere."""
-    on_amqp = url.startswith("amqp")
-    assert connection.supports_heartbeats is on_amqp
-    assert connection.is_evented is lib.either("is-evented", kombu=on_amqp, actors=False)
+    scheme = url.partition(":")[0]
+    assert connection.supports_heartbeats is (scheme == "amqp")
+    assert bool(connection.get_heartbeat_interval()) is lib.either(
+        "heartbeat-default", kombu=False, actors=scheme == "amqp"
+    )
+    assert connection.is_evented is lib.either("is-evented", kombu=scheme != "memory", actors=False)
     assert all(connection.supports_exchange_type(kind) for kind in ("direct", "topic", "fanout"))
+    assert connection.supports_exchange_type("headers") is (
+        scheme != "redis" or lib.either("redis-exchange-types", kombu=False, actors=True)
+    )
     assert not connection.supports_exchange_type("nosuch")
-    assert connection.transport.driver_type == ("amqp" if on_amqp else "memory")
+    transport, oracle = connection.transport, Library("kombu").Connection(url).transport
+    assert transport.driver_type == oracle.driver_type == scheme
+    assert transport.default_port == oracle.default_port
+    assert transport.default_connection_params == oracle.default_connection_params
+    assert transport.implements.heartbeats is oracle.implements.heartbeats
+    assert transport.implements.asynchronous is lib.either(
+        "is-evented", kombu=oracle.implements.asynchronous, actors=False
+    )
+    assert transport.implements.exchange_type >= oracle.implements.exchange_type
 
 
 def test_heartbeat_check_needs_no_answer(lib: Library, connection: Any) -> None:
