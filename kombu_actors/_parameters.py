@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl as tls
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from ipaddress import IPv6Address
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
@@ -145,7 +146,7 @@ class Parameters:
         if not separator:
             if SINGLE_SLASH.match(text):
                 raise InvalidURL("a broker URL looks like amqp://user:password@host:5672/vhost; this one has no '://'")
-            text = f"{self.transport or 'amqp'}://{text}"
+            text = f"{self.transport or 'amqp'}://{bracketed(text)}"
         elif self.transport and scheme not in TLS_SCHEMES and scheme != SOCKET_SCHEME:
             text = f"{self.transport}://{rest}"
         defaults = {name: getattr(self, name) for name in ("userid", "password", "virtual_host", "port")}
@@ -259,6 +260,15 @@ class Parameters:
             self.heartbeat,
             _hashable(self.failover_strategy),
         )
+
+
+def bracketed(host: str) -> str:
+    """A host name as URLs write it: IPv6 addresses, which ``info`` shows bare, go into brackets."""
+    try:
+        IPv6Address(host)
+    except ValueError:
+        return host
+    return f"[{host}]"
 
 
 def uri(

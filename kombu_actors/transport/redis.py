@@ -6,10 +6,12 @@ scripts in the server, each step in one of them (``protocols.redis``); ``RedisLi
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
+import attrs
 import trio
 
 from .._endpoint import Endpoint
@@ -24,10 +26,20 @@ from ._redis_dial import OpenedWire, Role, open_wire
 from ._redis_fanout import Leftovers
 from ._redis_hello import served_meanwhile
 from ._redis_link import PUBLISHER_ROLES, ROLES, RedisLink, Wires
-from ._redis_options import pulse_interval
+from ._redis_options import DialOptions, pulse_interval
 from ._redis_tags import new_tag
 
 __all__ = ["RedisTransport"]
+
+
+@attrs.define
+class Estate:
+    """What a link leaves to the next one of the same connection."""
+
+    owner: str = ""
+    """Who held its lease: what that held is given back before anything else is claimed."""
+    leftovers: Leftovers = attrs.field(factory=dict)
+    pid: int = attrs.field(factory=os.getpid)
 
 
 class RedisTransport:
@@ -42,12 +54,13 @@ class RedisTransport:
         by_replicas = self.options.confirm_replicas > 0
         self.roles: Sequence[str] = (*ROLES, *PUBLISHER_ROLES) if by_replicas else ROLES
         self._wires: Sequence[Role] = ("main", "listener", "publisher") if by_replicas else ("main", "listener")
-        self._leftovers: Leftovers = {}
-        self._predecessor = ""
-        """The owner of our former link: what it held is given back before the next one claims anything."""
+        self._estate = Estate()
 
     async def connect(self, endpoint: Endpoint, options: Any) -> RedisLink:
-        """Dial, log in, and take a lease, within ``options.connect_timeout`` seconds altogether.
+        """Dial, log in, and take a lease.
+
+        All of it takes at most ``options.connect_timeout`` seconds, or transport option ``socket_connect_timeout``
+        where given.
 
         Raises:
             BrokerUnreachable: nobody answers, or not in time; it is a replica, or not ready.
@@ -57,16 +70,22 @@ class RedisTransport:
 
         Cancelled, it leaves no socket behind; a lease it may have taken runs out.
         """
+        if self._estate.pid != os.getpid():
+            self._estate = Estate()  # a forked child's: its parent's link lives
+        timeout = DialOptions.understood(options.transport_options).socket_connect_timeout or options.connect_timeout
         wires: dict[str, OpenedWire] = {}
         try:
-            with trio.move_on_after(options.connect_timeout):
+            with trio.move_on_after(timeout):
                 for role in self._wires:
-                    wires[role] = await open_wire(endpoint, options, role=role)
+                    first = wires.get("main")
+                    # A sentinel is asked once: all connections lead to one server.
+                    at = (first.host, first.port) if first is not None and first.port is not None else None
+                    wires[role] = await open_wire(endpoint, options, role=role, at=at)
                 link = self._link(endpoint, options, wires)
                 await self._begin(link, wires)
-                self._predecessor = link.owner
+                self._estate.owner = link.owner
                 return link
-            raise BrokerUnreachable(f"{endpoint} did not answer within {options.connect_timeout:g} s")
+            raise BrokerUnreachable(f"{endpoint} did not answer within {timeout:g} s")
         except BaseException:
             for opened in wires.values():
                 opened.wire.kill(ConnectionLost("the connection was given up before it was whole"))
@@ -84,12 +103,12 @@ class RedisTransport:
             server_properties={"product": "Redis", "version": main.server.version},
             run_id=main.server.run_id,
             heartbeat=pulse_interval(options),
-            leftovers=self._leftovers,
+            leftovers=self._estate.leftovers,
         )
 
     async def _begin(self, link: RedisLink, opened: Mapping[str, OpenedWire]) -> None:
         main = opened["main"]
-        hello = consuming_calls.hello(main.server.client_id, main.server.run_id, self.options.lease, self._predecessor)
+        hello = consuming_calls.hello(main.server.client_id, main.server.run_id, self.options.lease, self._estate.owner)
 
         async def begin() -> None:
             await link.listen_to_words()

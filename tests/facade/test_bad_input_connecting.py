@@ -339,3 +339,11 @@ def test_an_option_without_sense_is_refused(attempt: Attempt, options: dict[str,
         error = attempt(url, **options)
         assert isinstance(error, (ValueError, TypeError)), error
         assert names in str(error)
+
+
+@pytest.mark.parametrize("scheme", ["amqp", "redis"])
+def test_info_makes_the_same_connection_of_an_ipv6_address(scheme: str) -> None:
+    """``info`` names the host without brackets; what is made of it dials the same address."""
+    connection = Connection(f"{scheme}://user:secret@[::1]:7000/1")
+    again = Connection(**connection.info())
+    assert again.as_uri(include_password=True) == connection.as_uri(include_password=True)
