@@ -131,7 +131,7 @@ def test_a_settlement_of_what_was_lost_is_reported_and_changes_nothing(member: M
 
 
 def test_discarded_messages_become_the_callers_to_bury(member: Member) -> None:
-    """With a dead letter exchange; until then they are claimed, under no channel that is left.  Without one, they go."""
+    """With a dead letter exchange; until then they are claimed, by no channel that is left.  Without one, they go."""
     member.queue("mortal", {"x-dead-letter-exchange": "dlx", "x-dead-letter-routing-key": "key"})
     put(member.client, "mortal", stock(0), stock(1))
     put(member.client, "q", stock(2))

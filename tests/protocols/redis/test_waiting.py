@@ -1,4 +1,4 @@
-"""Who waits for a queue: some hear of arrivals themselves, the others are woken in turn, and nobody is woken in vain."""
+"""Who waits for a queue: some hear of arrivals themselves, the others are woken in turn, nobody in vain."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_as_many_are_woken_as_messages_are_left_and_each_once(member: Member) ->
 
 
 def test_those_who_wait_share_what_there_is(member: Member) -> None:
-    """A claim takes its part of a queue that others wait for too, at least one message, and comes again for the rest."""
+    """A claim takes its part of a queue that others wait for too, at least one message, and comes back for more."""
     others = [member.another().join() for _ in range(3)]
     for waiter in (member, *others):
         waiter.claim("q", count=100)

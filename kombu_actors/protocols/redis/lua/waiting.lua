@@ -2,8 +2,8 @@
 --
 -- The line is NS"waiting."<queue>: a waiter's score is when it came, in us; below zero once it was woken and is on its
 -- way.  NS"sentries."<queue> are those whose links hear of arrivals by client tracking.  What holds after every script:
--- while a queue is empty and someone waits, a sentry or one on its way is there; while messages are left, as many are
--- on their way as there are messages, or all.
+-- while someone waits for an empty queue, a sentry is there or someone is on its way; while messages are left, someone
+-- is on its way or is told by its list, and when it claims, as many are sent for as messages are left after it.
 
 local ENOUGH = 2 -- sentries of a queue: one that dies unnoticed doesn't make it deaf, and an arrival wakes few
 

@@ -1,0 +1,167 @@
+"""Claims of stock kombu and ours in the same two keys: each side's restoring puts them where they belong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+import redis
+
+from .member import Member, body, numbers, put, seqs, stock, unacked
+
+kombu: Any = import_module("kombu")
+
+
+@pytest.fixture
+def member(client: redis.Redis) -> Iterator[Member]:
+    member = Member(client).join()
+    member.queue("q")
+    yield member
+    member.close()
+
+
+@pytest.fixture
+def channel(redis_url: str, member: Member) -> Iterator[Any]:
+    """A channel of stock kombu on the same database."""
+    with kombu.Connection(redis_url) as connection:
+        yield connection.channel()
+
+
+def forget(channel: Any) -> list[str]:
+    """Stock kombu dies with what it has unacknowledged; the tags, oldest first."""
+    tags = list(channel.qos._delivered)
+    channel.qos._delivered.clear()
+    for age, tag in enumerate(tags):
+        channel.client.zadd("unacked_index", {tag: 1000 + age})
+    return tags
+
+
+def test_what_stock_kombu_left_unacknowledged_is_restored_in_order(member: Member, channel: Any) -> None:
+    """To the heads of their queues' lists once they are older than the visibility timeout, not before."""
+    exchange = kombu.Exchange("work", "direct")
+    queue = kombu.Queue('odd "name" \\', exchange, routing_key="some key", channel=channel)
+    queue.declare()
+    producer = kombu.Producer(channel)
+    for number in range(4):
+        producer.publish(str(number), exchange=exchange, routing_key="some key", priority=3 if number == 2 else 0)
+    producer.publish("default", routing_key="q")
+    for _ in range(3):
+        channel.basic_get(queue.name)
+    channel.basic_get("q")
+    member.beat(3600)
+    assert channel.client.hlen("unacked") == 4
+    forget(channel)
+    member.beat(3600)
+    assert [payload.decode() for payload in member.bodies(queue.name)] == ["0", "1", "3", "2"]
+    assert member.bodies("q") == [b"default"]
+    assert not channel.client.exists("unacked", "unacked_index")
+    first = json.loads(member.raw(queue.name)[0])
+    assert first["properties"]["delivery_info"]["redelivered"] is True
+    channel.queue_delete(queue.name)
+
+
+def test_a_topic_exchanges_message_is_restored_by_its_words(member: Member, channel: Any) -> None:
+    """Its queue isn't recorded with it: the bindings are looked up again."""
+    exchange = kombu.Exchange("topics", "topic")
+    kombu.Queue("words", exchange, routing_key="a.*.#", channel=channel).declare()
+    kombu.Queue("others", exchange, routing_key="b.#", channel=channel).declare()
+    kombu.Producer(channel).publish("0", exchange=exchange, routing_key="a.b.c.d")
+    channel.basic_get("words")
+    forget(channel)
+    member.beat(3600)
+    assert (member.bodies("words"), member.bodies("others")) == ([b"0"], [])
+
+
+def test_at_most_some_are_restored_per_beat_and_the_order_holds(member: Member, channel: Any) -> None:
+    """A script must end; the youngest go first, so that the oldest are in front at last."""
+    for number in range(25):
+        kombu.Producer(channel).publish(str(number), routing_key="q")
+    for _ in range(25):
+        channel.basic_get("q")
+    forget(channel)
+    member.beat(3600)
+    assert len(member.bodies("q")) == 10
+    member.beat(3600)
+    member.beat(3600)
+    assert member.bodies("q") == [str(number).encode() for number in range(25)]
+
+
+def test_what_has_no_way_back_is_kept(member: Member) -> None:
+    """Its binding has vanished, or it's no message: stock kombu would lose it, or fail on it for ever."""
+    values = [
+        json.dumps([json.loads(stock(0)), "vanished", "key"]).encode(),
+        b"rubbish",
+        b'["{", "", "q"]',
+        b'[{"body": "unclosed", "", "q"]',
+        b"[]",
+    ]
+    for age, value in enumerate(values):
+        member.client.hset("unacked", f"tag-{age}", value)
+        member.client.zadd("unacked_index", {f"tag-{age}": 1000 + age})
+    member.client.zadd("unacked_index", {"no-message": 1})
+    member.beat(3600)
+    kept = member.client.lrange(member.key("undecodable"), 0, -1)
+    assert b"key\x06\x16" + stock(0) in kept
+    assert len(kept) + len(member.raw("q")) == len(values)
+    assert not member.client.exists("unacked", "unacked_index")
+
+
+def test_a_claim_of_nobody_is_restored_like_stock_kombus(member: Member) -> None:
+    """An owner whose records were lost with its name still has its messages."""
+    put(member.client, "q", stock(0), stock(1))
+    other = member.another().join()
+    other.claim("q", count=2)
+    member.client.delete(*(member.key(f"{name}.{other.owner}") for name in ("claims", "owner", "held")))
+    other.lose_lease()
+    for age, field in enumerate(member.client.zrange("unacked_index", 0, -1)):
+        member.client.zadd("unacked_index", {field: 1000 + age})
+    member.beat(3600)
+    assert member.bodies("q") == ["0", "1"]
+    other.close()
+
+
+def test_stock_kombu_restores_our_claims_to_their_queue(member: Member, channel: Any) -> None:
+    """Its worker, with a shorter visibility timeout than ours: each goes back to its own list, and we hear of it."""
+    member.queue('odd "name" \\')
+    put(member.client, "q", stock(0))
+    put(member.client, "q\x06\x169", stock(1, priority=9))
+    put(member.client, 'odd "name" \\', stock(2))
+    claims = seqs(member.claim("q", 'odd "name" \\', count=5))
+    for field in member.client.zrange("unacked_index", 0, -1):
+        member.client.zadd("unacked_index", {field: 1})
+    channel.qos.restore_visible(interval=1)
+    assert not member.client.exists("unacked", "unacked_index")
+    assert [body(raw) for raw in member.raw("q")] == ["0", "1"]
+    assert member.client.llen("q\x06\x169") == 1
+    assert member.bodies('odd "name" \\') == ["2"]
+    assert member.settle(acked=claims[:1], requeued=claims[1:2], discarded=claims[2:]).stale == claims
+    assert numbers(member.claim("q", 'odd "name" \\', count=5)) == ["0", "1", "2"]
+
+
+def test_stock_kombu_may_take_one_claim_of_many(member: Member, channel: Any) -> None:
+    """What it restored is restored once, also when its owner dies afterwards."""
+    put(member.client, "q", *(stock(n) for n in range(3)))
+    other = member.another().join()
+    claims = seqs(other.claim("q", count=3))
+    channel.qos.restore_by_tag(f"{other.owner}:{claims[1]}")
+    assert member.bodies("q") == ["1"]
+    assert member.release(other.owner) == 2
+    assert member.bodies("q") == ["0", "2", "1"]
+    assert unacked(member) == {}
+    other.close()
+
+
+def test_stock_kombu_reads_what_we_gave_back(member: Member, channel: Any) -> None:
+    """Our suffix is no hindrance; the message says that it was delivered before."""
+    kombu.Producer(channel).publish({"some": ["json"]}, routing_key="q")
+    member.settle(requeued=seqs(member.claim("q")))
+    message = channel.basic_get("q")
+    assert message.payload == {"some": ["json"]}
+    assert message.delivery_info["redelivered"] is True
+    message.requeue()
+    (seq,) = seqs(member.claim("q"))
+    member.settle(requeued=[seq])
+    assert json.loads(member.raw("q")[0])["kombu_actors"] == [2, 0]
