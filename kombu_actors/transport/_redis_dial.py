@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
 import attrs
 import trio
+from amqp.exceptions import AMQPError
 
 from .._endpoint import Endpoint
 from .._tls_settings import TLSSettings
-from ..errors import BrokerUnreachable, ConnectionLost, InvalidURL
+from ..errors import BrokerUnreachable, ConnectionLost, InvalidURL, OperationalError
 from ._redis_hello import Introduction, Server, cut_short, greet, served_meanwhile
-from ._redis_options import DialOptions
-from ._redis_sentinel import find_primary
+from ._redis_options import DialOptions, pulse_interval
+from ._redis_sentinel import find_primary, next_primary
 from ._redis_wire import RedisWire
 from ._stream import ByteStream, dial, dial_unix
 
-__all__ = ["OpenedWire", "Role", "open_wire"]
+__all__ = ["OpenedWire", "Role", "open_wire", "until_moved"]
 
-Role = Literal["main", "listener", "publisher"]
+logger = logging.getLogger("kombu_actors.redis")
+
+Role = Literal["main", "listener", "publisher", "lookout"]
 """What a wire is for; part of the name it has in the server's CLIENT LIST."""
 DEFAULT_PORT: Final = 6379
 SENTINEL_PORT: Final = 26379
+LOOKOUT_PAUSE: Final = 1.0
+"""Seconds until a sentinel that was lost is asked again: a little less than a failover takes."""
 
 
 @attrs.frozen
@@ -64,6 +71,23 @@ async def open_wire(
     raise BrokerUnreachable(f"{attempt.where} did not answer within {timeout:g} s ({attempt.phase})")
 
 
+async def until_moved(endpoint: Endpoint, options: Any, primary: tuple[str, int]) -> NoReturn:
+    """Wait until the Sentinel of ``endpoint`` names another server than ``primary``, then raise ``ConnectionLost``.
+
+    A primary that was failed over while it lives takes writes for some 10 s more, which are lost when it becomes
+    a replica.  A sentinel that is away is looked for again and again.
+    """
+    while True:
+        attempt = _Attempt(endpoint, options, "lookout")
+        try:
+            host, port = await attempt.until_moved(primary)
+        except (OperationalError, AMQPError) as error:
+            logger.debug("the sentinel of %s can't say when the primary changes: %s", endpoint, error)
+            await trio.sleep(LOOKOUT_PAUSE)
+            continue
+        raise ConnectionLost(f"{primary[0]}:{primary[1]} is no longer the primary: {attempt.where} names {host}:{port}")
+
+
 class _Attempt:
     """One try to open a wire; ``where`` and ``phase`` say what it waits for."""
 
@@ -98,6 +122,23 @@ class _Attempt:
             raise type(error)(f"{error} (the primary by the sentinel {sentinel})") from error
 
     async def _ask_sentinel(self) -> tuple[str, int]:
+        return await self._with_sentinel(
+            lambda wire, we: find_primary(wire, we, self.service, self.dialling.min_other_sentinels)
+        )
+
+    async def until_moved(self, primary: tuple[str, int]) -> tuple[str, int]:
+        """Wait until the sentinel names another primary."""
+        pulse = pulse_interval(self.options)
+        return await self._with_sentinel(lambda wire, we: next_primary(wire, we, self.service, primary, pulse))
+
+    @property
+    def service(self) -> str:
+        """The name that the sentinels have for the group."""
+        return self.dialling.master_name or ""
+
+    async def _with_sentinel(
+        self, talk: Callable[[RedisWire, Introduction], Awaitable[tuple[str, int]]]
+    ) -> tuple[str, int]:
         endpoint, settings = self.endpoint, self.dialling.sentinel
         port = endpoint.port or SENTINEL_PORT
         stream = await self._connected(endpoint.host, port, settings.tls)
@@ -110,10 +151,9 @@ class _Attempt:
             password=settings.password,
             credentials="a sentinel's own go into transport option sentinel_kwargs={'password': ...}",
         )
-        service, others = self.dialling.master_name or "", self.dialling.min_other_sentinels
         self.phase = "asking the sentinel"
         try:
-            return await served_meanwhile(wire, lambda: find_primary(wire, we, service, others))
+            return await served_meanwhile(wire, lambda: talk(wire, we))
         except ConnectionLost as error:
             raise cut_short(self.where, endpoint.host, error, tls=settings.tls is not None, phase=self.phase) from error
         finally:

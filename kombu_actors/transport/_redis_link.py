@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
 from typing import Any, Final, TypeVar
@@ -20,7 +20,7 @@ import attrs
 import trio
 from amqp.exceptions import AMQPError
 
-from ..errors import ChannelLimitExceeded, ConnectionClosed
+from ..errors import ChannelLimitExceeded, ConnectionClosed, ConnectionLost
 from ..protocols.redis import consuming_calls as consuming
 from ..protocols.redis import publish_calls
 from ..protocols.redis.calls import Call, Death
@@ -137,7 +137,9 @@ class RedisLink:
         run_id: str,
         heartbeat: float,
         leftovers: Leftovers,
+        lookout: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """``lookout`` ends when this server is no longer the primary, and raises ``ConnectionLost`` then."""
         self.name = wires.main.name
         self.owner = owner
         """Our id as holder of a lease."""
@@ -151,6 +153,7 @@ class RedisLink:
         self.fanout = Fanout(self, leftovers)
         self.watch = Watch(self)
         self.roles: Sequence[str] = ROLES if wires.publisher is wires.main else (*ROLES, *PUBLISHER_ROLES)
+        self._lookout = lookout
         self._wires = wires
         self._run_id = run_id
         self._settings = publish_calls.settings(
@@ -546,6 +549,8 @@ class RedisLink:
         async with trio.open_nursery() as nursery:
             for wire in self._wires.all():
                 nursery.start_soon(wire.run_pulse, self._heartbeat)
+            if self._lookout is not None:
+                nursery.start_soon(self._look_out, self._lookout)
             while self._ending.reason is None:
                 now = trio.current_time()
                 if now >= schedule.later:
@@ -560,6 +565,12 @@ class RedisLink:
                 with trio.move_on_at(min(schedule.beat, schedule.timer, schedule.later)):
                     await schedule.changed.wait()
             nursery.cancel_scope.cancel()
+
+    async def _look_out(self, until_moved: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await until_moved()
+        except ConnectionLost as moved:
+            self.kill(moved)
 
     def _beat(self, now: float) -> None:
         schedule = self._schedule

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
+
+import trio
 
 from ..errors import BrokerUnreachable, HandshakeFailed
 from ._redis_errors import ErrorReply
 from ._redis_hello import Introduction, ask_all, check_answered, refused_login
 from ._redis_wire import Argument, RedisWire
 
-__all__ = ["find_primary"]
+__all__ = ["find_primary", "next_primary"]
+
+SWITCHED: Final = "+switch-master"
+"""What a sentinel publishes when it names another primary."""
 
 
 async def find_primary(wire: RedisWire, we: Introduction, service: str, min_other_sentinels: int) -> tuple[str, int]:
@@ -48,6 +54,45 @@ async def find_primary(wire: RedisWire, we: Introduction, service: str, min_othe
     if same and {b"s_down", b"o_down"} & set(known.get(b"flags", b"").split(b",")):
         raise BrokerUnreachable(f"the sentinel {we.where} holds the primary {host}:{port} for dead, and has no other")
     return host, port
+
+
+async def next_primary(
+    wire: RedisWire, we: Introduction, service: str, primary: tuple[str, int], pulse: float
+) -> tuple[str, int]:
+    """Wait until the sentinel at the other end of ``wire`` names another primary than ``primary``; return its address.
+
+    Raises as ``find_primary``; ``ConnectionLost`` also when the sentinel gives no sign of life for two ``pulse``.
+    """
+    hello: list[Argument] = ["HELLO", 3]
+    if we.userid or we.password:
+        hello += ["AUTH", we.userid or "default", we.password or ""]
+    await wire.call(*hello)
+    told, hear = trio.open_memory_channel[None](1)
+
+    def heard(_: Any) -> None:
+        with suppress(trio.WouldBlock):  # it is about to be asked anyway
+            told.send_nowait(None)
+
+    wire.on_push = heard
+    await wire.call("SUBSCRIBE", SWITCHED)
+    # What it said before we listened, or says of another group, is told apart by asking.
+    while (named := await find_primary(wire, we, service, 0)) == primary:
+        await _heard_or_dead(wire, hear, pulse)
+    return named
+
+
+async def _heard_or_dead(wire: RedisWire, hear: trio.MemoryReceiveChannel[None], pulse: float) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def until_dead() -> None:
+            await wire.wait_closed()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(until_dead)
+        nursery.start_soon(wire.run_pulse, pulse)
+        await hear.receive()
+        nursery.cancel_scope.cancel()
+    check_answered(wire.closed)
 
 
 def _as_dict(details: Any) -> dict[bytes, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ from ..protocols.redis.options import RedisOptions
 from ..protocols.redis.preparing import PreparedMessage, prepare
 from ..protocols.virtual import EXCHANGE_TYPES
 from ._link import Capabilities
-from ._redis_dial import OpenedWire, Role, open_wire
+from ._redis_dial import OpenedWire, Role, open_wire, until_moved
 from ._redis_fanout import Leftovers
 from ._redis_hello import served_meanwhile
 from ._redis_link import PUBLISHER_ROLES, ROLES, RedisLink, Wires
@@ -104,6 +105,9 @@ class RedisTransport:
             run_id=main.server.run_id,
             heartbeat=pulse_interval(options),
             leftovers=self._estate.leftovers,
+            lookout=partial(until_moved, endpoint, options, (main.host, main.port or 0))
+            if endpoint.scheme == "sentinel"
+            else None,
         )
 
     async def _begin(self, link: RedisLink, opened: Mapping[str, OpenedWire]) -> None:

@@ -47,6 +47,8 @@ class Trickle:
         self._stopped = False
         self.next = 0
         """The number of the next message."""
+        self.confirmed = Arrivals()
+        """Which publishes returned."""
 
     async def declare(self) -> None:
         """Make the queues, and the exchange that leads to all of them."""
@@ -66,6 +68,7 @@ class Trickle:
             await self._broker.publish(number, exchange="news")
             for history in histories:
                 history.confirm(number)
+            self.confirmed.add(number)
             await trio.sleep(PACE)
 
     def stop(self) -> None:

@@ -127,7 +127,7 @@ async def test_consumers_deliver_again_within_five_seconds_of_twenty_faults_of_e
                 print()
                 for each in theatres:
                     slowest = max(each.recoveries, default=0.0)
-                    print(f"  {each.name}: {len(each.recoveries)} faults, delivering again after at most {slowest:.2f} s")
+                    print(f"  {each.name}: {len(each.recoveries)} faults, delivering after at most {slowest:.2f} s")
                     for receiver in (each.native, each.blocking):
                         print(f"    {receiver.queue}: {receiver.history.report()}")
     for each in theatres:
@@ -149,6 +149,7 @@ async def test_everything_comes_back_after_a_flush_and_no_later_publish_is_lost(
         report = receiver.history.report()
         with capsys.disabled():
             print(f"    {receiver.queue}: {report}")
-        too_late = [number for number in report.lost if not any(0 < mark - number <= PREFETCH for mark in flushed.marks)]
-        assert too_late == []
+        # Only the few that waited for a consumer, or for their ack, at that moment.
+        allowed = {number for mark in flushed.marks for number in range(mark - PREFETCH, mark)}
+        assert set(report.lost) <= allowed
         assert report.unexpected == ()
