@@ -21,7 +21,7 @@ import pytest
 from kombu_actors import Connection, Producer, Queue, pools
 from kombu_actors.pools import producers
 from tests.acceptance.forking import CHILDREN, EACH, PATIENCE, links_to
-from tests.support.brokers import RabbitMQNode
+from tests.support.brokers import RabbitMQNode, RedisNode
 from tests.support.certs import Certificates
 from tests.support.proxy import FaultProxy
 
@@ -131,6 +131,27 @@ def test_children_forked_amid_traffic_publish_with_the_parents_producer(
     assert drained(plain_url, "echo") == [], "an echo was delivered again"
 
 
+@pytest.mark.parametrize("way", ["release", "sys.exit"])
+def test_children_forked_amid_traffic_over_redis(redis_server: RedisNode, redis_url: str, way: str) -> None:
+    """The same over Redis: 5 x 500 messages once each, over 5 pairs of connections; no child takes the parent's lease
+    with it when it ends, and what the parent consumes comes once and in order."""
+    seen: list[int] = []
+
+    def look() -> None:
+        seen.append(len(redis_server.clients()))
+
+    children, end = run_forking(redis_url, "", way, look)
+    expected = {"inherited_links": 0, "links": 2, "settling_is_stale": [True, True]}
+    assert children == {"children": [expected] * CHILDREN}
+    assert seen == [2 * (1 + CHILDREN)]
+    assert end == {"ended": [0] * CHILDREN, "epochs": 1, "echo_in_order": True}
+    redis_server.wait_until_no_clients()
+    names = ["parent", *(f"child-{number}" for number in range(CHILDREN))]
+    assert sorted(map(tuple, drained(redis_url, "work"))) == sorted((n, i) for n in names for i in range(EACH))
+    assert drained(redis_url, "echo") == [], "an echo was delivered again"
+    assert redis_server.ask("EXISTS", "unacked") == 0
+
+
 def test_a_lock_that_another_thread_held_at_the_fork_is_free_in_the_child(
     rabbitmq: RabbitMQNode, vhost: str, fault_proxy: Callable[[int], FaultProxy]
 ) -> None:
@@ -160,10 +181,13 @@ def test_a_lock_that_another_thread_held_at_the_fork_is_free_in_the_child(
     assert sorted(drained(rabbitmq.url(vhost=vhost), "forked")) == ["child", "parent"]
 
 
-def test_pools_and_released_connections_of_the_parent_work_in_the_child(rabbitmq: RabbitMQNode, vhost: str) -> None:
+@pytest.mark.parametrize("broker", ["amqp_url", "redis_url"])
+def test_pools_and_released_connections_of_the_parent_work_in_the_child(
+    request: pytest.FixtureRequest, broker: str
+) -> None:
     """The documented way to publish from anywhere, `producers[connection].acquire()`, in parent and child; releasing
     what was the parent's sends nothing; a grandchild can do the same."""
-    url = rabbitmq.url(vhost=vhost)
+    url = request.getfixturevalue(broker)
     queue = Queue("pooled")
     connection = Connection(url, transport_options={"confirm_publish": True})  # nobody drains a pool dropped at once
 

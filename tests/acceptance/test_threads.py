@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 from kombu_actors import Connection, Producer, Queue
 from kombu_actors.message import Message
 
@@ -12,7 +14,14 @@ THREADS = 8
 EACH = 500
 
 
-def test_eight_threads_share_one_producer_and_every_message_arrives(amqp_url: str) -> None:
+@pytest.fixture(params=["amqp_url", "redis_url"])
+def url(request: pytest.FixtureRequest) -> str:
+    """An empty RabbitMQ virtual host, an empty Redis."""
+    found: str = request.getfixturevalue(request.param)
+    return found
+
+
+def test_eight_threads_share_one_producer_and_every_message_arrives(url: str) -> None:
     """8 x 500 publishes through one Producer: 4,000 arrive, each once, each thread's in its order."""
     queue = Queue("shared")
     arrived: list[tuple[int, int]] = []
@@ -21,7 +30,7 @@ def test_eight_threads_share_one_producer_and_every_message_arrives(amqp_url: st
         arrived.append((body[0], body[1]))
         message.ack()
 
-    with Connection(amqp_url) as connection:
+    with Connection(url) as connection:
         producer = Producer(connection)
 
         def publish(thread: int) -> None:
@@ -38,7 +47,7 @@ def test_eight_threads_share_one_producer_and_every_message_arrives(amqp_url: st
         assert [number for owner, number in arrived if owner == thread] == list(range(EACH))
 
 
-def test_threads_declare_get_and_publish_on_one_connection_without_disturbing_each_other(amqp_url: str) -> None:
+def test_threads_declare_get_and_publish_on_one_connection_without_disturbing_each_other(url: str) -> None:
     """Requests of many threads on one connection each get their own answer."""
 
     def work(number: int) -> int:
@@ -55,5 +64,5 @@ def test_threads_declare_get_and_publish_on_one_connection_without_disturbing_ea
             got += 1
         return got
 
-    with Connection(amqp_url) as connection, ThreadPoolExecutor(THREADS) as pool:
+    with Connection(url) as connection, ThreadPoolExecutor(THREADS) as pool:
         assert list(pool.map(work, range(THREADS))) == [20] * THREADS
