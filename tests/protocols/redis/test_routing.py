@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from amqp.exceptions import PreconditionFailed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -181,3 +182,19 @@ def test_a_table_that_vanished_is_put_back(driver: Driver, client: Client) -> No
         assert driver.publish("k", exchange=source, mandatory=True) == Code.ACCEPTED
         assert client.smembers(f"_kombu.binding.{source}") == client.smembers(f"_kombu.binding_permanent.{source}")
     assert driver.publish("k", exchange="amq.match", mandatory=True) == Code.NO_ROUTE
+    driver.exchange("x")
+    driver.bind("x", "q", "k")
+    client.delete("_kombu.binding.x")
+    with pytest.raises(PreconditionFailed, match="in use"):
+        driver.delete_exchange("x", if_unused=True)
+
+
+@pytest.mark.parametrize("source", ["d", "t", "f"])
+def test_exchanges_lead_to_exchanges(driver: Driver, source: str) -> None:
+    """By their own rules, to queues of every other kind."""
+    declare(driver, {})
+    for number, destination in enumerate(sorted({"d", "t", "f"} - {source}), 1):
+        driver.bind_exchange(source, destination, "k")
+        driver.bind(destination, f"q{number}", "k", durable=True)
+    assert driver.publish("k", b"m", source, mandatory=True) == Code.ACCEPTED
+    assert driver.bodies("q1") == driver.bodies("q2") == [b"m"]
