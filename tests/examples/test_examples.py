@@ -77,6 +77,20 @@ def test_tls_receives_what_it_sent_and_refuses_a_broker_that_it_cannot_verify(
     assert refused.stderr.count("\n") == 1
 
 
+def test_the_redis_worker_does_each_job_once_in_the_order_of_priorities_and_obeys(redis_url: str) -> None:
+    """Also the job that takes longer than the visibility timeout; a broadcast ends the worker."""
+    done = run_example("redis_worker", redis_url)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        "cook, priority 0",
+        "sweep, priority 3",
+        "go home, priority 9",
+        "told to stop",
+        "0 jobs left",
+    ]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_worker_does_its_jobs_and_leaves_in_order_when_told_to(number: signal.Signals) -> None:
     """It works off good jobs, tries the bad one twice, and a signal ends it with status 0."""
