@@ -9,7 +9,7 @@ It is called as ``EVALSHA sha 3 NS unacked unacked_index  P SEP steps owner  <it
 * ``owner``: the caller's lease.  A script called under a lease that was released changes nothing and
   answers with the error ``FENCED <owner>``.
 
-Scripts other than these arguments name keys themselves, which Redis allows outside a cluster.
+All other keys are named by the scripts themselves, which Redis allows outside a cluster.
 """
 
 from __future__ import annotations
