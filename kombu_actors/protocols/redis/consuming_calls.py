@@ -104,11 +104,11 @@ class Claimed(NamedTuple):
 
     line: Line
     messages: list[tuple[int, int, bytes]]
-    """Index of the queue among those asked for, number of the claim (0 when nothing is to be settled), envelope."""
+    """Which of the queues asked for, from 1; number of the claim (0 when nothing is to be settled); envelope."""
     deaths: list[Death]
     next_timer: float | None
     sentry_for: Sequence[int]
-    """Indexes of the queues whose lists are to be watched."""
+    """Which of the queues, from 1, have lists to be watched."""
 
 
 class Got(NamedTuple):

@@ -43,7 +43,7 @@ class Waiting:
     def claimed(self, client: redis.Redis, waiter: Waiter, queues: list[str], claimed: Claimed) -> None:
         """As a link acts on the reply: what it watches it reads, and looks again if something is there."""
         for index in claimed.sentry_for:
-            for name in LISTS[queues[index]]:
+            for name in LISTS[queues[index - 1]]:
                 if client.exists(name):
                     self.called.add(waiter)
                 self.watching.add((waiter, name))
@@ -112,8 +112,8 @@ class Broker(RuleBasedStateMachine):
         return len(back)
 
     def take(self, member: Member, channel: str, queues: list[str], claimed: Claimed, *, no_ack: bool) -> None:
-        for queue_index, seq, raw in claimed.messages:
-            name, message = self.head(queues[queue_index])[0]
+        for index, seq, raw in claimed.messages:
+            name, message = self.head(queues[index - 1])[0]
             assert body(raw) == message
             self.lists[name].remove(message)
             if not no_ack:

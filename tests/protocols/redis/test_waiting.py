@@ -37,7 +37,7 @@ def test_the_first_two_of_a_line_are_its_sentries(member: Member) -> None:
     """However many wait, an arrival tells two; a third comes when one of them goes."""
     claims = [member.claim("q", channel=channel) for channel in "abcd"]
     assert [claimed.line for claimed in claims] == [Line.SENTRY, Line.SENTRY, Line.WAITING, Line.WAITING]
-    assert [list(claimed.sentry_for) for claimed in claims] == [[0], [0], [], []]
+    assert [list(claimed.sentry_for) for claimed in claims] == [[1], [1], [], []]
     assert (line(member), sentries(member)) == (["a", "b", "c", "d"], {"a", "b"})
     assert member.hear() == []
     put(member.client, "q", stock(0))

@@ -44,9 +44,7 @@ local function expire(name)
   if due < math.huge then arm('ttl ' .. name, due) end
 end
 
-for _, timer in ipairs(call('ZRANGE', TIMERS, '-inf', now(), 'BYSCORE', 'LIMIT', 0, MAX_TIMERS)) do
-  local kind, name = string.match(timer, '^(%a+) (.*)$')
-  call('ZREM', TIMERS, timer)
+local function fire(kind, name)
   if kind == 'ttl' then
     expire(name)
   elseif call('HLEN', NS .. 'consumers.' .. name) > 0 then
@@ -54,6 +52,10 @@ for _, timer in ipairs(call('ZRANGE', TIMERS, '-inf', now(), 'BYSCORE', 'LIMIT',
   elseif queue_of(name).policy.expires then
     end_queue(name)
   end
+end
+for _, timer in ipairs(call('ZRANGE', TIMERS, '-inf', now(), 'BYSCORE', 'LIMIT', 0, MAX_TIMERS)) do
+  call('ZREM', TIMERS, timer)
+  pcall(fire, string.match(timer, '^(%a+) (.*)$')) -- fails if a key of the queue's name holds something else
 end
 
 local function renew_claims()
@@ -108,12 +110,15 @@ local function suffix_of(raw)
 end
 
 -- The queues of a stock message: its exchange's bindings are looked up again, as it doesn't say which queue it was in.
+-- Nil for a broadcast: that was for one listener, and it's gone.
 local function destinations(exchange, key)
   if exchange == '' then return {key} end
+  local declared = exchange_of(exchange)
+  local kind = declared and declared.type or 'stock'
+  if kind == 'fanout' then return nil end
   local found = {}
   for _, binding in ipairs(bindings_of(exchange)) do
-    local declared = exchange_of(exchange)
-    if binding.kind == 'queue' and AGREES[declared and declared.type or 'stock'](binding, key, function() return {} end) then
+    if binding.kind == 'queue' and AGREES[kind](binding, key, function() return {} end) then
       found[#found + 1] = binding.destination
     end
   end
@@ -122,9 +127,13 @@ end
 
 local function restore(value)
   local raw, exchange, key = parse_stock(value)
-  local queues = raw and destinations(exchange, key) or {}
+  local queues = {}
+  if raw then
+    queues = destinations(exchange, key)
+    if not queues then return end
+  end
   for _, name in ipairs(queues) do
-    call('RPUSH', P .. name .. suffix_of(raw), (returned(raw)))
+    put_back(name, P .. name .. suffix_of(raw), (returned(raw)))
   end
   -- kombu would drop it.
   if #queues == 0 then call('LPUSH', NS .. 'undecodable', (key or '') .. SEP .. (raw or value)) end

@@ -1,6 +1,6 @@
 -- needs: waiting claims
 -- claim channel count bytes no_ack share nqueues queue.. -> [state, [queue index, seq or 0, raw, ..], deaths, next_timer,
---   [queue index ..]]; the first queue's index is 0
+--   [queue index ..]]; the first queue's index is 1
 -- state 0: not in line, claim again when there is room; 1: a sentry of the queues listed last; 2: in line.
 -- Takes at most `count` messages, and stops after the one that exceeds `bytes`.  A channel names all its queues each
 -- time, and leaves all lines with count 0.
@@ -10,28 +10,29 @@ local queues = {unpack(ARGV, FIRST + 6, FIRST + 5 + ARGV[FIRST + 5])}
 local MAX_POP = 500 -- what unpack takes in one go, twice
 local MAX_DEATHS = 500 -- per call: a script must end, however much has expired
 if not alive() then return fenced() end
-work_when_full()
+-- It begins with an RPOP, or a ZREM: see work_when_full.
 
 local me = OWNER .. '/' .. channel
 local taken, deaths, died, served = {}, {}, 0, {}
 
 -- How much of a queue is for the caller when others wait as well.
-local function fair_share(name)
+local in_line = {} -- per queue, at the beginning
+local function fair_share(index, name)
   local line = line_of(name)
   local others = call('ZCARD', line)
+  in_line[index] = others
   if others == 0 then return room end
   if call('ZSCORE', line, me) then others = others - 1 end
   if others == 0 then return room end
   return math.max(1, math.ceil(length(name) / (1 + others)))
 end
 
--- Take up to `most` messages from one list; returns how many less are wanted, and whether there may be more.
+-- Take up to `most` messages from one list; returns how many it were.
 local function take(index, name, list, most)
   local wanted, chunk, policy = most, 1, queue_of(name).policy
   while wanted > 0 and bytes > 0 and died < MAX_DEATHS do
-    -- What has been popped so far would be lost with an error (a key of that name that holds something else).
-    local popped = redis.pcall('RPOP', list, chunk)
-    if not popped or popped.err then break end
+    local popped = call('RPOP', list, chunk)
+    if not popped then break end
     local size = 0
     for i, raw in ipairs(popped) do
       if bytes <= 0 then
@@ -45,7 +46,7 @@ local function take(index, name, list, most)
         died = died + 1
       else
         taken[#taken + 1] = {index, list, raw}
-        wanted, bytes = wanted - 1, bytes - #raw
+        wanted, room, bytes = wanted - 1, room - 1, bytes - #raw
       end
       size = size + #raw
     end
@@ -55,24 +56,31 @@ local function take(index, name, list, most)
   return most - wanted
 end
 
-local quota = {}
+local quota, failure, broken = {}, nil, {}
 local function serve(index, most)
   local name = queues[index]
-  quota[index] = quota[index] or fair_share(name)
+  quota[index] = quota[index] or fair_share(index, name)
   for _, suffix in ipairs(SUFFIXES) do
     local got = take(index, name, P .. name .. suffix, math.min(most, quota[index], room))
-    most, quota[index], room = most - got, quota[index] - got, room - got
+    most, quota[index] = most - got, quota[index] - got
     if got > 0 then served[index] = true end
   end
   if most > 0 then quota[index] = 0 end -- it's empty
 end
 
-if room > 0 then
-  if share and #queues > 1 then
-    local part = math.max(1, math.floor(room / #queues))
-    for index = 1, #queues do serve(index, part) end
+-- An error (a key of the queue's name holds something else) must not end the script before what was taken is recorded.
+local function serve_each(most)
+  for index = 1, #queues do
+    local good, why = pcall(serve, index, most)
+    if not good then failure, broken[index] = why, true end
   end
-  for index = 1, #queues do serve(index, room) end
+end
+if room > 0 then
+  if share and #queues > 1 then serve_each(math.max(1, math.floor(room / #queues))) end
+  serve_each(math.huge)
+end
+if failure and #taken + #deaths == 0 then
+  return type(failure) == 'table' and failure or redis.error_reply(failure)
 end
 
 -- Record them all at once, as `claim` does one.
@@ -93,7 +101,7 @@ local function record()
       values[at + 1], values[at + 2] = field, '[' .. raw .. tails[index]
       scores[at + 1], scores[at + 2] = score, field
       places[at + 1], places[at + 2] = seq, marks[index] .. list
-      messages[#messages + 1], messages[#messages + 2], messages[#messages + 3] = index - 1, seq, raw
+      messages[#messages + 1], messages[#messages + 2], messages[#messages + 3] = index, seq, raw
     end
     call('HSET', UNACKED, unpack(values))
     call('ZADD', INDEX, unpack(scores))
@@ -102,7 +110,7 @@ local function record()
 end
 if no_ack then
   for i, message in ipairs(taken) do
-    messages[i * 3 - 2], messages[i * 3 - 1], messages[i * 3] = message[1] - 1, 0, message[3]
+    messages[i * 3 - 2], messages[i * 3 - 1], messages[i * 3] = message[1], 0, message[3]
   end
 elseif #taken > 0 then
   record()
@@ -127,7 +135,7 @@ local function wait_in_line(index, name)
   local fit = left == 0 and not (served[index] and others > 0) and armed - mine < ENOUGH
   if fit then
     if mine == 0 then call('SADD', sentries, me) end
-    sentry_for[#sentry_for + 1] = index - 1
+    sentry_for[#sentry_for + 1] = index
   elseif mine == 1 then
     call('SREM', sentries, me)
   end
@@ -135,8 +143,14 @@ local function wait_in_line(index, name)
 end
 
 for index, name in ipairs(queues) do
-  used(name)
-  if waits then wait_in_line(index, name) else quit_line(name, me) end
+  if broken[index] then
+    -- Nobody can wait for that.
+  elseif waits then
+    wait_in_line(index, name)
+  elseif in_line[index] ~= 0 then
+    quit_line(name, me)
+  end
+  if not broken[index] then used(name) end
 end
 local state = waits and (#sentry_for > 0 and 1 or 2) or 0
 return {state, messages, deaths, next_timer(), sentry_for}

@@ -1,11 +1,5 @@
 -- Part for the scripts that hand out claims and take them back.
 
--- With its memory full Redis refuses commands that may need more, unless the script has written before.  What takes
--- messages out of Redis must go on then, so these scripts begin with a write that needs nothing.
-local function work_when_full()
-  call('DEL', NS .. 'nothing')
-end
-
 -- Why a message at the head of a queue is not to be handed out; nil if it is.
 local function cause_of_death(raw, policy)
   local count, expires = metadata(raw)

@@ -146,6 +146,8 @@ end
 -- and encoding an envelope would turn its empty lists into objects and its long integers into floats.
 
 local function metadata(raw) -- count, expires, where it begins (nil: it has none)
+  local key = string.find(raw, '"kombu_actors"', -64, true) -- mostly there is none, and this is ten times as fast
+  if not key then return 0, 0 end
   local start, count, expires = string.match(raw, '(),%s*"kombu_actors":%s*%[%s*(%d+),%s*(%d+)%s*%]%s*}$', -64)
   return tonumber(count) or 0, tonumber(expires) or 0, start
 end
@@ -233,13 +235,19 @@ local function condemn(deaths, seq, found, reason) -- found: what claimed(OWNER,
   end
 end
 
+-- Put a message at the head of a list.  If that key holds something else it's kept aside: an error would end the script
+-- between two places, and come again with every try.
+local function put_back(name, list, raw)
+  if type(redis.pcall('RPUSH', list, raw)) == 'table' then call('LPUSH', NS .. 'undecodable', name .. SEP .. raw) end
+end
+
 -- Give one claim of any owner back to the head of its list.  Give several back by descending seq, and they are in order.
 -- False if its queue was deleted meanwhile, and the message with it.
 local function give_back(owner, seq, found)
   unclaim(owner, {seq})
   if found.recorded and not queue_of(found.queue).recorded then return false end
   local raw = returned(found.raw)
-  call('RPUSH', found.list, raw)
+  put_back(found.queue, found.list, raw)
   local _, expires = metadata(raw)
   if expires > 0 then arm('ttl ' .. found.queue, expires) end
   return true

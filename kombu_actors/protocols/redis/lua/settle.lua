@@ -2,7 +2,6 @@
 -- settle na seq.. nr seq.. nd seq.. -> [[seqs of stale ones], deaths]: acks, requeues, discards.
 -- Stale is what isn't claimed any more: it was given to someone else, or is about to be.
 if not alive() then return fenced() end
-work_when_full()
 local position = FIRST
 local function block()
   local seqs, first = {}, position + 1
@@ -12,6 +11,7 @@ local function block()
 end
 local acks, requeues, discards = block(), block(), block()
 local stale, deaths = {}, {}
+if #requeues + #discards > 0 then work_when_full() end
 
 for first = 1, #acks, 1000 do
   local seqs, fields = {unpack(acks, first, math.min(first + 999, #acks))}, {}
