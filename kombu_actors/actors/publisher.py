@@ -181,7 +181,9 @@ class Publisher:
         return DeadlineExceeded(f"no session, or no room in the window, within {timeout:g} s; not sent: {where}")
 
     def abandon(self, entry: Entry) -> Outcome | None:
-        """Stop caring for one entry; see ``Ledger.abandon``."""
+        """Stop caring for one entry; see ``Ledger.abandon``.  It doesn't leave any more if that can be helped."""
+        if entry.attempted and self._channel is not None and self._channel.withdraw(entry.prepared):
+            entry.attempted = entry.resent
         result = self.ledger.abandon(entry)
         self._wake()
         return result

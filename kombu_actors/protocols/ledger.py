@@ -22,7 +22,10 @@ OutcomeWatcher = Callable[["Entry", Outcome, "Returned | BaseException | None"],
 class Entry:
     """One accepted publish.  ``watcher`` hears its outcome once; None means nobody asked."""
 
-    __slots__ = ("attempted", "exchange", "mandatory", "prepared", "returned", "routing_key", "size", "watcher")
+    __slots__ = (
+        *("attempted", "exchange", "mandatory", "prepared", "resent"),
+        *("returned", "routing_key", "size", "watcher"),
+    )
 
     def __init__(
         self,
@@ -40,6 +43,8 @@ class Entry:
         self.mandatory = mandatory
         self.watcher = watcher
         self.attempted = False
+        self.resent = False
+        """Written to a channel that died since: whatever becomes of it now, the broker may have it already."""
         self.returned: Returned | None = None
 
 
@@ -88,6 +93,8 @@ class Ledger:
     def start_epoch(self) -> int:
         """Forget tags: the channel that counted them is gone.  Returns how many will be sent again."""
         unknown = len(self.written)
+        for entry in self.written.values():
+            entry.resent = True
         self.waiting.extendleft(reversed(self.written.values()))
         self.written.clear()
         self._next_tag = self._oldest = 1

@@ -284,6 +284,10 @@ class AMQPChannel:
         self._engine.publish(self.number, prepared)
         self._wake()
 
+    def withdraw(self, prepared: Prepared) -> bool:
+        """False: what was appended may have arrived."""
+        return False
+
     def publish_now(self, prepared: Prepared) -> Sent:
         """``publish`` from any thread, if nothing waits and the socket takes it."""
         if self._ending.reason is not None:

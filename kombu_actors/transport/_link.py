@@ -103,6 +103,9 @@ class LinkChannel(Protocol):
     def publish(self, prepared: Prepared) -> None:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
 
+    def withdraw(self, prepared: Prepared) -> bool:
+        """Take one publish back that surely hasn't reached the broker; False when nobody can be sure of that."""
+
     def publish_now(self, prepared: Prepared) -> Sent:
         """``publish`` from any thread, past everything that waits, if nothing waits and the socket takes it.
 

@@ -232,6 +232,10 @@ class MemoryChannel:
         self._on_confirm, self._on_return = on_confirm, on_return
         await self._call(self._engine.confirm_select)
 
+    def withdraw(self, prepared: Prepared) -> bool:
+        """False: what was appended may have arrived."""
+        return False
+
     def publish_now(self, prepared: Prepared) -> Sent:
         """Nothing: the broker's thread is the link's."""
         return Sent.NOTHING

@@ -398,6 +398,13 @@ class RedisChannel:
         self._numbers.published += 1
         self.link.publish(Publish(self, self._numbers.published, prepared))
 
+    def withdraw(self, prepared: PreparedMessage) -> bool:
+        """Take one publish back that waits: for its batch, or because the server takes none (maxmemory)."""
+        withdrawn = self.link.publishes.withdraw(self, prepared)
+        if withdrawn and not self.link.publishes.holds(self):
+            self._answered_up_to(self._numbers.published)
+        return withdrawn
+
     def flush(self) -> None:
         """Let what was appended leave at once if nothing stands in its way."""
         self.link.flush()
@@ -412,10 +419,8 @@ class RedisChannel:
 
     def answered(self, publishes: Sequence[tuple[Publish, int]]) -> None:
         """The server has answered some publishes of this channel, each with a code of ``publish_calls``."""
-        self._numbers.answered = publishes[-1][0].tag
-        self._release_held(self._numbers.answered)
-        if self._numbers.answered == self._numbers.published:
-            self._all_answered.set()
+        last = not self.link.publishes.holds(self)  # those after it may have been withdrawn
+        self._answered_up_to(self._numbers.published if last else publishes[-1][0].tag)
         confirm = self._on_confirm
         if self._ending.reason is not None or confirm is None:
             return
@@ -433,6 +438,13 @@ class RedisChannel:
                 fatal = error
         if fatal is not None:
             self.die(fatal)
+
+
+    def _answered_up_to(self, tag: int) -> None:
+        self._numbers.answered = tag
+        self._release_held(tag)
+        if tag == self._numbers.published:
+            self._all_answered.set()
 
 
 def refusal(message: PreparedMessage, code: int) -> BaseException | None:

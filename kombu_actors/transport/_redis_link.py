@@ -377,6 +377,22 @@ class RedisLink:
         self.publishes.refuse(str(error))
         self._set_blocked(str(error))
 
+    def _try_again(self) -> None:
+        """The server took no publishes: see whether it does now."""
+
+        def answered(reply: Any) -> None:
+            still = isinstance(reply, ErrorReply) and consequence_of(reply.text) is Consequence.BLOCKED
+            if not still and self._ending.reason is None:
+                self.publishes.refused = None
+                self._set_blocked(None)
+
+        if self.publishes.waiting:
+            self.publishes.refused = None
+            self._wires.publisher.wake()
+        else:
+            # All that waited was withdrawn.  This writes nothing, and is refused like a write.
+            self._wires.main.send(("SETRANGE", self.layout.namespace + b"nothing", 0, b""), answered)
+
     def _set_blocked(self, reason: str | None) -> None:
         if (reason is None) != (self._blocked is None):
             self._blocked = reason
@@ -459,6 +475,8 @@ class RedisLink:
 
     def _buried(self, answer: Published | None) -> None:
         if answer is not None:
+            for error in answer.errors:
+                logger.error("%s: a dead letter could not be stored, its message is kept: %s", self.name, error)
             self.attend(answer.deaths, answer.next_timer)
 
     def decoded(self, queue: str, claim: int, raw: bytes, *, counted: bool = False) -> Envelope | None:
@@ -580,8 +598,7 @@ class RedisLink:
         if renew:
             schedule.renewal = now + visibility / 3
         if self.publishes.refused is not None:
-            self.publishes.refused = None
-            self._wires.publisher.wake()
+            self._try_again()
         self.submit(consuming.beat(self.options.lease, visibility, renew=renew), self._beaten)
 
     def _beaten(self, beaten: Beaten) -> None:

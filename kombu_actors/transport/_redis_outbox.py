@@ -92,6 +92,14 @@ class PublishQueue:
         """Forget what a dead channel has not sent; its publisher sends it again on the next one."""
         self.waiting = deque(publish for publish in self.waiting if publish.channel is not channel)
 
+    def withdraw(self, channel: RedisChannel, prepared: PreparedMessage) -> bool:
+        """Forget one publish, unless it is under way."""
+        for index, publish in enumerate(self.waiting):
+            if publish.prepared is prepared and publish.channel is channel:
+                del self.waiting[index]
+                return True
+        return False
+
     def holds(self, channel: RedisChannel) -> bool:
         """Whether a channel has publishes without an answer."""
         return any(publish.channel is channel for publish in (*self.under_way, *self.waiting))
