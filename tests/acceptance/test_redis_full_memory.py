@@ -69,7 +69,7 @@ def test_publishes_wait_for_room_and_end_by_their_deadline_and_all_flows_when_co
         trusting.publish("to connect", routing_key="nobody")
         strict.publish("to connect", routing_key="nobody")
         limit(narrow, ROOM)
-        stored = 0
+        stored, started = 0, 0.0
 
         def publish_on() -> None:
             nonlocal stored, started
@@ -78,7 +78,6 @@ def test_publishes_wait_for_room_and_end_by_their_deadline_and_all_flows_when_co
                 publish(strict, stored, timeout=DEADLINE)
                 stored += 1
 
-        started = 0.0
         with pytest.raises(ConnectionBlocked, match="memory is full"):
             publish_on()
         assert time.monotonic() - started <= LATEST
