@@ -165,3 +165,25 @@ def test_stock_kombu_reads_what_we_gave_back(member: Member, channel: Any) -> No
     (seq,) = seqs(member.claim("q"))
     member.settle(requeued=[seq])
     assert json.loads(member.raw("q")[0])["kombu_actors"] == [2, 0]
+
+
+def test_a_broadcast_is_not_restored(member: Member) -> None:
+    """It was for one listener, which is gone; its queue's list would give it to those who had theirs."""
+    member.exchange("broadcast", "fanout")
+    member.bind("broadcast", "q")
+    member.client.hset("unacked", "tag", json.dumps([json.loads(stock(0)), "broadcast", ""]))
+    member.client.zadd("unacked_index", {"tag": 1})
+    member.beat(3600)
+    assert (member.raw("q"), member.client.exists("unacked", member.key("undecodable"))) == ([], 0)
+
+
+def test_names_that_need_escapes_are_told_apart(member: Member) -> None:
+    """kombu writes names as JSON strings; quotes and backslashes in them end nothing."""
+    for age, name in enumerate(['a", "b', "back\\", '\\", "', "ünï", '"', "]"]):
+        member.queue(name)
+        member.client.hset("unacked", f"tag-{age}", json.dumps([json.loads(stock(age)), "", name]))
+        member.client.zadd("unacked_index", {f"tag-{age}": 1})
+        member.beat(3600)
+        assert member.bodies(name) == [str(age)]
+        member.settle(requeued=seqs(member.claim(name)))
+        assert member.bodies(name) == [str(age)]
