@@ -377,10 +377,21 @@ class Channel:
         return tag
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> None:
-        """End a subscription; what was delivered before stays to be acknowledged."""
+        """End a subscription: what its callback has had stays to be acknowledged, what came too late goes back."""
         self.callbacks.pop(consumer_tag, None)
         self.no_ack_consumers.discard(consumer_tag)
         self._call(self._owner.remove_consumer, self._actor, consumer_tag)
+
+        def was_for_it(key: object) -> bool:
+            return isinstance(key, Feed) and (key.channel, key.tag) == (self.channel_id, consumer_tag)
+
+        for feed, delivery in self._inbox.withdraw(was_for_it):
+            feed.give_back(self, delivery)
+
+    def give_back(self, epoch: Epoch, delivery: Delivery) -> None:
+        """Requeue a delivery that no callback has had; a former epoch's comes again by itself."""
+        if epoch is self._actor.live:
+            self._outlet.settle((epoch, Action.REQUEUE, delivery.delivery_tag, False), alone=False)
 
     def basic_get(self, queue: str = "", no_ack: bool = False) -> Message | None:
         """Take one message, or None when the queue is empty."""

@@ -24,15 +24,23 @@ class Feed:
         self.epoch = epoch
 
     def dispatch(self, channels: Mapping[int, Channel], delivery: Delivery) -> bool:
-        """Call the consumer's callback; False when the delivery is stale and will come again."""
+        """Call the consumer's callback; False when there is none any more: the delivery will come again."""
         if self.epoch.wire.closed is not None and not self.no_ack:
             return False
         channel = channels.get(self.channel)
-        callback = channel.callbacks.get(self.tag) if channel is not None else None
-        if channel is None or callback is None:
+        if channel is None:
+            return False
+        callback = channel.callbacks.get(self.tag)
+        if callback is None:
+            self.give_back(channel, delivery)
             return False
         callback(channel.make_message(delivery, self.epoch, no_ack=self.no_ack))
         return True
+
+    def give_back(self, channel: Channel, delivery: Delivery) -> None:
+        """The consumer was cancelled before it had the delivery: others may have it."""
+        if not self.no_ack:
+            channel.give_back(self.epoch, delivery)
 
 
 class CancelNotice:

@@ -68,6 +68,18 @@ class Inbox:
                 self._full = True
                 self._on_full()
 
+    def withdraw(self, belongs: Callable[[Any], bool]) -> list[tuple[Any, Any]]:
+        """Take out what is there now under such keys; what another thread takes meanwhile is that thread's."""
+        taken = []
+        for item in list(self._items):
+            if belongs(item[0]):
+                try:
+                    self._items.remove(item)
+                except (ValueError, IndexError):  # gone, or the queue was changed while it was looked for
+                    continue
+                taken.append(item)
+        return taken
+
     def fail(self, error: BaseException) -> None:
         """Have the next ``get`` raise ``error``, once what came before it has been taken."""
         self._failure = error

@@ -11,6 +11,7 @@ DIFFERS = frozenset(
         "alternates-and-url",
         "bad-priorities",
         "bad-url-errors",
+        "cancel-delivers",
         "channels-survive",
         "declare-unchanged",
         "drain-events-recovers",
