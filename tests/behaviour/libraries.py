@@ -32,6 +32,7 @@ DIFFERS = frozenset(
         "memory-requeues-on-close",
         "memory-unbinds",
         "no-ack-acknowledged",
+        "no-ack-takes-all",
         "no-guessed-password",
         "redelivered-header",
         "redis-conditions",

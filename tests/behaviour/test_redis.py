@@ -125,6 +125,19 @@ def test_acknowledging_a_message_that_needs_none(lib: Library, connection: Any, 
     assert lib.Queue(name)(connection).get() is None
 
 
+def test_a_consumer_that_acknowledges_nothing(lib: Library, connection: Any, name: str) -> None:
+    """kombu takes one message at a time; here the server forgets what it sends, as RabbitMQ does."""
+    queue = declared(lib, connection, name)
+    got: list[Any] = []
+    for number in range(5):
+        connection.Producer().publish(number, routing_key=name)
+    with connection.Consumer(queue, callbacks=[lambda body, message: got.append(body)], no_ack=True):
+        connection.drain_events(timeout=5)
+    assert got == [0]
+    left = [message.payload for message in iter(lambda: queue.get(no_ack=True), None)]
+    assert left == lib.either("no-ack-takes-all", kombu=[1, 2, 3, 4], actors=[])
+
+
 def test_recover_delivers_again(lib: Library, connection: Any, name: str) -> None:
     """What wasn't acknowledged."""
     queue = declared(lib, connection, name)
