@@ -235,7 +235,7 @@ def test_exclusive_queues(lib: Library, connection: Any, url: str, connect: Call
 
 
 def test_limits_of_queues_and_messages(lib: Library, connection: Any, name: str) -> None:
-    """Time to live, length, expiry: kombu sends them along, and that's all."""
+    """Time to live and length: kombu sends them along, and that's all."""
     kept = lib.either("redis-limits", kombu=True, actors=False)
     short = declared(lib, connection, f"{name}-ttl", message_ttl=0.05)
     small = declared(lib, connection, f"{name}-length", max_length=2)
@@ -254,6 +254,16 @@ def test_limits_of_queues_and_messages(lib: Library, connection: Any, name: str)
     else:
         with pytest.raises(amqp.PreconditionFailed):
             declared(lib, connection, f"{name}-bytes", max_length_bytes=1000)
+
+
+def test_an_unused_queue_expires_with_its_messages(lib: Library, connection: Any, name: str) -> None:
+    """The one limit that kombu keeps on Redis."""
+    queue = declared(lib, connection, name, expires=0.1)
+    connection.Producer().publish("forgotten", routing_key=name)
+    sleep(0.4)  # so is this one
+    with pytest.raises(amqp.ChannelError) as caught:
+        queue.queue_declare(passive=True)
+    assert code_of(caught.value) == 404
 
 
 def test_conditions_of_deleting(lib: Library, connection: Any, name: str) -> None:
