@@ -21,7 +21,7 @@ from typing import Final
 
 import attrs
 
-PARTS: Final = ("lib", "ending", "routing", "waiting", "claims", "departing")
+PARTS: Final = ("lib", "ending", "routing", "waiting", "claims", "departing", "restoring")
 """Files that are put in front of scripts, and aren't scripts."""
 
 FENCED: Final = "FENCED"

@@ -26,6 +26,7 @@ def member(client: redis.Redis) -> Iterator[Member]:
 def test_a_claim_takes_up_to_its_count_and_records_each_where_kombu_looks(member: Member) -> None:
     """The value in ``unacked`` is what stock kombu would restore to exactly that queue; the lists have the rest."""
     put(member.client, "q", *(stock(n) for n in range(5)))
+    before = server_ms(member.client) / 1000
     claimed = member.claim("q", count=3)
     assert numbers(claimed) == ["0", "1", "2"]
     assert seqs(claimed) == [1, 2, 3]
@@ -34,6 +35,8 @@ def test_a_claim_takes_up_to_its_count_and_records_each_where_kombu_looks(member
     assert unacked(member) == {(member.owner, n + 1): str(n) for n in range(3)}
     value = json.loads(member.client.hget("unacked", f"{member.owner}:1") or b"")
     assert value == [json.loads(stock(0)), "", "q"]
+    scores = [score for _, score in member.client.zrange("unacked_index", 0, -1, withscores=True)]
+    assert before <= min(scores) <= max(scores) <= server_ms(member.client) / 1000
 
 
 def test_a_claim_of_thousands_is_recorded_whole(member: Member) -> None:

@@ -63,3 +63,31 @@ def test_a_beat_goes_on(member: Member) -> None:
     member.client.zadd(member.key("timers"), {"ttl bad": 1, "ttl q": 2})
     assert member.beat().next_timer is None
     assert member.raw("q") == []
+
+
+def test_an_unreadable_record_of_a_queue_loses_nothing_of_others(member: Member) -> None:
+    """Nobody writes such, but a script that fails isn't undone: what it had taken is recorded first."""
+    put(member.client, "q", stock(0))
+    put(member.client, "r", stock(1))
+    member.client.hset(member.key("queues"), "bad", "1{")
+    assert numbers(member.claim("q", "bad", "r", count=5)) == ["0", "1"]
+    with pytest.raises(redis.ResponseError):
+        member.claim("q", "bad", "r", count=5)
+    assert sorted(unacked(member).values()) == ["0", "1"]
+
+
+def test_an_owner_that_cannot_be_ended_harms_no_other_lease(member: Member) -> None:
+    """Its record of a claim was overwritten: others' beats go on, and it is ended when that is mended."""
+    other = member.another().join()
+    put(member.client, "q", stock(0))
+    other.claim("q")
+    good = member.client.hget("unacked", f"{other.owner}:1") or b""
+    member.client.hset("unacked", f"{other.owner}:1", "somebody else's")
+    member.client.zadd(member.key("owners"), {other.owner: 1})
+    member.beat()
+    member.beat()
+    member.client.hset("unacked", f"{other.owner}:1", good)
+    member.beat()
+    assert member.bodies("q") == ["0"]
+    assert unacked(member) == {}
+    other.close()

@@ -202,8 +202,8 @@ def test_messages_expire_where_nobody_consumes(member: Member) -> None:
 def test_only_heads_expire_and_the_timer_is_that_of_the_next(member: Member) -> None:
     """Of each list; what is behind a living message waits its turn, as with RabbitMQ."""
     now = server_ms(member.client)
-    put(member.client, "q", ours(0, expires=now), ours(1, expires=now + 50_000), ours(2, expires=now))
-    put(member.client, "q\x06\x163", ours(3, expires=now), ours(4, expires=now + 40_000))
+    put(member.client, "q", ours(0, expires=now), ours(1, expires=now + 40_000), ours(2, expires=now))
+    put(member.client, "q\x06\x163", ours(3, expires=now), ours(4, expires=now + 50_000))
     put(member.client, "q\x06\x166", ours(5), ours(6, expires=now))
     member.client.zadd(member.key("timers"), {"ttl q": now})
     wait_for_server(member.client, now)
@@ -222,6 +222,7 @@ def test_an_unused_queue_ends_and_a_used_one_does_not(member: Member) -> None:
         wait_for_server(member.client, server_ms(member.client) + 25)
         member.beat()
         assert member.bodies("idle") == [b"0"]
+    member.client.zadd(member.key("timers"), {"idle idle": 1})
     member.cancel("idle")
     member.beat()
     assert member.bodies("idle") == [b"0"]

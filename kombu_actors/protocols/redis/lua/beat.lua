@@ -1,4 +1,4 @@
--- needs: ending routing waiting claims departing
+-- needs: ending routing waiting claims departing restoring
 -- beat lease visibility_timeout renew -> [deaths, next_timer, [[owner, client, run], ..]]
 -- Renews the caller's lease (and with renew = "1" the scores of its claims), and does what is due: ends owners whose
 -- lease is over, lets messages and queues expire, restores what stock kombus that died had claimed.  The owners are
@@ -10,6 +10,15 @@ if not alive() then return fenced() end
 work_when_full()
 local deaths = {}
 
+-- What can't be done (a key holds something else than it should) must not keep the rest from being done, beat after beat.
+local function attempt(deed, ...)
+  local good, why = pcall(deed, ...)
+  if not good then
+    redis.log(redis.LOG_WARNING, 'kombu_actors: ' .. (type(why) == 'table' and why.err or tostring(why)))
+  end
+  return good
+end
+
 -- When nobody has renewed anything for longer than a lease (the server stood still, came back from a restart, or its
 -- clock jumped), overdue leases say nothing about their owners: each gets a fresh one.
 local last = tonumber(call('GET', NS .. 'beaten') or nil)
@@ -19,7 +28,7 @@ if last and now() - last > lease then
 end
 call('ZADD', OWNERS, now() + lease, OWNER)
 for _, owner in ipairs(call('ZRANGE', OWNERS, '-inf', '(' .. now(), 'BYSCORE', 'LIMIT', 0, MAX_OWNERS)) do
-  depart(owner)
+  attempt(depart, owner)
 end
 
 -- Let what has expired at the heads of a queue's lists die, and see when to look again.
@@ -47,15 +56,13 @@ end
 local function fire(kind, name)
   if kind == 'ttl' then
     expire(name)
-  elseif call('HLEN', NS .. 'consumers.' .. name) > 0 then
-    used(name)
-  elseif queue_of(name).policy.expires then
-    end_queue(name)
+  elseif call('HLEN', NS .. 'consumers.' .. name) == 0 and queue_of(name).policy.expires then
+    end_queue(name) -- otherwise its time begins again when its last consumer goes
   end
 end
 for _, timer in ipairs(call('ZRANGE', TIMERS, '-inf', now(), 'BYSCORE', 'LIMIT', 0, MAX_TIMERS)) do
   call('ZREM', TIMERS, timer)
-  pcall(fire, string.match(timer, '^(%a+) (.*)$')) -- fails if a key of the queue's name holds something else
+  attempt(fire, string.match(timer, '^(%a+) (.*)$'))
 end
 
 local function renew_claims()
@@ -69,76 +76,6 @@ local function renew_claims()
   end
 end
 
--- Where a JSON string begins whose closing quote is at this index.
-local function opening(text, closing)
-  local at = closing - 1
-  while at > 0 do
-    if string.sub(text, at, at) == '"' then
-      local slashes = string.match(string.sub(text, 1, at - 1), '\\*$')
-      if #slashes % 2 == 0 then return at end
-    end
-    at = at - 1
-  end
-end
-
--- kombu's `[envelope, "exchange", "routing key"]`, without decoding the envelope; nil if it's something else.
-local function parse_stock(value)
-  local closing = string.match(value, '()"%s*%]%s*$')
-  local key_at = closing and opening(value, closing)
-  local before = key_at and string.match(string.sub(value, 1, key_at - 1), '()"%s*,%s*$')
-  local exchange_at = before and opening(value, before)
-  local raw = exchange_at and string.match(string.sub(value, 1, exchange_at - 1), '^%s*%[%s*({.*})%s*,%s*$')
-  local good, names = pcall(cjson.decode, raw and '[' .. string.sub(value, exchange_at) or '')
-  if good then return raw, names[1], names[2] end
-end
-
--- The list suffix of a message's priority, by kombu's rule.
-local function suffix_of(raw)
-  local good, message = pcall(cjson.decode, raw) -- only to look
-  local priority = good and type(message.properties) == 'table' and tonumber(message.properties.priority) or 0
-  local steps = {}
-  for step in string.gmatch(ARGV[3], '%d+') do steps[#steps + 1] = tonumber(step) end
-  table.sort(steps)
-  local reached = steps[#steps]
-  for i = #steps, 1, -1 do
-    if steps[i] <= math.max(0, math.min(priority, 9)) then
-      reached = steps[i]
-      break
-    end
-  end
-  return reached == 0 and '' or SEP .. reached
-end
-
--- The queues of a stock message: its exchange's bindings are looked up again, as it doesn't say which queue it was in.
--- Nil for a broadcast: that was for one listener, and it's gone.
-local function destinations(exchange, key)
-  if exchange == '' then return {key} end
-  local declared = exchange_of(exchange)
-  local kind = declared and declared.type or 'stock'
-  if kind == 'fanout' then return nil end
-  local found = {}
-  for _, binding in ipairs(bindings_of(exchange)) do
-    if binding.kind == 'queue' and AGREES[kind](binding, key, function() return {} end) then
-      found[#found + 1] = binding.destination
-    end
-  end
-  return found
-end
-
-local function restore(value)
-  local raw, exchange, key = parse_stock(value)
-  local queues = {}
-  if raw then
-    queues = destinations(exchange, key)
-    if not queues then return end
-  end
-  for _, name in ipairs(queues) do
-    put_back(name, P .. name .. suffix_of(raw), (returned(raw)))
-  end
-  -- kombu would drop it.
-  if #queues == 0 then call('LPUSH', NS .. 'undecodable', (key or '') .. SEP .. (raw or value)) end
-end
-
 -- The youngest first, so that the oldest will be in front.
 local function restore_stock()
   local restored = 0
@@ -150,7 +87,7 @@ local function restore_stock()
       call('ZREM', INDEX, field)
       call('HDEL', UNACKED, field)
       if value then
-        restore(value)
+        if not attempt(restore, value) then keep_aside('', value) end
         restored = restored + 1
       end
     end

@@ -45,7 +45,7 @@ local function take(index, name, list, most)
         die(deaths, name, list, raw, cause)
         died = died + 1
       else
-        taken[#taken + 1] = {index, list, raw}
+        taken[#taken + 1], served[index] = {index, list, raw}, true
         wanted, room, bytes = wanted - 1, room - 1, bytes - #raw
       end
       size = size + #raw
@@ -63,7 +63,6 @@ local function serve(index, most)
   for _, suffix in ipairs(SUFFIXES) do
     local got = take(index, name, P .. name .. suffix, math.min(most, quota[index], room))
     most, quota[index] = most - got, quota[index] - got
-    if got > 0 then served[index] = true end
   end
   if most > 0 then quota[index] = 0 end -- it's empty
 end
@@ -88,7 +87,8 @@ local messages = {}
 local function record()
   local last = call('HINCRBY', NS .. 'owner.' .. OWNER, 'seq', #taken)
   local score, tails, marks = now() / 1000, {}, {}
-  for index, name in ipairs(queues) do
+  for index in pairs(served) do
+    local name = queues[index]
     tails[index] = ', "", ' .. cjson.encode(name) .. ']'
     marks[index] = channel .. (queue_of(name).recorded and ' r' or ' s')
   end

@@ -235,18 +235,23 @@ local function condemn(deaths, seq, found, reason) -- found: what claimed(OWNER,
   end
 end
 
+local function keep_aside(name, raw) -- for people to look at
+  call('LPUSH', NS .. 'undecodable', name .. SEP .. raw)
+end
+
 -- Put a message at the head of a list.  If that key holds something else it's kept aside: an error would end the script
 -- between two places, and come again with every try.
 local function put_back(name, list, raw)
-  if type(redis.pcall('RPUSH', list, raw)) == 'table' then call('LPUSH', NS .. 'undecodable', name .. SEP .. raw) end
+  if type(redis.pcall('RPUSH', list, raw)) == 'table' then keep_aside(name, raw) end
 end
 
 -- Give one claim of any owner back to the head of its list.  Give several back by descending seq, and they are in order.
 -- False if its queue was deleted meanwhile, and the message with it.
 local function give_back(owner, seq, found)
-  unclaim(owner, {seq})
-  if found.recorded and not queue_of(found.queue).recorded then return false end
+  local deleted = found.recorded and not queue_of(found.queue).recorded
   local raw = returned(found.raw)
+  unclaim(owner, {seq})
+  if deleted then return false end
   put_back(found.queue, found.list, raw)
   local _, expires = metadata(raw)
   if expires > 0 then arm('ttl ' .. found.queue, expires) end
