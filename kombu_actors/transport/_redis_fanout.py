@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -119,8 +120,8 @@ class Fanout:
             queue = self._queues[name] = BroadcastQueue(name, backlog=self._leftovers.pop(name, deque()))
         queue.members.append((channel, subscription))
         self._listen(queue, topics)
-        for pattern in tuple(queue.patterns):
-            await self._listening[pattern].wait()
+        for heard in [self._listening[pattern] for pattern in queue.patterns]:
+            await heard.wait()
 
     def changed(self, name: str, topics: Sequence[Topic]) -> None:
         """The bindings of a queue have changed."""
@@ -135,9 +136,21 @@ class Fanout:
         }
         for pattern in queue.patterns:
             if pattern not in self._listening:
-                heard = self._listening[pattern] = trio.Event()
-                self._link.listen("PSUBSCRIBE", pattern, heard.set)
+                self._listening[pattern] = trio.Event()
+                self._link.listen("PSUBSCRIBE", pattern, partial(self._listens, pattern))
         self._listen_no_longer()
+
+    def _listens(self, pattern: bytes, refusal: Exception | None) -> None:
+        if pattern not in self._listening:
+            return
+        if refusal is None:
+            self._listening[pattern].set()
+            return
+        self._listening.pop(pattern).set()
+        for queue in list(self._queues.values()):
+            if pattern in queue.patterns:
+                for channel, _ in tuple(queue.members):
+                    channel.die(refusal)
 
     def _listen_no_longer(self) -> None:
         wanted = {pattern for queue in self._queues.values() for pattern in queue.patterns}

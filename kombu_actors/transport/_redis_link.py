@@ -527,15 +527,29 @@ class RedisLink:
             except ErrorReply as error:
                 raise translate(error.text, command[0]) from None
 
-    def listen(self, command: str, pattern: bytes, done: Callable[[], None] = lambda: None) -> None:
-        """Subscribe to a pattern of topics, or end that."""
+    def listen(
+        self, command: str, pattern: bytes, done: Callable[[Exception | None], None] = lambda refusal: None
+    ) -> None:
+        """Subscribe to a pattern of topics, or end that; ``done`` is told the server's refusal, if it refuses."""
+
+        def answered(reply: Any) -> None:
+            refused = isinstance(reply, ErrorReply)
+            done(translate(reply.text, f"{command} {pattern.decode()}") if refused else None)
+
         if self._serves(self._wires.listener):
-            self._wires.listener.send((command, pattern), lambda _: done())
+            self._wires.listener.send((command, pattern), answered)
 
     def listen_for(self, command: tuple[Any, ...], done: Callable[[Any], None]) -> None:
-        """Ask something over the connection that is told of changes."""
+        """Ask something over the connection that is told of changes.  Who can't ask would be deaf: the link dies."""
+
+        def answered(reply: Any) -> None:
+            if isinstance(reply, ErrorReply):
+                self.kill(translate(reply.text, command[0]))
+            elif not isinstance(reply, BaseException):
+                done(reply)
+
         if self._serves(self._wires.listener):
-            self._wires.listener.send(command, lambda reply: None if isinstance(reply, BaseException) else done(reply))
+            self._wires.listener.send(command, answered)
 
     def _pushed(self, push: list[Any]) -> None:
         match push:
