@@ -16,6 +16,18 @@ def publish(library: Any, task: Task) -> Sample:
     return _publish_all(library, task, {})
 
 
+def publish_batched(library: Any, task: Task) -> Sample:
+    """``publish`` within kombu's ``Producer.batch()``: what fills a batch travels together."""
+    with library.Connection(task.url) as connection:
+        producer = connection.Producer()
+        with producer.batch():
+            _publish(producer, task.queue, task.warm_up + 1)
+        meter = Meter.start()
+        with producer.batch():
+            _publish(producer, task.queue, task.messages - 1)
+        return meter.stop(task.messages - 1)
+
+
 def publish_confirmed(library: Any, task: Task) -> Sample:
     """``Producer.publish`` in a loop, each call until its message is confirmed."""
     return _publish_all(library, task, {"confirm_publish": True})

@@ -20,6 +20,11 @@ def publish(library: Any, task: Task) -> Sample:
     return _with_server(blocking.publish, library, task)
 
 
+def publish_batched(library: Any, task: Task) -> Sample:
+    """``blocking.publish_batched``."""
+    return _with_server(blocking.publish_batched, library, task)
+
+
 def consume(library: Any, task: Task) -> Sample:
     """``blocking.consume``."""
     return _with_server(blocking.consume, library, task)

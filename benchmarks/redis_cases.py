@@ -23,6 +23,18 @@ REDIS_CASES = (
         broker=Broker.REDIS,
     ),
     Case(
+        name="redis-publish-batched",
+        title="the same, kombu's in batches of its own (Producer.batch)",
+        contenders=(
+            Contender("kombu", "on_redis:publish_batched", "kombu"),
+            Contender("kombu_actors", "on_redis:publish", "kombu_actors"),
+        ),
+        start=Start.EMPTY,
+        messages=10_000,
+        goals=(Goal("cpu"), Goal("rate"), Goal("server")),
+        broker=Broker.REDIS,
+    ),
+    Case(
         name="redis-consume",
         title=f"consume, decode and acknowledge, prefetch {PREFETCH}",
         contenders=_both("on_redis:consume"),
