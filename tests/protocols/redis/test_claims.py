@@ -117,6 +117,10 @@ def test_requeued_messages_are_in_front_again_in_their_order(member: Member) -> 
     assert "kombu_actors" not in last
     member.settle(requeued=seqs(member.claim("q")))
     assert json.loads(member.raw("q")[0])["kombu_actors"] == [2, 0]
+    claims = seqs(member.claim("q", count=5))
+    assert claims == [6, 7, 8, 9, 10]
+    member.settle(requeued=claims)
+    assert member.bodies("q") == ["0", "2", "3", "4", "5"]
 
 
 def test_a_settlement_of_what_was_lost_is_reported_and_changes_nothing(member: Member) -> None:

@@ -58,6 +58,24 @@ def test_a_full_server_serves_its_consumers(member: Member) -> None:
     assert sorted(unacked(member).values()) == ["100", "101"]
 
 
+def test_what_may_be_the_first_write_is_allowed(member: Member) -> None:
+    """A death that is recorded, a timer that is set: before anything was taken out."""
+    member.queue("idle", {"x-expires": 10**6})
+    member.queue("limited", {"x-queue-type": "quorum", "x-delivery-limit": 1, "x-dead-letter-exchange": "dlx"})
+    put(member.client, "limited", ours(0, returns=1), ours(1, returns=1))
+    claims = [*seqs(member.claim("mortal")), *seqs(member.claim("limited"))]
+    member.claim("limited", channel="2")
+    member.consume("idle")
+    fill(member)
+    assert reasons(member.settle(discarded=claims[:1]).deaths) == [("102", "rejected")]
+    assert reasons(member.settle(requeued=claims[1:]).deaths) == [("0", "delivery_limit")]
+    assert reasons(member.leave("2").deaths) == [("1", "delivery_limit")]
+    assert member.get("idle").raw is None
+    member.claim("idle")
+    member.cancel("idle")
+    assert member.release(member.owner) == 5
+
+
 def test_who_waits_is_served_on_a_full_server(member: Member) -> None:
     """Lines form and move on, on queues that are empty, too."""
     fill(member)

@@ -48,14 +48,15 @@ def test_what_stock_kombu_left_unacknowledged_is_restored_in_order(member: Membe
     for number in range(4):
         producer.publish(str(number), exchange=exchange, routing_key="some key", priority=3 if number == 2 else 0)
     producer.publish("default", routing_key="q")
-    for _ in range(3):
+    for _ in range(4):
         channel.basic_get(queue.name)
     channel.basic_get("q")
     member.beat(3600)
-    assert channel.client.hlen("unacked") == 4
+    assert channel.client.hlen("unacked") == 5
     forget(channel)
     member.beat(3600)
     assert [payload.decode() for payload in member.bodies(queue.name)] == ["0", "1", "3", "2"]
+    assert member.client.llen(f"{queue.name}\x06\x163") == 1
     assert member.bodies("q") == [b"default"]
     assert not channel.client.exists("unacked", "unacked_index")
     first = json.loads(member.raw(queue.name)[0])
@@ -109,6 +110,17 @@ def test_what_has_no_way_back_is_kept(member: Member) -> None:
     assert not member.client.exists("unacked", "unacked_index")
 
 
+def test_a_living_owners_claims_are_its_own_however_old(member: Member) -> None:
+    """It renews them when it gets to it; its lease says that it will."""
+    put(member.client, "q", stock(0))
+    other = member.another().join()
+    other.claim("q")
+    member.client.zadd("unacked_index", {f"{other.owner}:1": 1})
+    member.beat(3600)
+    assert list(unacked(member)) == [(other.owner, 1)]
+    other.close()
+
+
 def test_a_claim_of_nobody_is_restored_like_stock_kombus(member: Member) -> None:
     """An owner whose records were lost with its name still has its messages."""
     put(member.client, "q", stock(0), stock(1))
@@ -148,7 +160,7 @@ def test_stock_kombu_may_take_one_claim_of_many(member: Member, channel: Any) ->
     claims = seqs(other.claim("q", count=3))
     channel.qos.restore_by_tag(f"{other.owner}:{claims[1]}")
     assert member.bodies("q") == ["1"]
-    assert member.release(other.owner) == 2
+    assert other.leave().returned == 2
     assert member.bodies("q") == ["0", "2", "1"]
     assert unacked(member) == {}
     other.close()

@@ -2,7 +2,6 @@
 -- cancel channel tag queue -> ["ok"]: what it has claimed stays the channel's.
 local channel, tag, queue = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2]
 if not alive() then return fenced() end
-work_when_full()
 unsubscribe(OWNER, channel, tag, queue)
 local waiter = OWNER .. '/' .. channel
 for _, consumer in ipairs(call('HKEYS', NS .. 'consumers.' .. queue)) do
