@@ -26,7 +26,8 @@ from ..protocols.virtual._errors import Named, access_refused, not_found
 from ._link import DeliverySink
 from ._redis_claims import Claimer, Subscription, delivery
 from ._redis_fanout import Broadcast
-from ._redis_outbox import Decision, Publish
+from ._redis_publishing import Publish
+from ._redis_settling import Decision
 from ._waiting import Ending
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class RedisChannel:
         self._unsettled.clear()
         self._held_back.clear()
         self._all_answered.set()
-        self.link.publishes.drop(self)
+        self.link.publishing.queue.drop(self)
 
     # -- topology ------------------------------------------------------------------------------
 
@@ -255,14 +256,14 @@ class RedisChannel:
 
         def give_back(got: consuming.Got) -> None:
             if got.claim:
-                self.link.settle(Decision.REQUEUE, [got.claim])
+                self.link.settling.settle(Decision.REQUEUE, [got.claim])
 
         while True:
             got = await self._ask(consuming.get(str(self.number), queue, no_ack=no_ack), undo=give_back)
-            self.link.attend(got.deaths)
+            self.link.settling.attend(got.deaths)
             if got.raw is None:
                 return None
-            envelope = self.link.decoded(queue, got.claim, got.raw)
+            envelope = self.link.settling.decoded(queue, got.claim, got.raw)
             if envelope is not None:
                 return delivery("", self.claimed(got.claim), envelope), got.remaining
 
@@ -274,7 +275,7 @@ class RedisChannel:
             )
         self._ending.check()
         self._settle(Decision.REQUEUE, list(self._unsettled))
-        await self.link.settled()
+        await self.link.settling.settled()
 
     async def flow(self, active: bool) -> None:
         """Nothing to resume; like RabbitMQ it can't be asked to stop deliveries."""
@@ -314,7 +315,7 @@ class RedisChannel:
         if claimer.room >= max(1, self.limit // REFILL_SHARE):
             claimer.look()
         elif claimer.room > 0:
-            self.link.look_later(claimer)
+            self.link.keeper.look_later(claimer)
 
     def queue_deleted(self, queue: str) -> None:
         """The consumers of a queue are cancelled: it is gone."""
@@ -365,7 +366,7 @@ class RedisChannel:
             if self._numbers.answered < self._numbers.published:
                 self._held_back.append((self._numbers.published, decision, claims))
             else:
-                self.link.settle(decision, claims)
+                self.link.settling.settle(decision, claims)
         self._refill()
         self.link.fanout.pump()
 
@@ -373,7 +374,7 @@ class RedisChannel:
         held = self._held_back
         while held and held[0][0] <= answered:
             _, decision, claims = held.popleft()
-            self.link.settle(decision, claims)
+            self.link.settling.settle(decision, claims)
 
     def is_lossy(self, tag: str) -> bool:
         """Whether its queue gets broadcasts that only Pub/Sub has."""
@@ -396,12 +397,12 @@ class RedisChannel:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
         self._ending.check()
         self._numbers.published += 1
-        self.link.publish(Publish(self, self._numbers.published, prepared))
+        self.link.publishing.publish(Publish(self, self._numbers.published, prepared))
 
     def withdraw(self, prepared: PreparedMessage) -> bool:
         """Take one publish back that waits: for its batch, or because the server takes none (maxmemory)."""
-        withdrawn = self.link.publishes.withdraw(self, prepared)
-        if withdrawn and not self.link.publishes.holds(self):
+        withdrawn = self.link.publishing.queue.withdraw(self, prepared)
+        if withdrawn and not self.link.publishing.queue.holds(self):
             self._answered_up_to(self._numbers.published)
         return withdrawn
 
@@ -419,7 +420,7 @@ class RedisChannel:
 
     def answered(self, publishes: Sequence[tuple[Publish, int]]) -> None:
         """The server has answered some publishes of this channel, each with a code of ``publish_calls``."""
-        last = not self.link.publishes.holds(self)  # those after it may have been withdrawn
+        last = not self.link.publishing.queue.holds(self)  # those after it may have been withdrawn
         self._answered_up_to(self._numbers.published if last else publishes[-1][0].tag)
         confirm = self._on_confirm
         if self._ending.reason is not None or confirm is None:
@@ -438,7 +439,6 @@ class RedisChannel:
                 fatal = error
         if fatal is not None:
             self.die(fatal)
-
 
     def _answered_up_to(self, tag: int) -> None:
         self._numbers.answered = tag

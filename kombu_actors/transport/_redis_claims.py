@@ -22,7 +22,7 @@ from .._model import ConsumerSpec, Delivery
 from ..protocols.redis import consuming_calls as calls
 from ..protocols.redis.envelope import Envelope
 from ._link import DeliverySink
-from ._redis_outbox import Decision
+from ._redis_settling import Decision
 
 if TYPE_CHECKING:
     from ._redis_channel import RedisChannel
@@ -112,7 +112,7 @@ class Claimer:
         self._queues.clear()
         self._order.clear()
         self._answered.set()
-        self._link.watch.remove(self, self._watched)
+        self._link.listening.forget(self, self._watched)
         self._watched = ()
 
     def _arrange(self, queues: Iterable[str]) -> None:
@@ -148,7 +148,7 @@ class Claimer:
         call = calls.claim(self.name, names, count, limit=CLAIM_BYTES, no_ack=self.no_ack, share=round_robin)
         if round_robin:
             self._order.rotate(-1)
-        self._link.settle_now()
+        self._link.settling.settle_now()
         self._link.submit(call, partial(self._claimed, queues), self._failed)
 
     def _failed(self, error: BaseException) -> None:
@@ -158,7 +158,7 @@ class Claimer:
 
     def _claimed(self, queues: list[str], claimed: calls.Claimed) -> None:
         self.expected = 0
-        self._link.attend(claimed.deaths, claimed.next_timer)
+        self._link.settling.attend(claimed.deaths, claimed.next_timer)
         if claimed.messages:
             self._deliver(queues, claimed.messages)
         self._answered.set()
@@ -174,9 +174,9 @@ class Claimer:
         """Have the server say when something is put into one of the lists."""
         layout = self._link.layout
         lists = tuple(key for queue in queues for key in layout.list_keys(queue))
-        self._link.watch.remove(self, self._watched)
+        self._link.listening.forget(self, self._watched)
         self._watched = lists
-        self._link.watch.add(self, lists)
+        self._link.listening.watch(self, lists)
 
     def _deliver(self, queues: list[str], messages: Sequence[tuple[int, int, bytes]]) -> None:
         batch: list[tuple[Subscription, Delivery]] = []
@@ -188,14 +188,14 @@ class Claimer:
                 homeless.append(claim)
                 continue
             subscription = subscriptions[0]
-            envelope = self._link.decoded(queue, claim, raw, counted=subscription.quorum)
+            envelope = self._link.settling.decoded(queue, claim, raw, counted=subscription.quorum)
             if envelope is None:
                 continue
             if len(subscriptions) > 1:
                 subscriptions.rotate(-1)
             batch.append((subscription, delivery(subscription.spec.tag, self._channel.claimed(claim), envelope)))
         if homeless and not self.no_ack:
-            self._link.settle(Decision.REQUEUE, homeless)
+            self._link.settling.settle(Decision.REQUEUE, homeless)
         hand_over(batch)
 
 

@@ -137,7 +137,7 @@ class Fanout:
         for pattern in queue.patterns:
             if pattern not in self._listening:
                 self._listening[pattern] = trio.Event()
-                self._link.listen("PSUBSCRIBE", pattern, partial(self._listens, pattern))
+                self._link.listening.subscribe("PSUBSCRIBE", pattern, partial(self._listens, pattern))
         self._listen_no_longer()
 
     def _listens(self, pattern: bytes, refusal: Exception | None) -> None:
@@ -156,7 +156,7 @@ class Fanout:
         wanted = {pattern for queue in self._queues.values() for pattern in queue.patterns}
         for pattern in self._listening.keys() - wanted:
             self._listening.pop(pattern).set()
-            self._link.listen("PUNSUBSCRIBE", pattern)
+            self._link.listening.subscribe("PUNSUBSCRIBE", pattern)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """A consumer gets no more; the last one's queue is listened for no longer."""
@@ -190,7 +190,7 @@ class Fanout:
         if not expiration.isdigit():
             expiration = ""
         call = publish_calls.adopt(queue, envelope.delivery_tag, raw, step=step, expiration=expiration)
-        self._link.submit(call, lambda adopted: self._link.attend(adopted.deaths, adopted.next_timer))
+        self._link.submit(call, lambda adopted: self._link.settling.attend(adopted.deaths, adopted.next_timer))
 
     def pump(self) -> None:
         """Some consumer has room again."""

@@ -18,15 +18,15 @@ import trio
 from .._endpoint import Endpoint
 from .._model import Properties
 from ..errors import BrokerUnreachable, ConnectionLost
-from ..protocols.redis import consuming_calls
 from ..protocols.redis.options import RedisOptions
 from ..protocols.redis.preparing import PreparedMessage, prepare
 from ..protocols.virtual import EXCHANGE_TYPES
 from ._link import Capabilities
+from ._redis_caller import Terms, Wires
 from ._redis_dial import OpenedWire, Role, open_wire, until_moved
 from ._redis_fanout import Leftovers
 from ._redis_hello import served_meanwhile
-from ._redis_link import PUBLISHER_ROLES, ROLES, RedisLink, Wires
+from ._redis_link import PUBLISHER_ROLES, ROLES, RedisLink
 from ._redis_options import DialOptions, pulse_interval
 from ._redis_tags import new_tag
 
@@ -84,7 +84,7 @@ class RedisTransport:
                     wires[role] = await open_wire(endpoint, options, role=role, at=at)
                 link = self._link(endpoint, options, wires)
                 await self._begin(link, wires)
-                self._estate.owner = link.owner
+                self._estate.owner = link.terms.owner
                 return link
             raise BrokerUnreachable(f"{endpoint} did not answer within {timeout:g} s")
         except BaseException:
@@ -98,11 +98,8 @@ class RedisTransport:
         main = opened["main"]
         return RedisLink(
             Wires(main.wire, opened["listener"].wire, opened.get("publisher", main).wire),
-            owner=uuid4().hex,
-            layout=self.options.layout_in(endpoint.database),
-            options=self.options,
+            Terms(uuid4().hex, main.server.run_id, self.options.layout_in(endpoint.database), self.options),
             server_properties={"product": "Redis", "version": main.server.version},
-            run_id=main.server.run_id,
             heartbeat=pulse_interval(options),
             leftovers=self._estate.leftovers,
             lookout=partial(until_moved, endpoint, options, (main.host, main.port or 0))
@@ -111,14 +108,9 @@ class RedisTransport:
         )
 
     async def _begin(self, link: RedisLink, opened: Mapping[str, OpenedWire]) -> None:
-        main = opened["main"]
-        hello = consuming_calls.hello(main.server.client_id, main.server.run_id, self.options.lease, self._estate.owner)
-
-        async def begin() -> None:
-            await link.listen_to_words()
-            link.attend((), await link.call(hello))
-
-        await served_meanwhile(main.wire, lambda: served_meanwhile(opened["listener"].wire, begin))
+        main, listener = opened["main"], opened["listener"]
+        begin = partial(link.begin, main.server.client_id, self._estate.owner)
+        await served_meanwhile(main.wire, lambda: served_meanwhile(listener.wire, begin))
 
     def prepare(
         self,

@@ -1,0 +1,40 @@
+"""When the keeper of a link acts next."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Final
+
+import attrs
+import trio
+
+__all__ = ["LATER", "Schedule"]
+
+LATER: Final = 0.005
+"""Seconds that a few settlements, or a little room, wait for more of their kind."""
+
+
+@attrs.define(eq=False)
+class Schedule:
+    """Times of trio's clock.  Who wants something earlier brings it forward; the keeper moves it on."""
+
+    beat: float = 0.0
+    timer: float = inf
+    """The next message or queue that expires, as far as we were told."""
+    later: float = inf
+    """Small things that wait for more of their kind."""
+    renewal: float = 0.0
+    """When stock kombu would begin to take our messages for abandoned."""
+    changed: trio.Event = attrs.field(factory=trio.Event)
+
+    def bring_forward(self, name: str, at: float) -> None:
+        """Act on ``name`` at the latest then."""
+        if at < getattr(self, name):
+            setattr(self, name, at)
+            self.changed.set()
+
+    async def wait(self) -> None:
+        """Wait until something is due, or brought forward."""
+        self.changed = trio.Event()
+        with trio.move_on_at(min(self.beat, self.timer, self.later)):
+            await self.changed.wait()
