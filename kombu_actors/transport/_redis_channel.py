@@ -306,7 +306,7 @@ class RedisChannel:
                 claimer.woken()
 
     def look_everywhere(self) -> None:
-        """Reading goes on after a pause."""
+        """Reading pauses, or goes on after a pause."""
         for claimer in self._claimers:
             claimer.woken()
 

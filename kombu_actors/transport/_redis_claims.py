@@ -64,8 +64,10 @@ class Claimer:
         """Each queue's subscriptions, the next to be served first."""
         self._order: deque[str] = deque()
         self._look_again = False
+        self._in_line = False
+        """In the queues' waiting lines."""
         self._waiting = False
-        """In the queues' waiting lines: there is nothing to claim until somebody says so."""
+        """There is nothing to claim until somebody says so."""
         self._answered = trio.Event()
         self._watched: tuple[bytes, ...] = ()
 
@@ -138,8 +140,9 @@ class Claimer:
             return
         if self._waiting:
             return
-        count = min(self.room, CLAIM_MESSAGES)
-        if count <= 0 or not self._queues or self._link.paused:
+        count = 0 if self._link.paused else min(self.room, CLAIM_MESSAGES)
+        if count <= 0 or not self._queues:
+            self._leave_lines()
             return
         self.expected = count
         queues = list(self._order)
@@ -150,6 +153,14 @@ class Claimer:
             self._order.rotate(-1)
         self._link.settling.settle_now()
         self._link.submit(call, partial(self._claimed, queues), self._failed)
+
+    def _leave_lines(self) -> None:
+        """There is no room for what it waits for: others are to be woken in its place."""
+        if self._in_line and self._queues:
+            self._in_line = False
+            names = [queue.encode() for queue in self._order]
+            call = calls.claim(self.name, names, 0, limit=CLAIM_BYTES, no_ack=self.no_ack)
+            self._link.submit(call, lambda left: self._link.settling.attend(left.deaths, left.next_timer))
 
     def _failed(self, error: BaseException) -> None:
         self.expected = 0
@@ -165,7 +176,8 @@ class Claimer:
         if self._channel.closed is not None:
             return
         again, self._look_again = self._look_again, False
-        self._waiting = claimed.line is not calls.Line.AWAY and not again
+        self._in_line = claimed.line is not calls.Line.AWAY
+        self._waiting = self._in_line and not again
         if self._waiting and claimed.line is calls.Line.SENTRY:
             self._stand_sentry([queues[index - 1] for index in claimed.sentry_for])
         self.look()

@@ -88,7 +88,7 @@ class Keeper:
 
     def _beat(self, now: float) -> None:
         schedule, options = self._schedule, self._caller.terms.options
-        schedule.beat, schedule.timer = now + BEAT, inf
+        schedule.beat, schedule.timer = now + min(BEAT, options.lease / 3), inf
         renew = now >= schedule.renewal
         if renew:
             schedule.renewal = now + options.visibility_timeout / 3

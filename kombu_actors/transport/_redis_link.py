@@ -205,8 +205,10 @@ class RedisLink:
         return self.publishing.on_blocked(watcher)
 
     def pause_reading(self) -> None:
-        """Claim nothing until ``resume_reading``."""
+        """Claim nothing until ``resume_reading``; who waits in line makes room for others."""
         self.paused = True
+        for channel in self.channels():
+            channel.look_everywhere()
 
     def resume_reading(self) -> None:
         """Undo ``pause_reading``; a no-op when not paused."""
