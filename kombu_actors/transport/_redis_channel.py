@@ -1,7 +1,7 @@
 """One channel of a link to Redis: RabbitMQ's channel, kept by us where Redis has none.
 
-Numbers of deliveries and of publishes, the prefetch limit and the channel's death are this file's;
-what must survive it is on the server, under the link's name and the channel's number.
+The numbers of publishes and the channel's death are this file's, its deliveries ``_redis_deliveries``'s; what must
+survive them is on the server, under the link's name and the channel's number.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from ..protocols.redis.preparing import PreparedMessage
 from ..protocols.redis.publish_calls import Code
 from ..protocols.virtual._errors import Named, access_refused, not_found
 from ._link import DeliverySink
-from ._redis_claims import Claimer, Subscription, delivery
-from ._redis_fanout import Broadcast
+from ._redis_claims import Subscription, delivery
+from ._redis_deliveries import Deliveries
 from ._redis_publishing import Publish
 from ._redis_settling import Decision
 from ._waiting import Ending
@@ -38,15 +38,12 @@ __all__ = ["RedisChannel"]
 T = TypeVar("T")
 
 HOST: Final = "0"
-REFILL_SHARE: Final = 4
-"""Room for a fourth of the prefetch limit is claimed at once; for less, more is waited for (``LATER``)."""
 
 
 @attrs.define(eq=False)
 class Numbers:
-    """What a channel counts, each from 1 (AMQP 0-9-1 delivery tags, RabbitMQ's publish sequence)."""
+    """The publishes of a channel, numbered from 1 (RabbitMQ, "Publisher Confirms"): the last of each kind."""
 
-    delivered: int = 0
     published: int = 0
     answered: int = 0
 
@@ -57,12 +54,8 @@ class RedisChannel:
     def __init__(self, link: RedisLink, number: int) -> None:
         self.number = number
         self.link = link
-        self.limit = link.options.prefetch_limit
-        """How many deliveries may be unsettled (``basic.qos``)."""
+        self.deliveries = Deliveries(self, link, self._settle)
         self._numbers = Numbers()
-        self._unsettled: dict[int, int | Broadcast] = {}
-        """By delivery tag: the claim on the server, or a broadcast that is nowhere else."""
-        self._claimers = (Claimer(self, no_ack=False), Claimer(self, no_ack=True))
         self._consumers: dict[str, Subscription] = {}
         self._held_back: deque[tuple[int, Decision, list[int]]] = deque()
         """Settlements that wait for the publishes before them, each with the last one's number."""
@@ -84,7 +77,7 @@ class RedisChannel:
     @property
     def names(self) -> tuple[str, ...]:
         """What the server knows it by."""
-        return tuple(claimer.name for claimer in self._claimers if claimer.used or not claimer.no_ack)
+        return tuple(claimer.name for claimer in self.deliveries.claimers if claimer.used or not claimer.no_ack)
 
     async def wait_closed(self) -> BaseException:
         """Wait until the channel is dead and say why."""
@@ -118,15 +111,10 @@ class RedisChannel:
             return
         self._release_held(self._numbers.answered)
         self._ending.happen(reason)
-        for claimer in self._claimers:
-            claimer.stop()
         for subscription in self._consumers.values():
             self.link.fanout.unsubscribe(subscription)
-        for loan in reversed(self._unsettled.values()):
-            if isinstance(loan, Broadcast):
-                loan.give_back()
         self._consumers.clear()
-        self._unsettled.clear()
+        self.deliveries.end()
         self._held_back.clear()
         self._all_answered.set()
         self.link.publishing.queue.drop(self)
@@ -200,8 +188,8 @@ class RedisChannel:
             raise ValueError(f"prefetch_count must be from 0 (no limit of yours) to 65535, not {prefetch_count}")
         self._ending.check()
         await trio.lowlevel.checkpoint()
-        self.limit = prefetch_count or self.link.options.prefetch_limit
-        self._refill()
+        self.deliveries.limit = prefetch_count or self.link.options.prefetch_limit
+        self.deliveries.refill()
 
     async def consume(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> str:
         """Subscribe; return the tag.  Cancelled, the subscription is taken back."""
@@ -213,7 +201,7 @@ class RedisChannel:
         spec = attrs.evolve(spec, tag=spec.tag or f"amq.ctag-{self.link.fresh()}")
         subscription = Subscription(spec, sink, on_cancel)
 
-        claimer = self._claimers[spec.no_ack]
+        claimer = self.deliveries.claimers[spec.no_ack]
         call = consuming.consume(claimer.name, spec.tag, spec.queue, sep=self.link.layout.sep, exclusive=spec.exclusive)
 
         def take_back(_: object) -> None:
@@ -243,7 +231,7 @@ class RedisChannel:
             await trio.lowlevel.checkpoint()
             return
         self.link.fanout.unsubscribe(subscription)
-        claimer = self._claimers[subscription.spec.no_ack]
+        claimer = self.deliveries.claimers[subscription.spec.no_ack]
         await claimer.unsubscribe(subscription)
         await self._ask(consuming.cancel(claimer.name, tag, subscription.spec.queue))
 
@@ -265,7 +253,7 @@ class RedisChannel:
                 return None
             envelope = self.link.settling.decoded(queue, got.claim, got.raw)
             if envelope is not None:
-                return delivery("", self.claimed(got.claim), envelope), got.remaining
+                return delivery("", self.deliveries.add(got.claim), envelope), got.remaining
 
     async def recover(self, *, requeue: bool = False) -> None:
         """Ask for all unacknowledged deliveries again."""
@@ -274,7 +262,7 @@ class RedisChannel:
                 "NOT_IMPLEMENTED - requeue=false (refused locally)", reply_code=540
             )
         self._ending.check()
-        self._settle(Decision.REQUEUE, list(self._unsettled))
+        self.deliveries.settle(Decision.REQUEUE, self.deliveries.tags())
         await self.link.settling.settled()
 
     async def flow(self, active: bool) -> None:
@@ -287,45 +275,12 @@ class RedisChannel:
 
     # -- deliveries ----------------------------------------------------------------------------
 
-    @property
-    def room(self) -> int:
-        """How many more deliveries may be unsettled."""
-        return self.limit - len(self._unsettled)
-
-    def claimed(self, claim: int | Broadcast) -> int:
-        """Number one delivery; 0 is a claim that nobody settles."""
-        self._numbers.delivered += 1
-        if claim:
-            self._unsettled[self._numbers.delivered] = claim
-        return self._numbers.delivered
-
-    def look(self, name: str) -> None:
-        """The claimer of that name is told that there may be something."""
-        for claimer in self._claimers:
-            if claimer.name == name:
-                claimer.woken()
-
-    def look_everywhere(self) -> None:
-        """Reading pauses, or goes on after a pause."""
-        for claimer in self._claimers:
-            claimer.woken()
-
-    def _refill(self) -> None:
-        claimer = self._claimers[0]
-        if claimer.room >= max(1, self.limit // REFILL_SHARE):
-            claimer.look()
-        elif claimer.room > 0:
-            self.link.keeper.look_later(claimer)
-
     def queue_deleted(self, queue: str) -> None:
         """The consumers of a queue are cancelled: it is gone."""
-        for claimer in self._claimers:
-            claimer.queue_deleted(queue)
-        for tag, subscription in list(self._consumers.items()):
-            if subscription.spec.queue == queue:
-                del self._consumers[tag]
-                self.link.fanout.unsubscribe(subscription)
-                subscription.on_cancel()
+        for subscription in self.deliveries.queue_deleted(queue):
+            self._consumers.pop(subscription.spec.tag, None)
+            self.link.fanout.unsubscribe(subscription)
+            subscription.on_cancel()
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or all up to ``tag``."""
@@ -341,34 +296,18 @@ class RedisChannel:
 
     def _settle_tags(self, decision: Decision, tag: int, multiple: bool) -> None:
         self._ending.check()
-        if multiple:
-            tags = [each for each in self._unsettled if each <= tag or not tag]
+        tags = self.deliveries.tags(tag, multiple=multiple)
+        if tags or (multiple and not tag):
+            self.deliveries.settle(decision, tags)
         else:
-            tags = [tag] if tag in self._unsettled else []
-        if not tags and not (multiple and not tag):
-            self.die(
-                amqp_errors.PreconditionFailed(
-                    f"PRECONDITION_FAILED - unknown delivery tag {tag}", (60, 80), reply_code=406
-                )
-            )
-            return
-        self._settle(decision, tags)
+            text = f"PRECONDITION_FAILED - unknown delivery tag {tag}"
+            self.die(amqp_errors.PreconditionFailed(text, (60, 80), reply_code=406))
 
-    def _settle(self, decision: Decision, tags: Sequence[int]) -> None:
-        claims: list[int] = []
-        for tag in tags:
-            loan = self._unsettled.pop(tag)
-            if not isinstance(loan, Broadcast):
-                claims.append(loan)
-            elif decision is Decision.REQUEUE:
-                loan.give_back()
-        if claims:
-            if self._numbers.answered < self._numbers.published:
-                self._held_back.append((self._numbers.published, decision, claims))
-            else:
-                self.link.settling.settle(decision, claims)
-        self._refill()
-        self.link.fanout.pump()
+    def _settle(self, decision: Decision, claims: list[int]) -> None:
+        if self._numbers.answered < self._numbers.published:
+            self._held_back.append((self._numbers.published, decision, claims))
+        else:
+            self.link.settling.settle(decision, claims)
 
     def _release_held(self, answered: int) -> None:
         held = self._held_back

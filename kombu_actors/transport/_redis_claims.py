@@ -26,6 +26,8 @@ from ._redis_settling import Decision
 
 if TYPE_CHECKING:
     from ._redis_channel import RedisChannel
+    from ._redis_deliveries import Deliveries
+    from ._redis_link import RedisLink
 
 __all__ = ["Claimer", "Subscription"]
 
@@ -51,7 +53,7 @@ class Subscription:
 class Claimer:
     """Claims for the consumers of one channel that acknowledge, or for those that don't."""
 
-    def __init__(self, channel: RedisChannel, *, no_ack: bool) -> None:
+    def __init__(self, channel: RedisChannel, deliveries: Deliveries, link: RedisLink, *, no_ack: bool) -> None:
         self.name = f"{channel.number}n" if no_ack else str(channel.number)
         self.no_ack = no_ack
         self.used = False
@@ -59,7 +61,8 @@ class Claimer:
         self.expected = 0
         """Messages that the claim under way may bring."""
         self._channel = channel
-        self._link = channel.link
+        self._deliveries = deliveries
+        self._link = link
         self._queues: dict[str, deque[Subscription]] = {}
         """Each queue's subscriptions, the next to be served first."""
         self._order: deque[str] = deque()
@@ -126,7 +129,7 @@ class Claimer:
     @property
     def room(self) -> int:
         """How many messages may come."""
-        return CLAIM_MESSAGES if self.no_ack else self._channel.room - self.expected
+        return CLAIM_MESSAGES if self.no_ack else self._deliveries.room - self.expected
 
     def woken(self) -> None:
         """Somebody says that there may be something."""
@@ -205,7 +208,7 @@ class Claimer:
                 continue
             if len(subscriptions) > 1:
                 subscriptions.rotate(-1)
-            batch.append((subscription, delivery(subscription.spec.tag, self._channel.claimed(claim), envelope)))
+            batch.append((subscription, delivery(subscription.spec.tag, self._deliveries.add(claim), envelope)))
         if homeless and not self.no_ack:
             self._link.settling.settle(Decision.REQUEUE, homeless)
         hand_over(batch)

@@ -80,10 +80,10 @@ class BroadcastQueue:
         while self.backlog and idle < len(self.members):
             channel, subscription = self.members[0]
             self.members.rotate(-1)
-            if channel.closed is None and (subscription.spec.no_ack or channel.room > 0):
+            if channel.closed is None and (subscription.spec.no_ack or channel.deliveries.room > 0):
                 idle = 0
                 envelope = self.backlog.popleft()
-                tag = channel.claimed(0 if subscription.spec.no_ack else Broadcast(self, envelope))
+                tag = channel.deliveries.add(0 if subscription.spec.no_ack else Broadcast(self, envelope))
                 subscription.sink([delivery(subscription.spec.tag, tag, envelope)])
             else:
                 idle += 1

@@ -208,13 +208,13 @@ class RedisLink:
         """Claim nothing until ``resume_reading``; who waits in line makes room for others."""
         self.paused = True
         for channel in self.channels():
-            channel.look_everywhere()
+            channel.deliveries.look_everywhere()
 
     def resume_reading(self) -> None:
         """Undo ``pause_reading``; a no-op when not paused."""
         self.paused = False
         for channel in self.channels():
-            channel.look_everywhere()
+            channel.deliveries.look_everywhere()
 
     # -- channels ------------------------------------------------------------------------------
 

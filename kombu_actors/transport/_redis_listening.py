@@ -104,7 +104,7 @@ class Listening:
         word, _, name = text.partition(" ")
         if word == "w":
             for channel in self._link.channels():
-                channel.look(name)
+                channel.deliveries.look(name)
         elif word == "x":
             for channel in self._link.channels():
                 channel.queue_deleted(name)
