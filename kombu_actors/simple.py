@@ -278,7 +278,7 @@ class SimpleBase:
 
         async def settled() -> None:
             actor.collect()
-            await actor.publisher.wait_empty()
+            await actor.publisher.wait_settled()
 
         try:
             self._connection.call(settled, timeout=PUT_PATIENCE)

@@ -112,9 +112,12 @@ class Publisher:
             await self._settled.wait()
 
     async def wait_settled(self) -> None:
-        """Wait until what has been accepted so far has had its outcome, whatever is accepted meanwhile."""
+        """Wait until what has been accepted so far has had its outcome, whatever is accepted meanwhile.
+
+        A broker that takes no publishes has nothing of the rest: nobody waits for that.
+        """
         target = self.ledger.settled + self.under_way
-        while self.ledger.settled < target:
+        while self.ledger.settled < target and self._blocked_because() is None:
             await self._settled.wait()
 
     async def wait_empty(self) -> None:
@@ -232,7 +235,9 @@ class Publisher:
         self._wake()
 
     def _on_blocked(self, reason: str | None) -> None:
-        if reason is None and self._channel is not None:
+        if reason is not None:
+            self._wake()
+        elif self._channel is not None:
             self._pump()
 
     def _pump(self) -> None:

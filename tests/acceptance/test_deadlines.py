@@ -18,15 +18,19 @@ from amqp.exceptions import AMQPError
 from kombu_actors import Connection, Consumer, Exchange, Producer, Queue
 from kombu_actors.errors import LimitExceeded, OperationalError
 from kombu_actors.simple import SimpleQueue
-from tests.support.brokers import RabbitMQNode
+from tests.support.brokers import RabbitMQNode, RedisNode
 from tests.support.processes import wait_until
 from tests.support.proxy import FaultProxy
 
 DEADLINE = 2.0
 LATEST = 2.5
 """Seconds after which a call with a deadline of 2 s must have ended."""
-FAULTS = ("refused", "blackholed", "stopped", "alarm")
+FAULTS = {
+    "amqp": ("refused", "blackholed", "stopped", "alarm"),
+    "redis": ("refused", "blackholed", "stopped", "full memory"),
+}
 DOCUMENTED = (OperationalError, TimeoutError, AMQPError, LimitExceeded, Empty)
+HEADS = {"amqp": "### What each call raises\n", "redis": "### The same over Redis\n"}
 DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
@@ -168,12 +172,12 @@ def attempt(call: Callable[[Subject], object], subject: Subject) -> tuple[str, f
     return outcome, time.monotonic() - started
 
 
-def documented(fault: str) -> dict[str, str]:
-    """The table's column: what each call raises."""
-    rows = re.findall(r"^\| (.+) \|$", DOCUMENT.read_text(), re.MULTILINE)
-    table = [[cell.strip() for cell in row.split(" | ")] for row in rows]
-    head = next(row for row in table if row[0] == "call")
-    return {row[0]: row[head.index(fault)].split(",")[0] for row in table if row[0] in CALLS}
+def documented(broker: str, fault: str) -> dict[str, str]:
+    """The column of a broker's table: what each call raises."""
+    text = DOCUMENT.read_text().partition(HEADS[broker])[2]
+    rows = [[cell.strip() for cell in row.split(" | ")] for row in re.findall(r"^\| (.+) \|$", text, re.MULTILINE)]
+    head, *table = rows
+    return {row[0]: row[head.index(fault)].split(",")[0] for row in table[: len(CALLS) + 1] if row[0] in CALLS}
 
 
 @pytest.fixture
@@ -185,7 +189,46 @@ def node(own_rabbitmq: Callable[..., RabbitMQNode]) -> Iterator[RabbitMQNode]:
     node.delete_vhost("deadlines")
 
 
-def inflict(fault: str, node: RabbitMQNode, proxy: FaultProxy, subjects: list[Subject]) -> Callable[[], None]:
+@attrs.frozen
+class Ground:
+    """A broker that a test may harm."""
+
+    node: RabbitMQNode | RedisNode
+    url: Callable[[int], str]
+    """Its URL by way of a proxy's port."""
+    block: Callable[[], Callable[[], None]]
+    """Have it take no publishes; returns what ends that."""
+
+
+def on_rabbitmq(request: pytest.FixtureRequest) -> Ground:
+    node: RabbitMQNode = request.getfixturevalue("node")
+
+    def block() -> Callable[[], None]:
+        node.set_memory_alarm()
+
+        def all_know() -> bool:
+            return {connection["state"] for connection in node.list_connections("deadlines")} == {"blocking"}
+
+        wait_until(all_know, timeout=5, waiting_for="the alarm to reach all connections")
+        return node.clear_memory_alarm
+
+    return Ground(node, lambda port: node.url(vhost="deadlines", port=port), block)
+
+
+def on_redis(request: pytest.FixtureRequest) -> Ground:
+    node: RedisNode = request.getfixturevalue("own_redis")()
+
+    def block() -> Callable[[], None]:
+        node.ask("CONFIG", "SET", "maxmemory", 1)
+        return lambda: node.ask("CONFIG", "SET", "maxmemory", 0)
+
+    return Ground(node, lambda port: node.url(port=port), block)
+
+
+GROUNDS = {"amqp": on_rabbitmq, "redis": on_redis}
+
+
+def inflict(fault: str, ground: Ground, proxy: FaultProxy, subjects: list[Subject]) -> Callable[[], None]:
     """Begin the fault; returns what ends it."""
     if fault == "refused":
         proxy.refuse()
@@ -197,39 +240,35 @@ def inflict(fault: str, node: RabbitMQNode, proxy: FaultProxy, subjects: list[Su
         proxy.blackhole()
         return proxy.heal
     if fault == "stopped":
-        node.sigstop()
-        return node.sigcont
-    node.set_memory_alarm()
-
-    def all_know() -> bool:
-        return {connection["state"] for connection in node.list_connections("deadlines")} == {"blocking"}
-
-    wait_until(all_know, timeout=5, waiting_for="the alarm to reach all connections")
+        ground.node.sigstop()
+        return ground.node.sigcont
+    unblock = ground.block()
     connected = [subject for subject in subjects if subject.connection.connected]
     for subject in connected:  # the broker blocks who publishes
         Producer(subject.connection).publish("dropped", routing_key="nowhere")
     for subject in connected:
         actor = subject.connection.connect()
         wait_until(lambda a=actor: a.blocked_because(), timeout=5, waiting_for="connection.blocked")  # type: ignore[misc]
-    return node.clear_memory_alarm
+    return unblock
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(("broker", "fault"), [(broker, fault) for broker in FAULTS for fault in FAULTS[broker]])
 def test_every_call_ends_by_its_deadline_as_documented(
-    node: RabbitMQNode, fault_proxy: Callable[[int], FaultProxy], fault: str
+    request: pytest.FixtureRequest, fault_proxy: Callable[[int], FaultProxy], broker: str, fault: str
 ) -> None:
     """Each call with a 2 s deadline, each on its own connection, twice in a row, while the broker's port refuses, its
-    network swallows everything, its process is stopped or its memory alarm is on: each ends within 2.5 s, the first
+    network swallows everything, its process is stopped or its memory is full: each ends within 2.5 s, the first
     time with the error that docs/reliability.md has for it. When the fault is over everything closes cleanly."""
-    proxy = fault_proxy(node.port)
-    url = node.url(vhost="deadlines", port=proxy.port)
+    ground = GROUNDS[broker](request)
+    proxy = fault_proxy(ground.node.port)
+    url = ground.url(proxy.port)
     subjects = [Subject(url, f"{fault}-{number}") for number in range(len(CALLS))]
     with ExitStack() as stack, ThreadPoolExecutor(len(CALLS)) as threads:
         for subject, (setup, _) in zip(subjects, CALLS.values(), strict=True):
             stack.callback(subject.connection.collect)
             subject.held = setup(subject)
-        heal = inflict(fault, node, proxy, subjects)
+        heal = inflict(fault, ground, proxy, subjects)
 
         def twice(call: Callable[[Subject], object], subject: Subject) -> list[tuple[str, float]]:
             return [attempt(call, subject), attempt(call, subject)]
@@ -244,7 +283,7 @@ def test_every_call_ends_by_its_deadline_as_documented(
         print(f"| {name} | {attempts[0][0]}, {attempts[0][1]:.1f} s")
     late = {name: attempts for name, attempts in seen.items() if max(took for _, took in attempts) > LATEST}
     assert late == {}
-    assert {name: attempts[0][0] for name, attempts in seen.items()} == documented(fault)
+    assert {name: attempts[0][0] for name, attempts in seen.items()} == documented(broker, fault)
 
 
 def test_a_channel_whose_close_ran_out_of_time_delivers_what_it_accepted_and_goes(

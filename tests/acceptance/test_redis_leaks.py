@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -15,6 +16,7 @@ from kombu_actors.supervisors import Backoff
 from kombu_actors.supervisors.events import ChildReady
 from tests.support.brokers import RedisNode
 from tests.support.leaks import Holdings, no_leaks
+from tests.support.processes import wait_until
 from tests.support.proxy import FaultProxy
 
 RECONNECTS = 100
@@ -64,8 +66,10 @@ async def test_a_hundred_reconnects_leave_tasks_descriptors_connections_and_keys
 
             async def settled_stock() -> dict[str, Any]:
                 """With nothing unacknowledged: closing and opening a channel takes that along."""
-                while redis_server.ask("HLEN", "unacked"):
-                    await trio.sleep(0.01)  # it leaves within 5 ms, and nobody is told
+                nothing_unacked = partial(
+                    wait_until, lambda: not redis_server.ask("HLEN", "unacked"), timeout=5, waiting_for="the last ack"
+                )
+                await trio.to_thread.run_sync(nothing_unacked)
                 return stock()
 
             await round_trip(-1)
