@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.brokers import RabbitMQNode, RedisNode
+from tests.support.brokers import RabbitMQNode, RedisNode, SentinelGroup, start_sentinel_group
 from tests.support.certs import Certificates, make_certificates
 from tests.support.proxy import FaultProxy
 
@@ -133,6 +133,25 @@ def own_redis(node_directory: Path) -> Iterator[Callable[..., RedisNode]]:
     for node in nodes:
         if node.running:
             node.kill9()
+
+
+@pytest.fixture(scope="session")
+def sentinel_group(node_directory: Path) -> Iterator[tuple[SentinelGroup, FaultProxy]]:
+    """The run's shared Sentinel group, with the proxy that its sentinels name as the primary.
+
+    Harm to clients is no reason for it to fail over.  Never kill any of it.
+    """
+    with contextlib.ExitStack() as stack:
+        proxies: list[FaultProxy] = []
+
+        def in_front(port: int) -> int:
+            proxies.append(stack.enter_context(FaultProxy(port)))
+            return proxies[0].port
+
+        group = start_sentinel_group(node_directory / "sentinel", down_after=60, in_front=in_front)
+        stack.callback(group.close)
+        group.wait_ready()
+        yield group, proxies[0]
 
 
 @pytest.fixture

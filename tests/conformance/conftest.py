@@ -3,33 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from kombu_actors import Connection
 from kombu_actors.broker import Broker
-from tests.support.brokers import SentinelGroup, start_sentinel_group
-from tests.support.proxy import FaultProxy
 
 from .realms import REALMS, Realm
-
-
-@pytest.fixture(scope="session")
-def sentinel_group(node_directory: Path) -> Iterator[tuple[SentinelGroup, FaultProxy]]:
-    """One group for the run, whose sentinels name a proxy as the primary; harm to clients is no reason to fail over."""
-    with ExitStack() as stack:
-        proxies: list[FaultProxy] = []
-
-        def in_front(port: int) -> int:
-            proxies.append(stack.enter_context(FaultProxy(port)))
-            return proxies[0].port
-
-        group = start_sentinel_group(node_directory / "sentinel", down_after=60, in_front=in_front)
-        stack.callback(group.close)
-        group.wait_ready()
-        yield group, proxies[0]
 
 
 @pytest.fixture(params=sorted(REALMS))

@@ -48,6 +48,8 @@ class Realm:
     able: Able = Able()
     depths: Callable[[], dict[str, int]]
     """How many messages each queue holds ready."""
+    connections: Callable[[], int]
+    """How many clients are connected."""
     drop_connections: Callable[[], None]
     """End every connection from the broker's side, with a word (``connection.close`` 320) if it has one."""
     cut_connections: Callable[[], None]
@@ -72,6 +74,7 @@ def in_memory(request: pytest.FixtureRequest) -> Iterator[Realm]:
         url=f"memory://{name}",
         dead=f"memory://{nobody}",
         depths=broker.queue_depths,
+        connections=lambda: len(broker.links),
         drop_connections=broker.close_link,
         cut_connections=broker.cut,
     )
@@ -91,6 +94,7 @@ def on_rabbitmq(request: pytest.FixtureRequest) -> Iterator[Realm]:
         dead=f"amqp://127.0.0.1:{free_port()}",
         able=Able(heartbeats=True),
         depths=lambda: {name: queue["messages_ready"] for name, queue in node.list_queues(vhost).items()},
+        connections=lambda: len(node.list_connections(vhost)),
         drop_connections=lambda: node.close_all_connections(vhost=vhost),
         cut_connections=proxy.reset,
     )
@@ -120,6 +124,7 @@ def redis_realm(node: RedisNode, proxy: FaultProxy, **where: Any) -> Iterator[Re
     yield Realm(
         able=Able(byte_limits=False, queue_priorities=False),
         depths=lambda: {name.decode(): depth for name, depth in node.ask("EVAL", DEPTHS, 0)},
+        connections=lambda: node.ask("ZCARD", "_kombu_actors.owners"),
         drop_connections=partial(node.kill_clients, "normal", "pubsub"),
         cut_connections=proxy.reset,
         **where,

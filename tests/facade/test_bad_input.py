@@ -13,7 +13,7 @@ from amqp.exceptions import ChannelError, InvalidCommand, NotFound, Precondition
 from kombu_actors import Connection, Exchange, Queue
 from kombu_actors._channel import Channel
 from kombu_actors.actors.connection import ConnectionActor
-from kombu_actors.broker import Broker, ExchangeSpec, QueueSpec, open_broker
+from kombu_actors.broker import Broker, ExchangeSpec, QueueSpec
 from kombu_actors.errors import (
     ConnectionClosed,
     ContentDisallowed,
@@ -50,7 +50,7 @@ def realm(request: pytest.FixtureRequest) -> Iterator[Realm]:
 @pytest.fixture
 async def broker(realm: Realm) -> AsyncIterator[Broker]:
     """A native connection to it, with a queue ``q``."""
-    async with open_broker(realm.url) as broker:
+    async with realm.open_broker() as broker:
         await queue(broker, "q")
         yield broker
 
@@ -58,7 +58,7 @@ async def broker(realm: Realm) -> AsyncIterator[Broker]:
 @pytest.fixture
 def connection(realm: Realm) -> Iterator[Connection]:
     """A blocking connection to it, with a queue ``q``, whose publishes return when the broker has the message."""
-    with Connection(realm.url, transport_options={"confirm_publish": True}) as connection:
+    with realm.connect(transport_options={"confirm_publish": True}) as connection:
         Queue("q")(connection).declare()
         yield connection
 
@@ -289,7 +289,7 @@ def test_a_closed_channel_says_so(realm: Realm, connection: Connection, what: st
 @pytest.mark.parametrize("what", ON_CLOSED)
 def test_a_channel_of_a_released_connection_says_so(realm: Realm, what: str) -> None:
     """It does not reconnect behind its owner's back."""
-    connection = Connection(realm.url)
+    connection = realm.connect()
     channel = connection.channel()
     connection.release()
     with pytest.raises(ConnectionClosed, match=r"released|closed"):
@@ -299,7 +299,7 @@ def test_a_channel_of_a_released_connection_says_so(realm: Realm, what: str) -> 
 
 async def test_a_native_broker_out_of_its_block_says_so(realm: Realm) -> None:
     """All of its calls."""
-    async with open_broker(realm.url) as broker:
+    async with realm.open_broker() as broker:
         await queue(broker, "q")
     for call in (
         broker.publish("m", routing_key="q", timeout=5),
