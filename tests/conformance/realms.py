@@ -30,8 +30,28 @@ class Able:
     """``x-max-length-bytes``; where it isn't known, declaring such a queue is refused."""
     queue_priorities: bool = True
     """A queue has the priorities that its ``x-max-priority`` says; otherwise every queue has kombu's steps."""
+    consumer_priorities: bool = True
+    """``x-priority`` of a consumer; where it isn't known it is without effect."""
+    single_active: bool = True
+    """``x-single-active-consumer``; where it isn't known, declaring such a queue is refused."""
+    consumer_prefetch: bool = True
+    """``prefetch_count`` holds for each consumer; otherwise for all consumers of a channel together."""
     heartbeats: bool = False
     """The ``heartbeat`` argument is negotiated with the broker, as kombu's ``supports_heartbeats`` says."""
+
+
+ABLE = {
+    "amqp": Able(heartbeats=True),
+    "memory": Able(),
+    "redis": Able(
+        byte_limits=False,
+        queue_priorities=False,
+        consumer_priorities=False,
+        single_active=False,
+        consumer_prefetch=False,
+    ),
+}
+"""By the transport's name."""
 
 
 @attrs.frozen(kw_only=True)
@@ -45,7 +65,7 @@ class Realm:
     """The transport options that it takes to reach it, and to get what AMQP promises."""
     tls: Any = False
     """``open_broker``'s ``tls``, ``Connection``'s ``ssl``."""
-    able: Able = Able()
+    able: Able
     depths: Callable[[], dict[str, int]]
     """How many messages each queue holds ready."""
     connections: Callable[[], int]
@@ -73,6 +93,7 @@ def in_memory(request: pytest.FixtureRequest) -> Iterator[Realm]:
     yield Realm(
         url=f"memory://{name}",
         dead=f"memory://{nobody}",
+        able=ABLE["memory"],
         depths=broker.queue_depths,
         connections=lambda: len(broker.links),
         drop_connections=broker.close_link,
@@ -92,7 +113,7 @@ def on_rabbitmq(request: pytest.FixtureRequest) -> Iterator[Realm]:
     yield Realm(
         url=node.url(vhost=vhost, port=proxy.port),
         dead=f"amqp://127.0.0.1:{free_port()}",
-        able=Able(heartbeats=True),
+        able=ABLE["amqp"],
         depths=lambda: {name: queue["messages_ready"] for name, queue in node.list_queues(vhost).items()},
         connections=lambda: len(node.list_connections(vhost)),
         drop_connections=lambda: node.close_all_connections(vhost=vhost),
@@ -122,7 +143,7 @@ def redis_realm(node: RedisNode, proxy: FaultProxy, **where: Any) -> Iterator[Re
     """A Redis server, emptied, behind a proxy; ``where`` is how clients find it."""
     node.flush()
     yield Realm(
-        able=Able(byte_limits=False, queue_priorities=False),
+        able=ABLE["redis"],
         depths=lambda: {name.decode(): depth for name, depth in node.ask("EVAL", DEPTHS, 0)},
         connections=lambda: node.ask("ZCARD", "_kombu_actors.owners"),
         drop_connections=partial(node.kill_clients, "normal", "pubsub"),

@@ -68,6 +68,24 @@ def test_a_stale_ack_goes_nowhere(realm: Realm, connection: Connection, harm: st
     wait_until(lambda: realm.depths() == {"q": 0}, timeout=PATIENCE, waiting_for="the ack")
 
 
+def test_prefetch_is_for_each_consumer_of_a_channel(realm: Realm, connection: Connection) -> None:
+    """Two of them hold a message each; where prefetch is the channel's they hold one between them."""
+    got: list[Message] = []
+    queues = [Queue("a"), Queue("b")]
+    for queue in queues:
+        for number in range(2):
+            connection.Producer().publish(number, routing_key=queue.name, declare=[queue])
+    with connection.Consumer(queues, on_message=got.append, prefetch_count=1):
+        held = 2 if realm.able.consumer_prefetch else 1
+        for settled in range(4):
+            count = min(settled + held, 4)
+            while len(got) < count:
+                connection.drain_events(timeout=PATIENCE)
+            assert len(got) == count
+            assert sum(realm.depths().values()) == 4 - len(got)
+            got[settled].ack()
+
+
 def test_a_queue_the_broker_named_is_followed(realm: Realm, connection: Connection) -> None:
     """Consumer, bindings and publishes to its first name go to the queue of the present session."""
     got: list[Any] = []

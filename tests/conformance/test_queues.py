@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -139,6 +140,40 @@ async def test_priorities_need_a_queue_that_has_them(realm: Realm, broker: Broke
     for priority in (1, 9, 5):
         await broker.publish(priority, routing_key="q", priority=priority)
     assert await drained(broker, "q") == ([1, 9, 5] if realm.able.queue_priorities else [9, 5, 1])
+
+
+async def test_consumers_of_higher_priority_are_served_first(realm: Realm, broker: Broker) -> None:
+    """The others get what is too much for them; a broker that knows no such priorities prefers nobody."""
+    await queue(broker, "q")
+    async with (
+        broker.subscribe("q", prefetch=1) as low,
+        broker.subscribe("q", prefetch=2, arguments={"x-priority": 10}) as high,
+    ):
+        await fill(broker, "q", 1, 2, 3)
+        got = [[message.payload for message in await take(*wanted)] for wanted in ((high, 2), (low, 1))]
+    if realm.able.consumer_priorities:
+        assert got == [[1, 2], [3]]
+    else:
+        assert sorted(chain.from_iterable(got)) == [1, 2, 3]
+
+
+async def test_a_single_active_consumer_has_it_all(realm: Realm, broker: Broker) -> None:
+    """The one that came first; others stand by.  A broker that doesn't know refuses such a queue."""
+    arguments = {"x-single-active-consumer": True}
+    if not realm.able.single_active:
+        with pytest.raises(PreconditionFailed, match="x-single-active-consumer"):
+            await queue(broker, "q", arguments)
+        assert realm.depths() == {}
+        return
+    await queue(broker, "q", arguments)
+    async with broker.subscribe("q", prefetch=1) as standby:
+        async with broker.subscribe("q", prefetch=1):
+            await fill(broker, "q", 1, 2)
+            (message,) = await take(standby, 1)
+            assert (message.payload, await ready(broker, "q")) == (1, 1)
+        message.ack()
+        assert await payloads(standby, 1) == [2]
+    assert await ready(broker, "q") == 0
 
 
 # -- dead letters ----------------------------------------------------------------------------------------
