@@ -254,4 +254,5 @@ async def test_a_child_waiting_for_its_turn_to_stop_is_not_to_be_relied_on(autoj
         await sup.restart_child("a")
         assert [child.state.value for child in sup.snapshot().children] == ["stopping", "stopping"]
         assert await sup.ref("a").wait_ready() == 2
-        assert diary.take() == ["up a1", "up b1", "down b1", "down a1", "up a2"]
+        # Whether b is up again by now is for trio's scheduler, which shuffles, to decide.
+        assert diary.take()[:5] == ["up a1", "up b1", "down b1", "down a1", "up a2"]
