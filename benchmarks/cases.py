@@ -80,6 +80,8 @@ class Case:
     messages: int
     goals: tuple[Goal, ...]
     broker: Broker = Broker.RABBITMQ
+    lengthy: bool = False
+    """``--quick`` leaves it out unless it is named: it takes its time however few the messages."""
 
 
 def _blocking(function: str) -> tuple[Contender, Contender]:

@@ -51,6 +51,7 @@ REDIS_CASES = (
         messages=0,
         goals=(Goal("idle", 1.0, of_ours=True),),
         broker=Broker.REDIS,
+        lengthy=True,
     ),
     Case(
         name="redis-latency",
@@ -60,6 +61,7 @@ REDIS_CASES = (
         messages=300,
         goals=(Goal("p50"), Goal("p99")),
         broker=Broker.REDIS,
+        lengthy=True,
     ),
     Case(
         name="redis-latency-channels",
@@ -69,6 +71,7 @@ REDIS_CASES = (
         messages=300,
         goals=(Goal("p50"), Goal("p99")),
         broker=Broker.REDIS,
+        lengthy=True,
     ),
     Case(
         name="redis-latency-links",
@@ -78,6 +81,7 @@ REDIS_CASES = (
         messages=300,
         goals=(Goal("p50"), Goal("p99")),
         broker=Broker.REDIS,
+        lengthy=True,
     ),
     Case(
         name="redis-fleet",
@@ -87,6 +91,7 @@ REDIS_CASES = (
         messages=5_000,
         goals=(Goal("cpu"), Goal("rate"), Goal("server")),
         broker=Broker.REDIS,
+        lengthy=True,
     ),
     Case(
         name="redis-fleet-links",
@@ -96,5 +101,6 @@ REDIS_CASES = (
         messages=5_000,
         goals=(Goal("cpu"), Goal("rate"), Goal("server")),
         broker=Broker.REDIS,
+        lengthy=True,
     ),
 )
