@@ -54,9 +54,14 @@ class Ground:
         prefix = self.options.get("global_keyprefix", "")
         lists = [key for key in self.client.scan_iter() if self.client.type(key) == b"list"]
         stored = {key.decode(): self.client.llen(key) for key in lists}
-        unacked = self.client.hlen(f"{prefix}unacked")
-        assert self.client.zcard(f"{prefix}unacked_index") == unacked
+        with self.client.pipeline() as both:  # at one moment
+            unacked, indexed = both.hlen(f"{prefix}unacked").zcard(f"{prefix}unacked_index").execute()
+        assert unacked == indexed
         return {**stored, **({"unacked": unacked} if unacked else {})}
+
+    def wait_clear(self) -> None:
+        """Wait until no message is left: a Celery worker's last word on a task may come after its result."""
+        wait_until(lambda: not self.left(), timeout=PATIENCE, waiting_for="every message to be settled")
 
     def wait_listeners(self, count: int) -> None:
         """Wait until so many connections have subscribed to patterns: stock kombu does so when it first drains."""

@@ -119,7 +119,7 @@ def test_a_celery_worker_runs_what_our_producer_sends(ground: Ground, connection
         assert message.payload["status"] == "SUCCESS", message.payload
         assert message.payload["result"] == sent[message.payload["task_id"]] + 1
         assert message.properties["correlation_id"] == message.payload["task_id"]
-    assert ground.left() == {}
+    ground.wait_clear()
 
 
 def test_our_consumer_runs_what_celerys_client_sends(ground: Ground, client: Any) -> None:
@@ -145,7 +145,7 @@ def test_our_consumer_runs_what_celerys_client_sends(ground: Ground, client: Any
         ]
         assert [result.get(timeout=PATIENCE) for result in results] == [number + 2 for number in range(MESSAGES)]
         assert sorted(args[0] for args, _, _ in crew.everything()) == list(range(MESSAGES))
-    assert ground.left() == {}
+    ground.wait_clear()
 
 
 def test_a_celery_worker_and_our_consumers_share_a_queue(ground: Ground, connection: Connection, client: Any) -> None:
@@ -169,7 +169,7 @@ def test_a_celery_worker_and_our_consumers_share_a_queue(ground: Ground, connect
     assert sorted(by_worker + by_ours) == list(range(MESSAGES))
     assert by_worker
     assert by_ours
-    assert ground.left() == {}
+    ground.wait_clear()
 
 
 def test_celerys_remote_control_works_beside_our_consumers(ground: Ground, client: Any) -> None:
