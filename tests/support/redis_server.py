@@ -201,9 +201,19 @@ def start_sentinel_group(
     ]
     group = SentinelGroup(service, primary, followers, watchers)
     try:
-        for node in (primary, *followers, *watchers):
+        for node in (primary, *followers):
             node.spawn()
-        for node in (primary, *followers, *watchers):
+        for node in (primary, *followers):
+            node.wait_ready()
+        # A sentinel asks the primary for its replicas at once, and then every 10 s.
+        wait_until(
+            lambda: primary.ask("INFO", "replication").count(b"state=online") == replicas,
+            timeout=20,
+            waiting_for="the replicas to follow",
+        )
+        for node in watchers:
+            node.spawn()
+        for node in watchers:
             node.wait_ready()
     except BaseException:
         group.close()
