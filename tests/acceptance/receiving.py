@@ -6,7 +6,8 @@ import itertools
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 from typing import Any
 
 import attrs
@@ -18,6 +19,7 @@ from kombu_actors.errors import StaleDelivery
 from kombu_actors.message import Message
 from tests.acceptance.observing import Arrivals
 from tests.support.history import History
+from tests.support.processes import wait_until
 
 PREFETCH = 20
 PACE = 0.01
@@ -39,12 +41,14 @@ class Receiver:
 
 
 class Trickle:
-    """A steady stream of numbered messages to all consumers, over a connection that nothing disturbs."""
+    """A steady stream of numbered messages to all consumers, ``width`` of them at a time."""
 
-    def __init__(self, broker: Broker, *receivers: Receiver) -> None:
+    def __init__(self, broker: Broker, *receivers: Receiver, width: int = 1) -> None:
         self._broker = broker
+        self._width = width
         self._receivers = receivers
         self._stopped = False
+        self._ended = trio.Event()
         self.next = 0
         """The number of the next message."""
         self.confirmed = Arrivals()
@@ -60,19 +64,37 @@ class Trickle:
             )
 
     async def run(self) -> None:
-        histories = [receiver.history for receiver in self._receivers]
-        for number in itertools.takewhile(lambda _: not self._stopped, itertools.count()):
-            self.next = number + 1
-            for history in histories:
-                history.attempt(number)
-            await self._broker.publish(number, exchange="news")
-            for history in histories:
-                history.confirm(number)
-            self.confirmed.add(number)
+        """Publish until stopped."""
+        for first in itertools.takewhile(lambda _: not self._stopped, itertools.count(step=self._width)):
+            async with trio.open_nursery() as nursery:
+                for number in range(first, first + self._width):
+                    self.next = number + 1
+                    nursery.start_soon(self._publish, number)
             await trio.sleep(PACE)
+        self._ended.set()
+
+    async def wait_received(self, timeout: float) -> None:
+        """After ``stop``: wait until everybody has got what was confirmed, or the time is up: the report will tell."""
+
+        def received() -> bool:
+            return not any(receiver.history.missing() for receiver in self._receivers)
+
+        await self._ended.wait()
+        with suppress(TimeoutError):
+            await trio.to_thread.run_sync(
+                partial(wait_until, received, timeout=timeout, waiting_for="what was confirmed to be received")
+            )
+
+    async def _publish(self, number: int) -> None:
+        for receiver in self._receivers:
+            receiver.history.attempt(number)
+        await self._broker.publish(number, exchange="news")
+        for receiver in self._receivers:
+            receiver.history.confirm(number)
+        self.confirmed.add(number)
 
     def stop(self) -> None:
-        """Publish no more.  The message under way, if any, is the one before ``next``."""
+        """Publish no more.  What is under way, if anything is, comes before ``next``."""
         self._stopped = True
 
 
