@@ -11,9 +11,11 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+from amqp.exceptions import AMQPError
 
 from kombu_actors import Connection
-from kombu_actors.broker import open_broker
+from kombu_actors.broker import BindingKind, BindingSpec, ExchangeSpec, QueueSpec, open_broker
+from kombu_actors.errors import OperationalError
 from tests.acceptance.receiving import PREFETCH, Receiver, Trickle, all_beyond, drain, iterate
 from tests.support.brokers import RedisNode
 from tests.support.processes import wait_until
@@ -42,7 +44,9 @@ class Theatre:
     marks: list[int] = attrs.field(factory=list)
     """After each fault, the number of the first message that was published after it."""
 
-    async def play(self, harm: Callable[[], Awaitable[None]], *, times: int = TIMES, patience: float = RECOVERY) -> None:
+    async def play(
+        self, harm: Callable[[], Awaitable[None]], *, times: int = TIMES, patience: float = RECOVERY
+    ) -> None:
         """Do harm, again and again, each time seeing that both consumers go on; ``patience`` is for the last ones."""
         url = self.node.url(port=self.proxy.port)
         async with open_broker(self.node.url()) as direct, trio.open_nursery() as nursery:
@@ -153,3 +157,32 @@ async def test_everything_comes_back_after_a_flush_and_no_later_publish_is_lost(
         allowed = {number for mark in flushed.marks for number in range(mark - PREFETCH, mark)}
         assert set(report.lost) <= allowed
         assert report.unexpected == ()
+
+
+LOST_KEYS = ("_kombu.binding.x", "_kombu_actors.exchanges", "_kombu_actors.queues", "_kombu_actors.bindings.x")
+
+
+@pytest.mark.parametrize("kind", ["direct", "topic", "fanout", "headers"])
+@pytest.mark.parametrize("lost", LOST_KEYS)
+async def test_a_publish_routes_or_raises_when_a_key_has_vanished(
+    redis_server: RedisNode, redis_url: str, kind: str, lost: str
+) -> None:
+    """Evicted, or deleted by somebody: a publish of one who declared nothing, not mandatory, is in the queue when it
+    is confirmed, or raises."""
+    options = {"durable_fanout": True}
+    async with open_broker(redis_url, transport_options=options) as owner, open_broker(redis_url) as stranger:
+        await owner.declare(
+            ExchangeSpec(name="x", type=kind),
+            QueueSpec(name="q"),
+            BindingSpec(kind=BindingKind.QUEUE, source="x", destination="q", routing_key="k", arguments={"a": 1}),
+        )
+        await stranger.publish("before", exchange="x", routing_key="k", headers={"a": 1})
+        redis_server.ask("DEL", lost)
+        try:
+            await stranger.publish("after", exchange="x", routing_key="k", headers={"a": 1})
+        except (AMQPError, OperationalError) as error:
+            told = str(error)
+        else:
+            told = ""
+        stored = redis_server.ask("LLEN", "q")
+    assert (stored == 2) is not bool(told), f"stored {stored - 1}, told {told!r}"

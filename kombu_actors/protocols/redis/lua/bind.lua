@@ -37,6 +37,7 @@ local in_table = concat({key, pattern, destination}, SEP)
 local in_hash = cjson.encode{kind, destination, key, arguments}
 if kind == 'exchange' or exchange.type == 'headers' or (fanout and durable) then
   call('HSET', NS .. 'bindings.' .. name, in_hash, '')
+  call('SADD', kept_key(name), in_hash)
   call('SADD', bound_key(kind, destination), cjson.encode{name, 'h', in_hash})
   -- The last word counts: with both kinds of binding the queue would get everything twice.
   if fanout then remove_from_table(name, in_table) end

@@ -42,11 +42,11 @@ local function remove_from_hash(exchange, member)
   local kind, destination, key = unpack(cjson.decode(member))
   call('SREM', bound_key(kind, destination), cjson.encode{exchange, 'h', member})
   if kind == 'queue' then forget_topic(exchange, true, key, destination) end
-  return call('HDEL', NS .. 'bindings.' .. exchange, member) == 1
+  return call('SREM', kept_key(exchange), member) + call('HDEL', NS .. 'bindings.' .. exchange, member) > 0
 end
 
 local function is_unused(exchange)
-  return call('EXISTS', TABLE .. exchange, PERMANENT .. exchange, NS .. 'bindings.' .. exchange) == 0
+  return call('EXISTS', TABLE .. exchange, PERMANENT .. exchange, NS .. 'bindings.' .. exchange, kept_key(exchange)) == 0
 end
 
 -- Take the bindings out that lead to a destination; returns the exchanges they came from.
@@ -63,7 +63,7 @@ end
 -- End an exchange; returns the exchanges that were bound to it.
 local function uproot(exchange)
   for _, member in ipairs(call('SMEMBERS', TABLE .. exchange)) do remove_from_table(exchange, member) end
-  for _, member in ipairs(call('HKEYS', NS .. 'bindings.' .. exchange)) do remove_from_hash(exchange, member) end
+  for _, member in ipairs(members_of_hash(exchange)) do remove_from_hash(exchange, member) end
   call('DEL', PERMANENT .. exchange)
   call('HDEL', EXCHANGES, exchange)
   met[exchange] = nil

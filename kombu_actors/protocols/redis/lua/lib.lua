@@ -142,6 +142,19 @@ local function parse_member(member)
   return string.sub(member, 1, first - 1), string.sub(member, after + 1, second - 1), string.sub(member, rest + 1)
 end
 
+-- The bindings that kombu's table has no place for are in a hash, and once more in a set: as kombu 5.7 does with its own,
+-- so that one of them may be evicted, or deleted by somebody.
+local function kept_key(exchange) return NS .. 'bindings_permanent.' .. exchange end
+
+local function members_of_hash(exchange)
+  local members = call('HKEYS', NS .. 'bindings.' .. exchange)
+  if #members == 0 then
+    members = call('SMEMBERS', kept_key(exchange))
+    for _, member in ipairs(members) do call('HSET', NS .. 'bindings.' .. exchange, member, '') end
+  end
+  return members
+end
+
 -- Metadata: the last key of an envelope, `,"kombu_actors":[count,expires]}`.  Only this text is ever changed: decoding
 -- and encoding an envelope would turn its empty lists into objects and its long integers into floats.
 

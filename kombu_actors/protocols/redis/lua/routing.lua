@@ -83,7 +83,7 @@ local function add_table(found, members)
 end
 
 local function add_hash(found, exchange)
-  for _, member in ipairs(call('HKEYS', NS .. 'bindings.' .. exchange)) do
+  for _, member in ipairs(members_of_hash(exchange)) do
     local kind, destination, key, arguments = unpack(cjson.decode(member))
     found[#found + 1] = {kind = kind, destination = destination, key = key, arguments = arguments}
   end
