@@ -15,8 +15,8 @@ help: ## list the targets
 demo: $(STAMP) ## run the demonstration; URL=amqp://... to run it against a broker
 	@$(BIN)/python examples/demo.py $(if $(URL),--url '$(URL)')
 
-test: $(STAMP) brokers ## run the tests, real brokers included; ARGS='-k name' to choose
-	@$(BIN)/python -m pytest -q $(ARGS)
+test: $(STAMP) brokers ## run the tests, real brokers included, two files at a time; ARGS='-k name' to choose
+	@$(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),-n 2 --dist loadfile)
 
 lint: $(STAMP) ## check the style (ruff)
 	@$(BIN)/ruff check $(CHECKED)
