@@ -16,8 +16,9 @@ from amqp.exceptions import AMQPError
 from kombu_actors import Connection
 from kombu_actors.broker import BindingKind, BindingSpec, ExchangeSpec, QueueSpec, open_broker
 from kombu_actors.errors import OperationalError
+from kombu_actors.supervisors.events import ChildFailed
 from tests.acceptance.receiving import PREFETCH, Receiver, Trickle, all_beyond, drain, iterate
-from tests.support.brokers import RedisNode
+from tests.support.brokers import RedisNode, free_port
 from tests.support.processes import wait_until
 from tests.support.proxy import FaultProxy
 
@@ -157,6 +158,29 @@ async def test_everything_comes_back_after_a_flush_and_no_later_publish_is_lost(
         allowed = {number for mark in flushed.marks for number in range(mark - PREFETCH, mark)}
         assert set(report.lost) <= allowed
         assert report.unexpected == ()
+
+
+async def test_a_server_that_became_a_replica_is_left_and_taken_back_as_a_primary(
+    own_redis: Callable[..., RedisNode],
+) -> None:
+    """READONLY ends the session, though the connection is well; while the server is a replica nobody is connected, and
+    a publish waits; as soon as it is a primary again the publish is confirmed and delivered."""
+    node = own_redis()
+    async with open_broker(node.url()) as broker, trio.open_nursery() as nursery:
+        await broker.declare(QueueSpec(name="q"))
+        async with broker.subscribe("q") as messages, broker.events() as events:
+            await trio.to_thread.run_sync(node.ask, "REPLICAOF", "127.0.0.1", free_port())
+            nursery.start_soon(partial(broker.publish, "m", routing_key="q"))
+            with trio.fail_after(RECOVERY):
+                async for event in events:
+                    if isinstance(event, ChildFailed) and event.path == "session" and "is a replica" in str(event):
+                        break
+            await trio.to_thread.run_sync(node.wait_until_no_clients)
+            await trio.to_thread.run_sync(node.ask, "REPLICAOF", "NO", "ONE")
+            with trio.fail_after(RECOVERY):
+                message = await anext(messages)
+            assert message.payload == "m"
+            message.ack()
 
 
 LOST_KEYS = ("_kombu.binding.x", "_kombu_actors.exchanges", "_kombu_actors.queues", "_kombu_actors.bindings.x")
