@@ -129,14 +129,11 @@ class Publishing:
             if not still and not self._caller.dead:
                 self.queue.refused = None
                 self._set_blocked(None)
+                self._wire.wake()
 
-        if self.queue.refused is None:
-            return
-        if self.queue.waiting:
-            self.queue.refused = None
-            self._wire.wake()
-        elif self._caller.serves(self._wire):
-            # All that waited was withdrawn.  This writes nothing, and is refused like a write.
+        if self.queue.refused is not None and self._caller.serves(self._wire):
+            # This writes nothing, and is refused like a write.  Trying with what waits would make its fate
+            # unknown whenever a deadline passes just then.
             self._wire.send(("SETRANGE", self._caller.terms.layout.namespace + b"nothing", 0, b""), answered)
 
     def _begin_batch(self) -> None:
