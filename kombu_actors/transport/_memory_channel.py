@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -11,8 +11,8 @@ from amqp import exceptions as amqp_errors
 
 from .._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned, Sent
 from ..errors import ConnectionClosed
-from ..protocols._content import check_short_string, check_table
 from ..protocols.virtual import EXCHANGE_TYPES, Channel, Confirmed, Consumer, MessageReturned
+from ._checks import check, check_binding
 from ._link import DeliverySink, Prepared
 from ._waiting import Ending
 
@@ -262,24 +262,6 @@ class MemoryChannel:
         """Pass a returned message to the publisher; without confirms nobody is there to take it."""
         if self._on_return is not None and self._ending.reason is None:
             self._on_return(effect.returned)
-
-
-def check(names: Mapping[str, object], arguments: object = None) -> None:
-    """Refuse what no AMQP method can carry.
-
-    Raises:
-        ValueError: a name is no text of at most 255 bytes, or ``arguments`` no AMQP table.
-    """
-    for label, name in names.items():
-        check_short_string(label, name)
-    if arguments is not None:
-        check_table("arguments", arguments)
-
-
-def check_binding(binding: BindingSpec) -> None:
-    """``check`` for all parts of a binding."""
-    names = {"source": binding.source, "destination": binding.destination, "routing_key": binding.routing_key}
-    check(names, binding.arguments)
 
 
 def refuse(code: int, text: str, method: tuple[int, int]) -> None:

@@ -16,13 +16,13 @@ from amqp import exceptions as amqp_errors
 
 from .._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned, Sent
 from ..errors import ConnectionClosed
-from ..protocols._content import check_short_string, check_table
 from ..protocols.redis import consuming_calls as consuming
 from ..protocols.redis import topology_calls as topology
 from ..protocols.redis.calls import Call
 from ..protocols.redis.preparing import PreparedMessage
 from ..protocols.redis.publish_calls import Code
 from ..protocols.virtual._errors import Named, access_refused, not_found
+from ._checks import check, check_binding
 from ._link import DeliverySink
 from ._redis_claims import Subscription, delivery
 from ._redis_deliveries import Deliveries
@@ -395,24 +395,6 @@ def refusal(message: PreparedMessage, code: int) -> BaseException | None:
     elif code == Code.INTERNAL:
         reason = access_refused(f"cannot publish to internal {what}")
     return reason
-
-
-def check(names: dict[str, object], arguments: object = None) -> None:
-    """Refuse what no AMQP method can carry, as the other transports do.
-
-    Raises:
-        ValueError: a name is no text of at most 255 bytes, or ``arguments`` no AMQP table.
-    """
-    for label, name in names.items():
-        check_short_string(label, name)
-    if arguments is not None:
-        check_table("arguments", arguments)
-
-
-def check_binding(binding: BindingSpec) -> None:
-    """``check`` for all parts of a binding."""
-    names = {"source": binding.source, "destination": binding.destination, "routing_key": binding.routing_key}
-    check(dict(names), binding.arguments)
 
 
 def is_quorum(declaration: Mapping[str, Any]) -> bool:
