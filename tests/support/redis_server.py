@@ -95,7 +95,8 @@ class RedisNode(ServerProcess):
         return answer
 
     def flush(self) -> None:
-        """Empty all databases."""
+        """Empty all databases, and end what clients former tests left: stock kombu keeps some of its sockets open."""
+        self.kill_clients("normal", "pubsub")
         self.ask("FLUSHALL")
 
     def clients(self) -> list[dict[str, str]]:
@@ -115,7 +116,8 @@ class RedisNode(ServerProcess):
         its sockets to the garbage collector.
         """
         gc.collect()
-        wait_until(lambda: not self.clients(), timeout=timeout, waiting_for="all clients to leave")
+        waiting_for = f"all clients to leave, of {[client['name'] or client['cmd'] for client in self.clients()]}"
+        wait_until(lambda: not self.clients(), timeout=timeout, waiting_for=waiting_for)
 
     def kill_clients(self, *kinds: str) -> None:
         """``CLIENT KILL TYPE``: end all connections of these kinds (``normal``, ``pubsub``)."""
