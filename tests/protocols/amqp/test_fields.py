@@ -15,6 +15,18 @@ from hypothesis import strategies as st
 from kombu_actors.protocols.amqp import PeerProtocolError
 from kombu_actors.protocols.amqp.fields import read_arguments, read_table
 
+
+def is_half_a_surrogate_pair(raw: bytes) -> bool:
+    """Of such bytes py-amqp makes a text that nobody can encode; ours leaves them bytes, as all that isn't UTF-8."""
+    try:
+        raw.decode("utf-8", "surrogatepass").encode()
+    except UnicodeEncodeError:
+        return True
+    except UnicodeDecodeError:
+        return False
+    return False
+
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 scalars = (
     st.none()
@@ -22,7 +34,7 @@ scalars = (
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False)
     | texts
-    | st.binary(max_size=20)
+    | st.binary(max_size=20).filter(lambda raw: not is_half_a_surrogate_pair(raw))
     | st.builds(lambda n, scale: Decimal(n).scaleb(-scale), st.integers(-(2**31), 2**31 - 1), st.integers(0, 20))
     | st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1)).map(lambda moment: moment.replace(microsecond=0))
 )
@@ -74,6 +86,7 @@ def test_a_table_means_what_py_amqp_says_it_means(table: dict[str, Any]) -> None
         ("t", b"\x02", True),
         ("x", b"\x00\x00\x00\x02ab", b"ab"),
         ("S", b"\x00\x00\x00\x02\xff\xfe", b"\xff\xfe"),
+        ("S", b"\x00\x00\x00\x03\xed\xa0\x80", b"\xed\xa0\x80"),
         ("D", b"\xff\x00\x00\x00\x05", Decimal("5e-255")),
         ("T", struct.pack(">Q", 10**15), 10**15),
         ("V", b"", None),
