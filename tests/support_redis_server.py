@@ -85,11 +85,9 @@ async def fake_redis(script: Script) -> AsyncIterator[int]:
 
 
 @asynccontextmanager
-async def open_test_wire(
-    port: int, *, body_max: int = 1024 * 1024, hello: bool = True, lock: Any = None
-) -> AsyncIterator[RedisWire]:
+async def open_test_wire(port: int, *, body_max: int = 1024 * 1024, hello: bool = True) -> AsyncIterator[RedisWire]:
     """A wire to a loopback port, RESP3 chosen, with its reader and writer running."""
-    wire = RedisWire(await dial("127.0.0.1", port, None), name=f"127.0.0.1:{port}", body_max=body_max, lock=lock)
+    wire = RedisWire(await dial("127.0.0.1", port, None), name=f"127.0.0.1:{port}", body_max=body_max)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(wire.run_reader)
         nursery.start_soon(wire.run_writer)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from typing import Any, Final, Literal, NoReturn
 
 import attrs
@@ -191,5 +190,4 @@ class _Attempt:
         return OpenedWire(wire, server, host, port)
 
     def _wire(self, stream: ByteStream) -> RedisWire:
-        lock = getattr(self.options, "make_lock", nullcontext)()
-        return RedisWire(stream, name=self.where, body_max=self.options.body_max, lock=lock)
+        return RedisWire(stream, name=self.where, body_max=self.options.body_max)

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Final, cast
 
 import hiredis
 import trio
 
-from .._model import Sent
 from ..errors import ConnectionClosed, ConnectionLost
 from ._redis_errors import ErrorReply
 from ._redis_pulse import keep_asking
@@ -36,7 +34,7 @@ LAST_WORD_TIMEOUT: Final = 1.0
 """Seconds for what the server said before it hung up to be read, when sending fails."""
 
 pack: Final = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)
-"""A command as bytes, for ``send_packed`` and ``send_now``; ``TypeError`` for what can't be an argument."""
+"""A command as bytes, for ``send_packed``; ``TypeError`` for what can't be an argument."""
 
 _SUBSCRIBING: Final[dict[Any, bytes]] = {
     spelling: kind
@@ -69,7 +67,6 @@ class RedisWire:
     Args:
         name: the peer as errors name it, ``host:port``.
         body_max: bytes of the largest message body expected; bounds what is taken in (``ReplyReader``).
-        lock: held while bytes leave; a ``threading.Lock`` if ``send_now`` is called from other threads.
 
     What is gathered to be sent has no bound of its own: senders never wait here, so each bounds what it has
     under way (a publisher by its window, a consumer by its prefetch, a caller by waiting for its reply).
@@ -82,7 +79,6 @@ class RedisWire:
         *,
         name: str,
         body_max: int,
-        lock: AbstractContextManager[Any] | None = None,
     ) -> None:
         self.name = name
         self.on_push: Callable[[list[Any]], None] = _ignore
@@ -92,7 +88,6 @@ class RedisWire:
         self.last_heard = self.last_sent = trio.current_time()
         """When bytes last came, and went, in seconds of trio's (monotonic) clock."""
         self._stream = stream
-        self._lock = lock if lock is not None else nullcontext()
         self._reader = ReplyReader(body_max)
         self._gathered: list[bytes] = []
         self._waiting: deque[OnReply] = deque()
@@ -127,12 +122,11 @@ class RedisWire:
 
     def kill(self, reason: BaseException) -> None:
         """Drop the connection at once; every waiter gets ``reason``.  A no-op when already dead."""
-        with self._lock:  # its descriptor may be somebody else's in the next moment
-            self._stream.close()
-            if self._ending.reason is not None:
-                return
-            self._ending.happen(reason)
-            self._gathered.clear()
+        self._stream.close()
+        if self._ending.reason is not None:
+            return
+        self._ending.happen(reason)
+        self._gathered.clear()
         self._outbox.wake()
         while self._waiting:
             self._waiting.popleft()(reason)
@@ -168,33 +162,11 @@ class RedisWire:
 
     def send_packed(self, data: bytes, on_reply: OnReply) -> None:
         """``send`` one command that is packed already; not for those that subscribe."""
-        with self._lock:
-            if self._ending.reason is not None:
-                raise self._ending.reason.with_traceback(None)
-            self._gathered.append(data)
-            self._waiting.append(on_reply)
+        if self._ending.reason is not None:
+            raise self._ending.reason.with_traceback(None)
+        self._gathered.append(data)
+        self._waiting.append(on_reply)
         self._outbox.wake()
-
-    def send_now(self, data: bytes, on_reply: OnReply) -> Sent:
-        """``send_packed`` from any thread, if nothing waits to be sent and the socket takes it.
-
-        After NOTHING nothing has happened; after PART ``flush`` must be called in the wire's thread.
-        ``on_reply`` is called in the wire's thread, maybe before this returns.
-        """
-        with self._lock:
-            if self._outbox.sending or self._gathered or self._ending.reason is not None:
-                return Sent.NOTHING
-            if "writer" not in self._serving:
-                return Sent.NOTHING
-            self._waiting.append(on_reply)
-            sent = self._stream.send_nowait(data)
-            if not sent:
-                self._waiting.pop()
-                return Sent.NOTHING
-            if sent < len(data):
-                self._gathered.append(data[sent:])
-                return Sent.PART
-        return Sent.ALL
 
     def request(
         self,
@@ -237,12 +209,11 @@ class RedisWire:
         """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
         if self._ending.reason is None:
             self.gather()
-        with self._lock:
-            if self._outbox.sending or not self._gathered or "writer" not in self._serving:
-                return
-            data = b"".join(self._gathered)
-            sent = self._stream.send_nowait(data)
-            self._gathered[:] = [data[sent:]] if sent < len(data) else []
+        if self._outbox.sending or not self._gathered or "writer" not in self._serving:
+            return
+        data = b"".join(self._gathered)
+        sent = self._stream.send_nowait(data)
+        self._gathered[:] = [data[sent:]] if sent < len(data) else []
         self.last_sent = trio.current_time()
         if self._gathered:
             self._outbox.wake()
@@ -321,10 +292,9 @@ class RedisWire:
             if not self._gathered:
                 await self._outbox.wait()
                 continue
-            with self._lock:
-                self._outbox.sending = True
-                data = b"".join(self._gathered)
-                self._gathered.clear()
+            self._outbox.sending = True
+            data = b"".join(self._gathered)
+            self._gathered.clear()
             try:
                 await self._stream.send_all(data)
             except STREAM_ERRORS as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import tracemalloc
 from collections.abc import Callable
 from itertools import pairwise
@@ -15,15 +14,12 @@ import trio.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kombu_actors._model import Sent
-from kombu_actors._tls_settings import tls_settings
 from kombu_actors.errors import ConnectionClosed, ConnectionLost
 from kombu_actors.transport._redis_errors import ErrorReply
 from kombu_actors.transport._redis_replies import BadReply, ReplyReader
 from kombu_actors.transport._redis_wire import RedisWire, pack, parted
 from kombu_actors.transport._stream import dial
 from tests.support.brokers import RedisNode
-from tests.support.certs import Certificates
 from tests.support.proxy import FaultProxy
 from tests.support_redis_server import FakeClient, fake_redis, open_test_wire
 
@@ -540,103 +536,6 @@ async def test_no_pulse_is_no_reason_to_give_up(redis_server: RedisNode) -> None
 
 
 # -- threads -----------------------------------------------------------------------------------
-
-
-async def test_threads_send_at_once_and_still_in_order(redis_server: RedisNode) -> None:
-    """Four threads and the wire's own task send at once, thousands of commands: each gets its own reply."""
-    wrong: list[Any] = []
-    left = [4 * 500 + 500]
-    done = trio.Event()
-    async with open_test_wire(redis_server.port, lock=threading.Lock()) as wire:
-
-        def expects(word: bytes) -> Callable[[Any], None]:
-            def take(reply: Any) -> None:
-                if reply != word:
-                    wrong.append((word, reply))
-                left[0] -= 1
-                if not left[0]:
-                    done.set()
-
-            return take
-
-        def from_thread(name: str) -> None:
-            for number in range(500):
-                word = f"{name} {number}".encode()
-                sent = wire.send_now(pack(("ECHO", word)), expects(word))
-                if sent is Sent.PART:
-                    trio.from_thread.run_sync(wire.flush)
-                elif sent is Sent.NOTHING:
-                    trio.from_thread.run_sync(wire.send_packed, pack(("ECHO", word)), expects(word))
-
-        async with trio.open_nursery() as nursery:
-            for name in "abcd":
-                nursery.start_soon(trio.to_thread.run_sync, from_thread, name)
-            for number in range(500):
-                wire.send(("ECHO", f"own {number}"), expects(f"own {number}".encode()))
-                await trio.lowlevel.checkpoint()
-        with trio.fail_after(10):
-            await done.wait()
-    assert wrong == []
-
-
-async def test_what_the_socket_does_not_take_from_a_thread_leaves_with_a_flush() -> None:
-    """PART: the rest goes first, in order, whoever sends meanwhile."""
-    big = pack(("ECHO", b"x" * 16_000_000))
-    read_on = trio.Event()
-    received: list[int] = []
-
-    async def script(client: FakeClient) -> None:
-        await read_on.wait()
-        for _ in range(3):
-            received.append(len((await client.command())[1]))
-            await client.send(b"+taken\r\n")
-        await client.until_hangup()
-
-    async with fake_redis(script) as port, open_test_wire(port, hello=False, lock=threading.Lock()) as wire:
-        await trio.testing.wait_all_tasks_blocked()
-        heard: list[Any] = []
-        assert wire.send_now(big, heard.append) is Sent.PART
-        assert wire.send_now(pack(("ECHO", "no")), heard.append) is Sent.NOTHING
-        wire.send(("ECHO", "second"), heard.append)
-        wire.flush()
-        read_on.set()
-        assert await wire.call("ECHO", "3rd") == b"taken"
-    assert received == [16_000_000, 6, 3]
-    assert heard == [b"taken", b"taken"]
-
-
-async def test_over_tls_nothing_leaves_from_a_thread(redis_server: RedisNode, certificates: Certificates) -> None:
-    """The session's keys are the writer's; and what didn't leave is not waited for."""
-    tls = tls_settings({"ca_certs": str(certificates.ca)})
-    assert redis_server.tls_port is not None
-    stream = await dial("localhost", redis_server.tls_port, tls)
-    wire = RedisWire(stream, name="here", body_max=1024, lock=threading.Lock())
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wire.run_reader)
-        nursery.start_soon(wire.run_writer)
-        await trio.testing.wait_all_tasks_blocked()
-        assert wire.send_now(pack(("ECHO", "no")), print) is Sent.NOTHING
-        assert wire.awaited == 0
-        pending = wire.request("ECHO", "yes")
-        wire.flush()
-        assert await pending.wait() == b"yes"
-        wire.kill(parted("here"))
-
-
-async def test_nothing_leaves_from_a_thread_past_what_waits(redis_server: RedisNode) -> None:
-    """Order is kept by refusing: something is gathered, or nobody writes, or the wire is dead."""
-    async with open_test_wire(redis_server.port, lock=threading.Lock()) as wire:
-        await trio.testing.wait_all_tasks_blocked()
-        heard: list[Any] = []
-        wire.send(("ECHO", 1), heard.append)
-        assert wire.send_now(pack(("ECHO", 2)), heard.append) is Sent.NOTHING
-        await eventually(lambda: bool(heard))
-        await trio.testing.wait_all_tasks_blocked()
-        assert wire.send_now(pack(("ECHO", 3)), heard.append) is Sent.ALL
-        await eventually(lambda: len(heard) == 2)
-        wire.kill(parted("here"))
-        assert wire.send_now(pack(("ECHO", 4)), heard.append) is Sent.NOTHING
-    assert heard == [b"1", b"3"]
 
 
 def test_the_parser_is_what_we_think_it_is() -> None:

@@ -24,10 +24,6 @@ import attrs
 PARTS: Final = ("lib", "ending", "routing", "waiting", "claims", "departing", "restoring")
 """Files that are put in front of scripts, and aren't scripts."""
 
-FENCED: Final = "FENCED"
-"""First word of the error that answers a call under a lease that was released."""
-
-
 @attrs.frozen
 class Script:
     """One script: its text, and the name Redis knows it by."""
