@@ -8,10 +8,11 @@ first use; ``zstd`` (before Python 3.14) and ``brotli`` come with ``kombu-actors
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from io import BytesIO
 from typing import Final, Protocol
 
 from .errors import DecodeError, EncodeError
@@ -27,13 +28,20 @@ The same 64 MiB bound a plain body has.  Set it once, at program start.
 _LZMA_MEMORY: Final = 256 * 1024 * 1024
 """lzma allocates the dictionary a message asks for, up to 4 GiB; its own largest preset needs 65 MiB."""
 
+COUNTED_FIRST: Final = 8
+"""What expands beyond this share of the limit is counted before it is kept."""
+OUTPUT_PART: Final = 256 * 1024
+"""Bytes that a decoder is asked for at once; they are copied while they are in its caches."""
+INPUT_PART: Final = 64 * 1024
+"""Bytes that a decoder is given at once."""
+
 Encoder = Callable[[bytes], bytes]
 Decoder = Callable[[bytes], bytes]
 
 _aliases: dict[str, str] = {}
 _encoders: dict[str, Encoder] = {}
 _decoders: dict[str, Decoder] = {}
-_bounded: dict[str, Callable[[bytes, int], bytes]] = {}
+_bounded: dict[str, Callable[[bytes], Iterator[bytes]]] = {}
 
 
 def register(encoder: Encoder, decoder: Decoder, content_type: str, aliases: Iterable[str] | None = None) -> None:
@@ -93,17 +101,17 @@ def compress(body: bytes | str, content_type: str) -> tuple[bytes, str]:
 def decompress(body: bytes, content_type: str, limit: int | None = None) -> bytes:
     """Decompress a body to at most ``limit`` bytes (default: ``output_limit``).
 
-    Stops at the bound, so that what a message expands to never exists.  Raises ``DecodeError``
-    when the method is unknown, the body is damaged or truncated, or the bound is exceeded.
+    What would expand beyond that is refused before it exists: the process grows by at most 1.25 times the limit.
+    Raises ``DecodeError`` when the method is unknown, the body is damaged or truncated, or the bound is exceeded.
     """
     bound = output_limit if limit is None else limit
     try:
         full_name = _aliases.get(content_type, content_type)
-        bounded = _bounded.get(full_name)
-        result = bounded(body, bound) if bounded is not None else _known(_decoders, full_name)(body)
+        parts = _bounded.get(full_name)
+        result = _gather(partial(parts, body), bound) if parts is not None else _known(_decoders, full_name)(body)
     except Exception as exc:
         raise DecodeError(f"can't decompress a body of {len(body)} bytes: {_reason(exc)}") from exc
-    if len(result) > bound:
+    if result is None or len(result) > bound:
         raise DecodeError(
             f"a body of {len(body)} bytes ({content_type!r:.80}) expands beyond {bound} bytes; "
             "if you expect it, raise kombu_actors.compression.output_limit"
@@ -111,74 +119,111 @@ def decompress(body: bytes, content_type: str, limit: int | None = None) -> byte
     return result
 
 
+def _gather(parts: Callable[[], Iterator[bytes]], limit: int) -> bytes | None:
+    """Put the parts of a body together; None when they are more than ``limit`` bytes.
+
+    A decoder may keep as much of what it wrote as it returned (lzma's dictionary, zstd's window), so a large body is
+    counted before it is kept.
+    """
+    kept = BytesIO()  # grows in place, and gives its bytes away without a copy
+    size = 0
+    for part in parts():
+        size += len(part)
+        if size > limit:
+            return None
+        if size <= limit // COUNTED_FIRST:
+            kept.write(part)
+        else:
+            kept = BytesIO()
+    if size > limit // COUNTED_FIRST:
+        kept = BytesIO()
+        for part in parts():
+            kept.write(part)
+    return kept.getvalue()
+
+
 def _reason(exc: Exception) -> str:
     return str(exc.args[0]) if isinstance(exc, KeyError) else f"{type(exc).__name__}: {exc}"
+
+
+def _slices(body: bytes) -> Iterator[bytes]:
+    """A compressed body in pieces: decoders copy what they have not used yet, each time."""
+    return (body[start : start + INPUT_PART] for start in range(0, len(body), INPUT_PART))
 
 
 class _Decompressor(Protocol):
     """What ``bz2``, ``lzma`` and ``zstd`` agree on."""
 
     eof: bool
+    needs_input: bool
     unused_data: bytes
 
     def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
-def _members(new: Callable[[], _Decompressor], body: bytes, limit: int) -> bytes:
-    """Decompress the streams that follow each other in ``body``, to one byte more than ``limit`` at most."""
-    parts: list[bytes] = []
-    room = limit + 1
-    rest = body
-    while rest and room:
-        stream = new()
-        part = stream.decompress(rest, room)
-        parts.append(part)
-        room -= len(part)
-        if not stream.eof and room:
-            raise EOFError("the compressed data ends too early")
-        rest = stream.unused_data
-    if not parts:
+def _members(new: Callable[[], _Decompressor], body: bytes) -> Iterator[bytes]:
+    """The parts of the streams that follow each other in ``body``."""
+    stream = None
+    for piece in _slices(body):
+        rest = piece
+        while rest:
+            if stream is None:
+                stream = new()
+            yield stream.decompress(rest, OUTPUT_PART)
+            while not stream.eof and not stream.needs_input:
+                yield stream.decompress(b"", OUTPUT_PART)
+            rest = b""
+            if stream.eof:
+                rest, stream = stream.unused_data, None
+    if stream is not None:
+        raise EOFError("the compressed data ends too early")
+    if not body:
         raise EOFError("there is no compressed data")
-    return b"".join(parts)
 
 
-def _gzip(body: bytes, limit: int) -> bytes:
+def _gzip(body: bytes) -> Iterator[bytes]:
     # kombu's "gzip" is the zlib format; 32 makes true gzip files readable as well.
     stream = import_module("zlib").decompressobj(wbits=15 | 32)
-    result: bytes = stream.decompress(body, limit + 1)
-    if not stream.eof and len(result) <= limit:
-        raise EOFError("the compressed data ends too early")
-    return result
+    for piece in _slices(body):
+        rest = piece
+        while rest and not stream.eof:
+            yield stream.decompress(rest, OUTPUT_PART)
+            rest = stream.unconsumed_tail
+    while not stream.eof:  # all is read, but maybe not all written
+        part = stream.decompress(b"", OUTPUT_PART)
+        if not part:
+            raise EOFError("the compressed data ends too early")
+        yield part
 
 
-def _bzip2(body: bytes, limit: int) -> bytes:
-    return _members(import_module("bz2").BZ2Decompressor, body, limit)
+def _bzip2(body: bytes) -> Iterator[bytes]:
+    return _members(import_module("bz2").BZ2Decompressor, body)
 
 
-def _lzma(body: bytes, limit: int) -> bytes:
-    return _members(partial(import_module("lzma").LZMADecompressor, memlimit=_LZMA_MEMORY), body, limit)
+def _lzma(body: bytes) -> Iterator[bytes]:
+    return _members(partial(import_module("lzma").LZMADecompressor, memlimit=_LZMA_MEMORY), body)
 
 
 _ZSTD: Final = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
 
 
-def _zstd(body: bytes, limit: int) -> bytes:
-    return _members(import_module(_ZSTD).ZstdDecompressor, body, limit)
+def _zstd(body: bytes) -> Iterator[bytes]:
+    return _members(import_module(_ZSTD).ZstdDecompressor, body)
 
 
-def _brotli(body: bytes, limit: int) -> bytes:
+def _brotli(body: bytes) -> Iterator[bytes]:
     stream = import_module("brotli").Decompressor()
-    parts: list[bytes] = []
-    room = limit + 1
-    rest = body
-    while room > 0 and not stream.is_finished():
-        part = stream.process(rest, output_buffer_limit=room)
-        if not part and not rest:
+    for piece in _slices(body):
+        if stream.is_finished():
+            return
+        yield stream.process(piece, output_buffer_limit=OUTPUT_PART)
+        while not stream.can_accept_more_data():
+            yield stream.process(b"", output_buffer_limit=OUTPUT_PART)
+    while not stream.is_finished():  # all is read, but maybe not all written
+        part = stream.process(b"", output_buffer_limit=OUTPUT_PART)
+        if not part:
             raise EOFError("the compressed data ends too early")
-        parts.append(part)
-        room -= len(part)
-        rest = b""
-    return b"".join(parts)
+        yield part
 
 
 def _installed(module: str) -> bool:
@@ -193,10 +238,10 @@ def _compress_with(module: str, body: bytes) -> bytes:
     return result
 
 
-def _register_library(module: str, decode: Callable[[bytes, int], bytes], content_type: str, *aliases: str) -> None:
+def _register_library(module: str, parts: Callable[[bytes], Iterator[bytes]], content_type: str, *aliases: str) -> None:
     if _installed(module):
         register(partial(_compress_with, module), partial(decompress, content_type=content_type), content_type, aliases)
-        _bounded[content_type] = decode
+        _bounded[content_type] = parts
 
 
 _register_library("zlib", _gzip, "application/x-gzip", "gzip", "zlib")
