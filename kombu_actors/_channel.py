@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amqp.exceptions import ChannelError, error_for_code
 
+from ._accepted import ACCEPTED, Accepted, returned_delivery, without_unknown
 from ._feeds import CancelNotice, Feed, ReturnNotice
 from ._forking import start_afresh_after_fork
 from ._inbox import Inbox
@@ -20,13 +21,15 @@ from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSp
 from ._outlet import Outlet
 from ._portal import Portal
 from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
-from .errors import ConnectionClosed, ConnectionLost, DeadlineExceeded, StaleDelivery
+from .errors import ConnectionClosed, ConnectionLost, DeadlineExceeded, StaleDelivery, UnknownProperty
 from .message import Message
 from .protocols.ledger import Entry
 from .utils.uuid import uuid
 
 if TYPE_CHECKING:
     from .connection import Connection
+    from .messaging import Consumer as MessageConsumer
+    from .messaging import Producer
 
 QUEUE_ARGUMENTS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "expires": ("x-expires", lambda seconds: int(seconds * 1000)),
@@ -159,8 +162,11 @@ class Channel:
         immediate: bool = False,
         timeout: float | None = None,
         confirm_timeout: float | None = None,
-    ) -> None:
+    ) -> Accepted:
         """Hand one message to the publisher.
+
+        ``message`` is what ``prepare_message`` made; properties that AMQP does not have are not sent,
+        as in kombu, with a warning once per name.
 
         Returns when the publisher has taken responsibility for it; with the connection's
         ``confirm_publish`` option, when the broker has confirmed it.
@@ -184,20 +190,38 @@ class Channel:
         topology = actor.owner.topology
         if not exchange and topology.has_renamed:
             routing_key = topology.current_name(routing_key)
-        prepared = self._prepare(
-            body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
-        )
-        entry = Entry(prepared, len(body) + FRAME_OVERHEAD, exchange, routing_key, mandatory)
+        arguments: dict[str, Any] = {"exchange": exchange, "routing_key": routing_key, "mandatory": bool(mandatory)}
+        try:
+            prepared = self._prepare(body, properties=properties, **arguments)
+        except UnknownProperty:
+            prepared = self._prepare(body, properties=without_unknown(properties), **arguments)
+        entry = Entry(prepared, len(body) + FRAME_OVERHEAD, exchange, routing_key, bool(mandatory))
         if self.connection.confirm_publish:
             self._outlet.send(entry, confirm_timeout or timeout or self.connection.call_timeout)
         else:
             self._outlet.publish(entry, timeout or self.connection.call_timeout)
+        return ACCEPTED
 
-    @staticmethod
-    def return_error(returned: Returned) -> Exception:
-        """The exception handed to ``on_return`` callbacks."""
-        error: Exception = error_for_code(returned.code, returned.text, (50, 60), default=ChannelError)
-        return error
+    def confirm_select(self, nowait: bool = False) -> None:
+        """Nothing to do: the broker confirms publishes from the first one on, see ``docs/reliability.md``."""
+
+    def Producer(self, *args: Any, **kwargs: Any) -> Producer:
+        """A new :class:`~kombu_actors.Producer` on this channel."""
+        from .messaging import Producer
+
+        return Producer(self, *args, **kwargs)
+
+    def Consumer(self, *args: Any, **kwargs: Any) -> MessageConsumer:
+        """A new :class:`~kombu_actors.Consumer` on this channel."""
+        from .messaging import Consumer
+
+        return Consumer(self, *args, **kwargs)
+
+    def return_arguments(self, returned: Returned) -> tuple[Exception, str, str, Message]:
+        """What ``on_return`` callbacks get: the exception, exchange, routing key and the message, not to be acked."""
+        error = error_for_code(returned.code, returned.text, (50, 60), default=ChannelError)
+        message = Message.from_delivery(returned_delivery(returned), self, no_ack=True, text_body=self._text_body)
+        return error, returned.exchange, returned.routing_key, message
 
     def make_message(
         self, delivery: Delivery, epoch: Epoch, *, no_ack: bool = False, message_count: int | None = None
@@ -496,8 +520,8 @@ class Channel:
 
 
 def _binding(
-    kind: BindingKind, destination: str, source: str, routing_key: str, arguments: Mapping[str, Any] | None
+    kind: BindingKind, destination: str, source: str, routing_key: str | None, arguments: Mapping[str, Any] | None
 ) -> BindingSpec:
     return BindingSpec(
-        kind=kind, source=source, destination=destination, routing_key=routing_key, arguments=arguments or {}
+        kind=kind, source=source, destination=destination, routing_key=routing_key or "", arguments=arguments or {}
     )

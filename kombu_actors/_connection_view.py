@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from operator import itemgetter
 from typing import Any
 
@@ -66,8 +67,8 @@ class ConnectionView:
 
     @property
     def transport_cls(self) -> str:
-        """The URL scheme."""
-        return self._endpoint.scheme
+        """The URL scheme, without the prefix that ``uri_prefix`` has."""
+        return self._endpoint.scheme.partition("+")[0]
 
     @property
     def confirm_publish(self) -> bool:
@@ -157,19 +158,32 @@ class Implements:
     """kombu's event loop can't drive it, and need not."""
 
 
+DRIVERS: Mapping[str, tuple[str, str | None]] = {
+    "amqp": ("py-amqp", "amqp"),
+    "redis": ("redis", "redis"),
+    "memory": ("memory", None),
+}
+"""By transport: what kombu calls its driver, and the distribution whose version it has."""
+
+
 class TransportView:
     """What kombu's code reads off a transport object; everything else is the connection's."""
 
     def __init__(self, connection: ConnectionView) -> None:
         self.client = connection
         driver = connection.transport_driver
-        self.driver_type = self.driver_name = driver.name
+        self.driver_type = driver.name
+        self.driver_name, self._distribution = DRIVERS[driver.name]
         self.implements = Implements(driver.capabilities.heartbeats, driver.capabilities.exchange_types)
-        self.default_port = DEFAULT_PORTS.get(connection.transport_cls)
+        self.default_port = DEFAULT_PORTS.get(connection._endpoint.scheme)
         self.connection_errors = connection.connection_errors
         self.channel_errors = connection.channel_errors
         self.recoverable_connection_errors = connection.recoverable_connection_errors
         self.recoverable_channel_errors = connection.recoverable_channel_errors
+
+    def driver_version(self) -> str:
+        """The version of the library that speaks the protocol's cold parts, as kombu reports it; else ``"N/A"``."""
+        return version(self._distribution) if self._distribution else "N/A"
 
     @property
     def default_connection_params(self) -> dict[str, Any]:

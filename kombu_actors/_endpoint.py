@@ -111,6 +111,7 @@ class LinkOptions:
     heartbeat: float = attrs.field(default=15.0, validator=_seconds("from 0 on", lambda value: value >= 0))
     """Seconds asked for; RabbitMQ recommends 5-20.  0 turns heartbeats off unless the broker insists."""
     login_method: str = "PLAIN"
+    """The SASL mechanism: PLAIN, AMQPLAIN (the same credentials in RabbitMQ's own form) or EXTERNAL."""
     client_properties: Mapping[str, Any] = attrs.field(factory=dict)
     frame_max: int = 131072
     """RabbitMQ's own default; larger frames gain nothing."""
@@ -160,6 +161,7 @@ def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str
     if not isinstance(url, str):
         raise InvalidURL(f"a broker URL is a string, not {type(url).__name__}")
     scheme, separator, rest = url.partition("://")
+    scheme = scheme.lower()  # RFC 3986, 3.1: case-insensitive
     if not separator:
         raise InvalidURL("a broker URL looks like amqp://user:password@host:5672/vhost; this one has no '://'")
     if not _SCHEME.match(scheme):

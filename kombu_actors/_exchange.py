@@ -184,7 +184,7 @@ class Exchange(MaybeChannelBound):
 
     def binding(
         self,
-        routing_key: str = "",
+        routing_key: str | None = "",
         arguments: dict[str, Any] | None = None,
         unbind_arguments: dict[str, Any] | None = None,
     ) -> binding:
@@ -228,7 +228,7 @@ class binding(Object):
     """A binding key with its exchange and arguments, for a queue that has several."""
 
     exchange: Exchange | None
-    routing_key: str
+    routing_key: str | None
     arguments: dict[str, Any] | None
     unbind_arguments: dict[str, Any] | None
 
@@ -237,10 +237,11 @@ class binding(Object):
     def __init__(
         self,
         exchange: Exchange | None = None,
-        routing_key: str = "",
+        routing_key: str | None = "",
         arguments: dict[str, Any] | None = None,
         unbind_arguments: dict[str, Any] | None = None,
     ) -> None:
+        """Make one; a ``routing_key`` of ``None`` is sent as the empty one."""
         self.exchange = exchange
         self.routing_key = routing_key
         self.arguments = arguments
@@ -255,7 +256,7 @@ class binding(Object):
         """Bind a queue or exchange by this binding."""
         entity.bind_to(
             exchange=self.exchange or "",
-            routing_key=self.routing_key,
+            routing_key=self.routing_key or "",
             arguments=self.arguments,
             nowait=nowait,
             channel=channel,
@@ -265,7 +266,7 @@ class binding(Object):
         """Undo ``bind``."""
         entity.unbind_from(
             self.exchange or "",
-            routing_key=self.routing_key,
+            routing_key=self.routing_key or "",
             arguments=self.unbind_arguments,
             nowait=nowait,
             channel=channel,
@@ -281,7 +282,7 @@ class binding(Object):
         return f"<binding: {self}>"
 
     def __str__(self) -> str:
-        return f"{bare(name_of(self.exchange))}->{bare(self.routing_key)}"
+        return f"{bare(name_of(self.exchange))}->{bare(self.routing_key or '')}"
 
 
 def name_of(exchange: Exchange | str | None) -> str:

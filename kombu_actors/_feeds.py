@@ -69,5 +69,5 @@ class ReturnNotice:
         if channel is None:
             return False
         for callback in list(channel.events["basic_return"]):
-            callback(channel.return_error(returned), returned.exchange, returned.routing_key, returned)
+            callback(*channel.return_arguments(returned))
         return True

@@ -147,7 +147,7 @@ class Parameters:
             if SINGLE_SLASH.match(text):
                 raise InvalidURL("a broker URL looks like amqp://user:password@host:5672/vhost; this one has no '://'")
             text = f"{self.transport or 'amqp'}://{bracketed(text)}"
-        elif self.transport and scheme not in TLS_SCHEMES and scheme != SOCKET_SCHEME:
+        elif self.transport and scheme.lower() not in (*TLS_SCHEMES, SOCKET_SCHEME):
             text = f"{self.transport}://{rest}"
         defaults = {name: getattr(self, name) for name in ("userid", "password", "virtual_host", "port")}
         return parse_url(text, tls=tls_settings(self.ssl), defaults=defaults)
@@ -243,11 +243,16 @@ class Parameters:
             "connect_timeout": self.connect_timeout,
             "transport_options": dict(self.transport_options),
             "login_method": self.login_method or ("PLAIN" if amqp else None),
-            "uri_prefix": self.uri_prefix or ("redis" if endpoint.scheme == SOCKET_SCHEME else None),
+            "uri_prefix": self.prefix(endpoint),
             "heartbeat": self.heartbeat,
             "failover_strategy": self.failover_strategy,
             "alternates": self.urls() if len(self.urls()) > 1 else [],
         }
+
+    def prefix(self, endpoint: Endpoint) -> str | None:
+        """The ``uri_prefix`` given, or the one that an endpoint's scheme has of itself (``redis+socket``)."""
+        prefix, plus, _ = endpoint.scheme.partition("+")
+        return self.uri_prefix or (prefix if plus else None)
 
     def key(self) -> tuple[Any, ...]:
         """What makes two connections interchangeable: everything, TLS included."""

@@ -118,6 +118,7 @@ class Connection(ConnectionView):
         )
         self.declared_entities: set[Any] = set()
         self._tree: Tree | None = None
+        self._released = False
         self._lock = SharedLock()
         """Held while the tree or the default channel is being made: threads share a connection."""
 
@@ -132,7 +133,7 @@ class Connection(ConnectionView):
         self.connect_timeout = parameters.connect_timeout
         self.transport_options = dict(parameters.transport_options)
         self.login_method = parameters.login_method
-        self.uri_prefix = parameters.uri_prefix
+        self.uri_prefix = parameters.prefix(self._endpoints[0])
         self.heartbeat = parameters.heartbeat
         self.failover_strategy = parameters.failover_strategy
         urls = parameters.urls()
@@ -220,9 +221,14 @@ class Connection(ConnectionView):
         return tree.actor
 
     @property
-    def connection(self) -> ConnectionActor:
-        """The connection actor; connects when there is none."""
+    def connection(self) -> ConnectionActor | None:
+        """The connection actor; connects when there is none.  After ``close()`` it is ``None`` until the next use.
+
+        Beside its own attributes it has py-amqp's ``server_properties`` and ``sock``.
+        """
         tree = self._tree
+        if tree is None and self._released:
+            return None
         return tree.actor if tree is not None and tree.connected else self.connect()
 
     def channel(self) -> Channel:
@@ -301,6 +307,7 @@ class Connection(ConnectionView):
         address = self.as_uri()
         with self._lock:
             tree, self._tree = self._tree, None
+            self._released = True
         self.declared_entities.clear()
         unconfirmed = tree.stop(float(self.transport_options.get("drain_timeout", DRAIN_TIMEOUT))) if tree else 0
         if unconfirmed:

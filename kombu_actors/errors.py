@@ -37,6 +37,7 @@ __all__ = [
     "SerializationError",
     "SerializerNotInstalled",
     "StaleDelivery",
+    "UnknownProperty",
     "UnsupportedScheme",
 ]
 
@@ -140,6 +141,14 @@ class PublishUnknown(OperationalError, amqp_errors.RecoverableConnectionError):
 
 class PublishRefused(OperationalError, amqp_errors.MessageNacked):
     """The broker took the message and then refused it (``basic.nack``)."""
+
+
+class UnknownProperty(KombuError, ValueError):
+    """AMQP 0-9-1 has no message property of this ``name``."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name!r:.80} is not a message property of AMQP 0-9-1; put your own data into headers")
+        self.name = name
 
 
 class PublishReturned(OperationalError, amqp_errors.ChannelError):

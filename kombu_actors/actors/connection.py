@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -185,6 +185,21 @@ class ConnectionActor:
         if self._supervisor is None:
             raise self.failure or ConnectionClosed(f"the connection to {self.session.selector.current} is closed")
         return self._supervisor
+
+    @property
+    def server_properties(self) -> Mapping[str, Any]:
+        """What the broker of the present session said about itself; ``ConnectionLost`` when there is none."""
+        return self.require_link().server_properties
+
+    @property
+    def sock(self) -> Any:
+        """The socket of the present session, to be looked at (``getsockname``, ``getpeername``), not to be used.
+
+        Raises:
+            ConnectionLost: there is no session.
+            AttributeError: the transport has no socket.
+        """
+        return self.require_link().sock
 
     async def wait_ready(self) -> None:
         """Wait until the session is up and the declared topology holds."""

@@ -31,10 +31,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+from ..errors import UnknownProperty
+
 __all__ = [
     "MAX_EXPIRATION",
     "MAX_FRAME",
     "MAX_NESTING",
+    "PROPERTY_NAMES",
     "SHORT_STRING_PROPERTIES",
     "check_short_string",
     "check_table",
@@ -248,14 +251,17 @@ def _check_expiration(value: str) -> None:
 def _check_number(name: str, value: object) -> None:
     limits = _NUMBERS.get(name)
     if limits is None:
-        raise ValueError(f"{name!r:.80} is not a message property of AMQP 0-9-1; put your own data into headers")
+        raise UnknownProperty(name)
     lowest, highest, meaning = limits
     if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
         raise ValueError(f"{name} must be {meaning}, not {value!r:.80}")
 
 
-_NUMBERS: Final = {
+_NUMBERS: Final[Mapping[str, tuple[int, int, str]]] = {
     "delivery_mode": (1, 2, "1 (transient) or 2 (persistent)"),
     "priority": (0, 255, "an int from 0 to 255"),
     "timestamp": (0, 2**63 - 1, "an int of whole seconds since 1970"),
 }
+
+PROPERTY_NAMES: Final = frozenset({*SHORT_STRING_PROPERTIES, *_NUMBERS, "headers"})
+"""Every message property of AMQP 0-9-1."""

@@ -344,6 +344,11 @@ class AMQPLink:
         self.outbox.wake()
 
     @property
+    def sock(self) -> Any:
+        """The socket, for its address."""
+        return self._stream.socket
+
+    @property
     def last_heard(self) -> float:
         """When bytes last came, in seconds of trio's clock."""
         return self._signs.received

@@ -136,6 +136,10 @@ class Link(Protocol):
         """Why the link is dead; None while it lives."""
 
     @property
+    def sock(self) -> Any:
+        """The socket, for its address; ``AttributeError`` where there is none."""
+
+    @property
     def last_heard(self) -> float:
         """When the broker last said anything, in seconds of trio's clock."""
 

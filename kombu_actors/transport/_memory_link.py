@@ -252,6 +252,11 @@ class MemoryLink:
     # -- blocking and pausing ------------------------------------------------------------------
 
     @property
+    def sock(self) -> Any:
+        """AttributeError: there is none."""
+        raise AttributeError("a connection to a broker in memory has no socket")
+
+    @property
     def last_heard(self) -> float:
         """Now: there is no wire to be cut without a word."""
         return trio.current_time()

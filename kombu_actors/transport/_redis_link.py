@@ -165,6 +165,11 @@ class RedisLink:
             raise reason.with_traceback(None)
 
     @property
+    def sock(self) -> Any:
+        """The socket over which commands are sent, for its address."""
+        return self._caller.wires.main.sock
+
+    @property
     def last_heard(self) -> float:
         """When the server last said anything, in seconds of trio's clock."""
         return min(wire.last_heard for wire in self._caller.wires.all())

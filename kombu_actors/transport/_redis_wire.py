@@ -131,6 +131,11 @@ class RedisWire:
         while self._waiting:
             self._waiting.popleft()(reason)
 
+    @property
+    def sock(self) -> Any:
+        """The socket, for its address."""
+        return self._stream.socket
+
     def limit_silence(self, seconds: float) -> None:
         """Give up when sent bytes stay unacknowledged by the peer's kernel for ``seconds``; 0 for its default."""
         self._stream.limit_silence(seconds)

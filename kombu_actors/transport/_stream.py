@@ -30,7 +30,8 @@ class ByteStream:
     """Bytes to and from one peer.  ``close`` is immediate and may be called at any time."""
 
     def __init__(self, sock: trio.socket.SocketType, tls: trio.SSLStream[trio.SocketStream] | None = None) -> None:
-        self._socket = sock
+        self.socket = sock
+        """trio's; for its address and options."""
         self._tls = tls
 
     async def send_all(self, data: bytes) -> None:
@@ -38,17 +39,17 @@ class ByteStream:
         if self._tls is not None:
             await self._tls.send_all(data)
             return
-        sent = await self._socket.send(data)
+        sent = await self.socket.send(data)
         with memoryview(data) as view:
             while sent < len(data):
-                sent += await self._socket.send(view[sent:])
+                sent += await self.socket.send(view[sent:])
 
     def send_nowait(self, data: bytes) -> int:
         """Send what the kernel takes at once; returns how many bytes that was.  TLS takes none this way."""
-        if self._tls is not None or self._socket.fileno() < 0:
+        if self._tls is not None or self.socket.fileno() < 0:
             return 0
         try:
-            return os.write(self._socket.fileno(), data)
+            return os.write(self.socket.fileno(), data)
         except OSError:
             return 0  # full, or broken: then the writer finds out, and says so
 
@@ -56,16 +57,16 @@ class ByteStream:
         """Wait for bytes; empty when the peer has closed."""
         if self._tls is not None:
             return bytes(await self._tls.receive_some(RECEIVE_SIZE))
-        return await self._socket.recv(RECEIVE_SIZE)
+        return await self.socket.recv(RECEIVE_SIZE)
 
     def close(self) -> None:
         """Close the socket; whoever waits for it wakes with an error."""
-        self._socket.close()
+        self.socket.close()
 
     def limit_silence(self, seconds: float) -> None:
         """Let the kernel give up when sent bytes stay unacknowledged for ``seconds``; 0 for its default."""
         if hasattr(socket, "TCP_USER_TIMEOUT") and self._is_tcp:
-            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
 
     def keep_alive(self, wanted: bool, options: Mapping[int, int]) -> None:
         """Let the kernel probe an idle connection or not; ``options`` are TCP's (``TCP_KEEPIDLE``, ...) with values.
@@ -74,13 +75,13 @@ class ByteStream:
             OSError: the kernel knows no such option, or not with that value.
         """
         if self._is_tcp:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(wanted))
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(wanted))
             for option, value in options.items():
-                self._socket.setsockopt(socket.IPPROTO_TCP, option, value)
+                self.socket.setsockopt(socket.IPPROTO_TCP, option, value)
 
     @property
     def _is_tcp(self) -> bool:
-        return self._socket.fileno() >= 0 and self._socket.family != socket.AF_UNIX
+        return self.socket.fileno() >= 0 and self.socket.family != socket.AF_UNIX
 
 
 async def dial(host: str, port: int, tls: TLSSettings | None) -> ByteStream:

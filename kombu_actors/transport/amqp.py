@@ -7,7 +7,7 @@ errors of sockets, TLS and the protocol become ``kombu_actors.errors``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from amqp import exceptions as amqp_errors
 from ..errors import BrokerUnreachable, HandshakeFailed
 from ..protocols.amqp import (
     AMQPEngine,
+    AMQPlainCredentials,
     ExternalCredentials,
     NotAMQP,
     PeerProtocolError,
@@ -115,10 +116,11 @@ class _Attempt:
         method = self.options.login_method or "PLAIN"
         if method == "EXTERNAL":
             return ExternalCredentials()
-        if method == "PLAIN":
-            password = "guest" if self.endpoint.userid is None else self.endpoint.password
-            return PlainCredentials(self.userid, password or "")
-        raise ValueError(f"login_method must be 'PLAIN' or 'EXTERNAL', not {method!r}")
+        by_password = _BY_PASSWORD.get(method)
+        if by_password is None:
+            raise ValueError(f"login_method must be 'PLAIN', 'AMQPLAIN' or 'EXTERNAL', not {method!r}")
+        password = "guest" if self.endpoint.userid is None else self.endpoint.password
+        return by_password(self.userid, password or "")
 
     async def _shake_hands(self, engine: AMQPEngine, stream: ByteStream) -> list[Event]:
         """Run the handshake; return what came after open-ok in the same bytes."""
@@ -191,6 +193,10 @@ class _Attempt:
         return HandshakeFailed(f"{self.where} closed the connection during the handshake, {state.value}{detail}{hint}")
 
 
+_BY_PASSWORD: Final[Mapping[str, Callable[[str, str], Credentials]]] = {
+    "PLAIN": PlainCredentials,
+    "AMQPLAIN": AMQPlainCredentials,
+}
 _HINTS: Final[Mapping[ConnectionState, str]] = {
     ConnectionState.AWAITING_START: ": is this a broker's plain AMQP port?",
     ConnectionState.AWAITING_TUNE: ": user or password may be wrong",

@@ -106,9 +106,13 @@ MESSAGES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "an expiration that is no number": ({"expiration": "abc"}, ValueError, "expiration .*'abc"),
     "an expiration in the past": ({"expiration": -1}, ValueError, "expiration .*-1"),
     "an expiration beyond ten years": ({"expiration": 10**12}, ValueError, "expiration"),
-    "a property AMQP doesn't have": ({"colour": "red"}, ValueError, "'colour' is not a message property.*headers"),
     "a correlation id over 255 bytes": ({"correlation_id": LONG}, ValueError, "correlation_id must be at most 255"),
     "a timestamp that is no number": ({"timestamp": "now"}, ValueError, "timestamp must be an int"),
+}
+NATIVE_MESSAGES: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    **MESSAGES,
+    # The facade leaves it out, as kombu does, and warns.
+    "a property AMQP doesn't have": ({"colour": "red"}, ValueError, "'colour' is not a message property.*headers"),
 }
 
 
@@ -122,10 +126,10 @@ def test_a_message_that_cannot_be_sent_is_not(realm: Realm, connection: Connecti
     undisturbed(realm, connection)
 
 
-@pytest.mark.parametrize("what", MESSAGES)
+@pytest.mark.parametrize("what", NATIVE_MESSAGES)
 async def test_a_native_message_that_cannot_be_sent_is_not(realm: Realm, broker: Broker, what: str) -> None:
     """The same classes and words (there an expiration is AMQP's text of milliseconds)."""
-    arguments, kind, says = MESSAGES[what]
+    arguments, kind, says = NATIVE_MESSAGES[what]
     arguments = {"body": "b", "routing_key": "q", **arguments}
     if "expiration" in arguments:
         arguments["expiration"] = str(arguments["expiration"]) + "000"

@@ -195,7 +195,7 @@ def test_an_unknown_login_method_is_refused_before_dialling(attempt: Attempt) ->
     """ValueError, with those there are."""
     error = attempt("amqp://host.invalid//", login_method="GSSAPI")
     assert isinstance(error, ValueError)
-    assert "'PLAIN' or 'EXTERNAL', not 'GSSAPI'" in str(error)
+    assert "'PLAIN', 'AMQPLAIN' or 'EXTERNAL', not 'GSSAPI'" in str(error)
 
 
 @WAYS

@@ -141,7 +141,7 @@ async def test_keepalive_is_as_asked(redis_server: RedisNode, wanted: bool | Non
     given: dict[str, Any] = {} if wanted is None else {"socket_keepalive": wanted}
     keepalive = {trio.socket.TCP_KEEPIDLE: 61, "TCP_KEEPCNT": 3}
     async with opened(redis_server.url(), socket_keepalive_options=keepalive, **given) as found:
-        sock = found.wire._stream._socket
+        sock = found.wire._stream.socket
         assert sock.getsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE) == (wanted is not False)
         assert sock.getsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPIDLE) == 61
         assert sock.getsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_KEEPCNT) == 3

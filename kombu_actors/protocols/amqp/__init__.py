@@ -8,11 +8,12 @@ from __future__ import annotations
 from . import events
 from .engine import AMQPEngine
 from .errors import LocalProtocolError, NotAMQP, PeerProtocolError, ProtocolError
-from .negotiation import ExternalCredentials, Limits, PlainCredentials
+from .negotiation import AMQPlainCredentials, ExternalCredentials, Limits, PlainCredentials
 from .publishing import Prepared, Preparer
 
 __all__ = [
     "AMQPEngine",
+    "AMQPlainCredentials",
     "ExternalCredentials",
     "Limits",
     "LocalProtocolError",

@@ -1,7 +1,7 @@
 """What two ends agree on while a connection opens: login, limits, capabilities.
 
 Pure functions; the spec sections are those of connection.start, connection.tune and SASL's PLAIN
-(RFC 4616) and EXTERNAL (RFC 4422, appendix A).
+(RFC 4616), AMQPLAIN (RabbitMQ's) and EXTERNAL (RFC 4422, appendix A).
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 import attrs
+from amqp.serialization import dumps
 
 from .errors import PeerProtocolError
 
 __all__ = [
     "CAPABILITIES",
     "FRAME_MIN_SIZE",
+    "AMQPlainCredentials",
     "Credentials",
     "ExternalCredentials",
     "Limits",
@@ -62,6 +64,21 @@ class PlainCredentials:
     def initial_response(self) -> bytes:
         """NUL, user, NUL, password."""
         return b"\0%b\0%b" % (self.userid.encode(), self.password.encode())
+
+
+@attrs.frozen
+class AMQPlainCredentials:
+    """User and password as RabbitMQ's AMQPLAIN sends them: a field table without its length."""
+
+    userid: str
+    password: str = attrs.field(repr=False)
+
+    mechanism = "AMQPLAIN"
+
+    def initial_response(self) -> bytes:
+        """The table's items."""
+        table: bytes = dumps("F", ({"LOGIN": self.userid, "PASSWORD": self.password},))
+        return table[4:]
 
 
 @attrs.frozen
