@@ -269,7 +269,8 @@ class Channel:
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         """Bind an exchange to another one."""
-        self._call(self._owner.bind, _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments))
+        binding = _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
+        self._call_after_publishes(self._owner.bind, binding)
 
     def exchange_unbind(
         self,
@@ -308,7 +309,8 @@ class Channel:
         arguments: Mapping[str, Any] | None = None,
     ) -> None:
         """Bind a queue to an exchange."""
-        self._call(self._owner.bind, _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments))
+        binding = _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
+        self._call_after_publishes(self._owner.bind, binding)
 
     def queue_unbind(
         self,
@@ -427,10 +429,9 @@ class Channel:
                 self._actor.saw_tag(answer[0].delivery_tag + epoch.tag_offset)
             return epoch, answer
 
-        # What was written before it is before it in the broker, too; the first publish isn't written at once.
-        actor = self._actor
-        unwritten = actor.publisher.ledger.waiting or not actor.idle
-        epoch, answer = (self._call_after_publishes if unwritten else self._call)(self._owner.on_wire, actor, get)
+        actor = self._present
+        owner = actor.owner
+        epoch, answer = self._call(owner.after_publishes, partial(owner.on_wire, actor, get), actor)
         if answer is None:
             return None
         return self.make_message(answer[0], epoch, no_ack=no_ack, message_count=answer[1])
@@ -494,8 +495,8 @@ class Channel:
         self._call(self._owner.on_wire, self._actor, ready, timeout=timeout)
 
     def _call_after_publishes(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """``_call`` for what must find the messages published on this channel before it."""
-        return self._call(self._owner.after_publishes, self._actor, partial(fn, *args, **kwargs))
+        """``_call`` for what must find the messages published before it, on whichever channel."""
+        return self._call(self._owner.after_publishes, partial(fn, *args, **kwargs))
 
     def _call(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         if fn != self._close_actor and not self.connection.keeps(self):

@@ -18,7 +18,6 @@ from ._portal import new_lock
 from ._surface import connection_of, is_connection
 from .connection import Connection
 from .entity import Exchange, Queue
-from .errors import DeadlineExceeded
 from .message import Message
 from .messaging import Consumer, Producer
 
@@ -26,8 +25,6 @@ __all__ = ["SimpleBase", "SimpleBuffer", "SimpleQueue"]
 
 PREFETCH = 1
 """Messages that an idle queue object may hold back from others.  kombu sets no bound and takes all there are."""
-PUT_PATIENCE = 5.0
-"""Seconds that a question waits for the broker to have the puts before it; other threads may put without end."""
 logger = logging.getLogger(__name__)
 
 
@@ -148,7 +145,6 @@ class SimpleBase:
         if self.buffer:
             return self.buffer.popleft()
         self._renew()
-        self._settle_puts()
         message: Message | None = self.queue.get(no_ack=self.no_ack, accept=self.consumer.accept)
         if message is None:
             raise self.Empty
@@ -177,7 +173,6 @@ class SimpleBase:
     def clear(self) -> int:
         """Delete all messages that ``get`` would still give; returns how many there were."""
         self._renew()
-        self._settle_puts()
         purged = self.consumer.purge()
         self._take_in()
         while self.buffer:
@@ -188,7 +183,6 @@ class SimpleBase:
     def qsize(self) -> int:
         """About how many messages there are to get: others may be putting and getting meanwhile."""
         self._renew()
-        self._settle_puts()
         _, ready, _ = self.queue.queue_declare(passive=True)
         self._take_in()
         return int(ready) + len(self.buffer)
@@ -269,21 +263,6 @@ class SimpleBase:
             consumer.revive(channel)
         finally:
             consumer.auto_declare = declares
-
-    def _settle_puts(self) -> None:
-        """Wait until the broker has what was put: who counts after putting wants to find it."""
-        actor = self.producer.channel._actor
-        if not actor.bag and not len(actor.publisher.ledger):
-            return
-
-        async def settled() -> None:
-            actor.collect()
-            await actor.publisher.wait_settled()
-
-        try:
-            self._connection.call(settled, timeout=PUT_PATIENCE)
-        except DeadlineExceeded:
-            logger.debug("%r: the broker has not confirmed all puts; it is asked all the same", self.queue)
 
     def _take_in(self) -> None:
         """Put what was delivered already into the buffer."""

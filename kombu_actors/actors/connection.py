@@ -48,6 +48,7 @@ from ..transport._link import Link, Transport
 from ._waiting import first_of
 from .channel import ChannelActor, Consumer
 from .deadlines import Deadlines
+from .ordering import Publishes
 from .session import DialWatcher, Session
 from .topology import Request, Topology, TopologyActor
 
@@ -61,8 +62,6 @@ STOP_DEADLINE = 10.0
 """Seconds for the whole tree to stop; below the 30 s that orchestrators allow a process."""
 REQUEST_ATTEMPTS = 5
 """How often a declaration is repeated when the session ends over it: it may be what ends it."""
-PUBLISH_PATIENCE = 5.0
-"""Seconds that a count, purge or deletion waits for the publishes before it to be confirmed."""
 TOPOLOGY_MAILBOX = 64
 """Declarations waiting for the topology actor; more callers wait with their own deadlines."""
 
@@ -93,6 +92,7 @@ class ConnectionActor:
         self.topology = Topology()
         self.deadlines = Deadlines()
         self.channels: dict[int, ChannelActor] = {}
+        self.publishes = Publishes(self.channels)
         self.insist = insist
         """Keep dialling when the very first attempt fails; otherwise the tree ends with that failure."""
         self.backoff = backoff
@@ -156,7 +156,9 @@ class ConnectionActor:
             self._listener(event)
 
     async def _serve_topology(self, ctx: ActorContext) -> None:
-        await self._topology_actor.serve(ctx, self.require_link())
+        link = self.require_link()
+        self.publishes.attach(link)
+        await self._topology_actor.serve(ctx, link)
 
     # What the tree's own members ask of their connection.
 
@@ -330,15 +332,9 @@ class ConnectionActor:
         if self.session.link is not None:
             self.session.link.resume_reading()
 
-    async def after_publishes(self, channel: ChannelActor, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call that must find what was published on a channel before it.
-
-        Declarations go over a channel of their own, so the broker may see them first; confirmed
-        publishes it has seen.
-        """
-        channel.collect()
-        with trio.move_on_after(PUBLISH_PATIENCE):
-            await channel.publisher.wait_settled()
+    async def after_publishes(self, call: Callable[[], Awaitable[T]], over: ChannelActor | None = None) -> T:
+        """Make a call that must find what was published before it over any channel; ``over`` is its own."""
+        await self.publishes.come_first(self.session.link, over, own=True)
         return await call()
 
     async def declare_exchange(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
@@ -374,6 +370,7 @@ class ConnectionActor:
 
         All its operations may be repeated: declaring, binding and deleting twice is the same as once.
         """
+        await self.publishes.come_first(self.session.link, own=False)
         for _ in range(REQUEST_ATTEMPTS):
             ref = self.supervisor.ref("topology")
             try:

@@ -49,6 +49,8 @@ class AMQPChannel:
     exception class the broker would have caused, so that the siblings live on.
     """
 
+    reorders = False
+
     def __init__(self, link: AMQPLink, number: int) -> None:
         self.number = number
         self._link = link

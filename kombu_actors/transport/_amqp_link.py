@@ -20,6 +20,7 @@ from ..protocols.amqp.heartbeats import Verdict, pulse
 from ..protocols.amqp.states import ConnectionState
 from ._amqp_channel import AMQPChannel
 from ._amqp_dispatch import Dispatcher, parted
+from ._link import Upstream
 from ._stream import STREAM_ERRORS, ByteStream
 from ._waiting import Ending, Outbox, PendingReply, ReadGate
 
@@ -55,6 +56,7 @@ class AMQPLink:
     """A connection as ``transport._link.Link`` describes it.  Made by ``AMQPTransport.connect``."""
 
     roles = ROLES
+    upstream: Upstream | None = None
 
     def __init__(
         self,
@@ -366,6 +368,10 @@ class AMQPLink:
     def _on_alarm(self, reason: str | None) -> None:
         # A full window is no sign of death while the broker says that it doesn't read.
         self._stream.limit_silence(0 if reason is not None else self._silence_max)
+
+    def neighbours(self) -> Sequence[Upstream]:
+        """None: the broker lives elsewhere."""
+        return ()
 
     def pause_reading(self) -> None:
         """Leave what comes in the kernel's buffers, except while the broker owes an answer."""

@@ -41,6 +41,17 @@ class Capabilities:
     server_named_queues: bool = True
 
 
+class Upstream(Protocol):
+    """The owner of a link, to other connections of the process whose program must find what it published."""
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether threads have published what isn't written yet.  Any thread."""
+
+    async def wait_seen_elsewhere(self) -> None:
+        """Wait until the broker has seen what has been published so far; from any run of trio."""
+
+
 class LinkChannel(Protocol):
     """One channel of a link.  Dies alone (404, 406, ...) or with its link.
 
@@ -51,6 +62,8 @@ class LinkChannel(Protocol):
     """
 
     number: int
+    reorders: bool
+    """Whether a request may reach the broker before what was published on the channel before it."""
 
     @property
     def closed(self) -> BaseException | None:
@@ -130,6 +143,11 @@ class Link(Protocol):
     server_properties: Mapping[str, Any]
     roles: Sequence[str]
     """The names of the tasks that keep the link alive, e.g. reader, writer, heartbeat."""
+    upstream: Upstream | None
+    """Set by its owner."""
+
+    def neighbours(self) -> Sequence[Upstream]:
+        """Those of the other links of this process to its broker, when that lives in this process, too."""
 
     @property
     def closed(self) -> BaseException | None:

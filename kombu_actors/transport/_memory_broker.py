@@ -90,6 +90,11 @@ class MemoryBroker:
         """Take everything the broker has to tell a link."""
         return self.act(link, link.session.take_effects)
 
+    def links_beside(self, link: MemoryLink) -> list[MemoryLink]:
+        """The other links to the virtual host of one."""
+        with self._lock:
+            return [each for each in self._links if each is not link and each.session.broker is link.session.broker]
+
     def detach(self, link: MemoryLink) -> None:
         """Forget a link that is dead: what it had unacknowledged goes back to the queues."""
         with self._lock:

@@ -40,6 +40,8 @@ class MemoryChannel:
     (503, 530, 540) is refused before it gets there, as the AMQP transport does.
     """
 
+    reorders = False
+
     def __init__(self, link: MemoryLink, engine: Channel) -> None:
         self.number = engine.number
         self._link = link

@@ -18,6 +18,7 @@ from amqp.exceptions import AMQPError
 
 from ..errors import ChannelLimitExceeded, ConnectionClosed, ConnectionLost
 from ..protocols import virtual
+from ._link import Upstream
 from ._memory_channel import MemoryChannel, Subscription
 from ._waiting import Ending, Outbox, PendingReply
 
@@ -57,6 +58,7 @@ class MemoryLink:
     """Made by ``MemoryTransport.connect``; all methods belong to the trio run that made it."""
 
     roles = ROLES
+    upstream: Upstream | None = None
     server_properties: Mapping[str, Any] = {
         "product": "kombu_actors memory broker",
         "capabilities": {
@@ -270,6 +272,10 @@ class MemoryLink:
         """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks; returns the undo."""
         self._alarm.watchers.append(watcher)
         return partial(self._alarm.watchers.remove, watcher)
+
+    def neighbours(self) -> Sequence[Upstream]:
+        """Those of the other connections to this broker's virtual host."""
+        return [link.upstream for link in self._broker.links_beside(self) if link.upstream is not None]
 
     def pause_reading(self) -> None:
         """Take nothing more in until ``resume_reading``, except while a request waits for its answer."""

@@ -51,6 +51,8 @@ class Numbers:
 class RedisChannel:
     """A channel as ``transport._link.LinkChannel`` describes it.  Made by ``RedisLink.open_channel``."""
 
+    reorders = True  # a publish waits for the batch before its own
+
     def __init__(self, link: RedisLink, number: int) -> None:
         self.number = number
         self.link = link

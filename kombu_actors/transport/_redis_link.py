@@ -21,6 +21,7 @@ from ..protocols.redis.calls import Call
 from ..protocols.redis.consuming_calls import Left
 from ..protocols.redis.layout import Layout
 from ..protocols.redis.options import RedisOptions
+from ._link import Upstream
 from ._redis_caller import Caller, Terms, Wires
 from ._redis_channel import RedisChannel
 from ._redis_fanout import Fanout, Leftovers
@@ -45,6 +46,8 @@ CHANNEL_MAX: Final = 2047
 
 class RedisLink:
     """A connection as ``transport._link.Link`` describes it.  Made by ``RedisTransport.connect``."""
+
+    upstream: Upstream | None = None
 
     def __init__(
         self,
@@ -208,6 +211,10 @@ class RedisLink:
         Returns what ends that.
         """
         return self.publishing.on_blocked(watcher)
+
+    def neighbours(self) -> Sequence[Upstream]:
+        """None: the broker lives elsewhere."""
+        return ()
 
     def pause_reading(self) -> None:
         """Claim nothing until ``resume_reading``; who waits in line makes room for others."""
