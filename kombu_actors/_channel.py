@@ -196,7 +196,7 @@ class Channel:
         except UnknownProperty:
             prepared = self._prepare(body, properties=without_unknown(properties), **arguments)
         entry = Entry(prepared, len(body) + FRAME_OVERHEAD, exchange, routing_key, bool(mandatory))
-        if self.connection.confirm_publish:
+        if self.connection.confirm_publish or self._portal.drained:
             self._outlet.send(entry, confirm_timeout or timeout or self.connection.call_timeout)
         else:
             self._outlet.publish(entry, timeout or self.connection.call_timeout)
@@ -477,8 +477,8 @@ class Channel:
 
     @property
     def _present(self) -> ChannelActor:
-        """The actor of this process; in a forked child made at first use."""
-        if self._inherited and not self._closed:
+        """The actor of this process; in a forked child, and in a process that is exiting, made at first use."""
+        if (self._inherited or self._portal.drained) and not self._closed:
             self.connection.reopen(self, self._actor)
         return self._actor
 

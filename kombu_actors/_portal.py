@@ -87,6 +87,8 @@ class Portal:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        self.drained = False
+        """Whether the process is exiting: a tree that starts now is drained by nobody, so each publish waits."""
         self._leases = 0
         self._doorbell = Doorbell()
         self._sockets = OwnSockets()
@@ -102,8 +104,9 @@ class Portal:
 
         Raises:
             DeadlineExceeded: it took longer than ``timeout`` seconds; it has been cancelled.
-            RuntimeStopped: the runtime has ended.
+            RuntimeStopped: the runtime has ended, or the interpreter has, and only finalizers are left to run.
         """
+        check_interpreter()
         if threading.current_thread() is self._thread:
             raise RuntimeError(
                 "a blocking call was made from kombu_actors' own runtime thread, where it would wait for itself; "
@@ -165,6 +168,11 @@ class Tenant:
         self._gone = trio.Event()
         self._chores: trio.Nursery | None = None
 
+    @property
+    def left(self) -> bool:
+        """Whether the tree has been told to stop.  Any thread."""
+        return self._leave.is_set()
+
     def spawn(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
         """Run ``fn``, which must not raise, for as long as the tree runs at most; for ``post``."""
         if self._chores is not None:
@@ -210,6 +218,16 @@ class Tenant:
             link.kill(ConnectionClosed("the connection was closed without waiting any longer for the broker's goodbye"))
         await self._gone.wait()
         return unconfirmed
+
+
+def check_interpreter() -> None:
+    """For finalizers that run when the interpreter has ended: the runtime's thread never gets its turn again.
+
+    Raises:
+        RuntimeStopped: it has.
+    """
+    if sys.is_finalizing():
+        raise RuntimeStopped("the interpreter is shutting down: publish and release() before the program's end")
 
 
 def new_lock() -> threading.RLock:
@@ -290,6 +308,13 @@ def pause(portal: Portal, seconds: float) -> None:
 
 
 def _drain_at_exit() -> None:
+    """Stop all trees, but not the runtime: functions registered with ``atexit`` before us may publish yet.
+
+    Their connections are opened anew, as in a forked child: from Python 3.12 on an exiting process can't start
+    the thread that they need, so the lease taken here is never given back.
+    """
+    if _portal is not None:
+        lease().drained = True
     for portal, tenant in list(_tenants.values()):
         unconfirmed = stop_tree(portal, tenant, EXIT_DRAIN)
         if unconfirmed:

@@ -35,6 +35,7 @@ class Tree:
     """
 
     def __init__(self, owner: object, driver: Transport, parameters: Parameters, *, hold: bool = False) -> None:
+        _portal.check_interpreter()
         self.pid = os.getpid()
         self.channels: dict[int, Channel] = {}
         self.default_channel: Channel | None = None
@@ -58,7 +59,7 @@ class Tree:
     @property
     def usable(self) -> bool:
         """Whether supervision still works on it, in this process."""
-        return self.pid == os.getpid() and self.actor.failure is None
+        return self.pid == os.getpid() and self.actor.failure is None and not self._tenant.left
 
     @property
     def connected(self) -> bool:
