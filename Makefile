@@ -5,9 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CHECKED := kombu_actors tests $(patsubst %/,%,$(sort $(dir $(wildcard examples/*.py benchmarks/*.py))))
+CHECKED := kombu_actors tests soak $(patsubst %/,%,$(sort $(dir $(wildcard examples/*.py benchmarks/*.py))))
 
-.PHONY: help demo test lint types bench brokers clean
+.PHONY: help demo test soak lint types bench brokers clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ demo: $(STAMP) ## run the demonstration; URL=amqp://... to run it against a brok
 
 test: $(STAMP) brokers ## run the tests, real brokers included, two files at a time; ARGS='-k name' to choose
 	@$(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),-n 2 --dist loadfile)
+
+soak: $(STAMP) brokers ## run the long forms of tests, see docs/soak.md; ARGS='recovery' to choose among them
+	@$(BIN)/python -m soak $(ARGS)
 
 lint: $(STAMP) ## check the style (ruff)
 	@$(BIN)/ruff check $(CHECKED)

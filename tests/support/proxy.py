@@ -88,6 +88,10 @@ class FaultProxy:
         """Drop the server's side of every connection; the clients are never told."""
         self._relay.order(self._relay.vanish)
 
+    def abandon(self) -> None:
+        """Reset the client's side of every connection; the server is told by ``heal``.  New ones are passed on."""
+        self._relay.order(self._relay.abandon)
+
     def close(self) -> None:
         """Reset what is open, stop listening, end the thread.  May be called twice."""
         if self._thread.is_alive():

@@ -175,6 +175,13 @@ class RabbitMQNode:
         )
         return {row.pop("name"): row for row in rows}
 
+    def list_exchanges(self, vhost: str = "/") -> set[str]:
+        """The names of the exchanges, the broker's own included."""
+        rows: list[str] = self.door.query(
+            f"[element(4, proplists:get_value(name, Row)) || Row <- rabbit_exchange:info_all({binary(vhost)}, [name])]"
+        )
+        return set(rows)
+
     def list_consumers(self, vhost: str = "/") -> list[dict[str, Any]]:
         """Per consumer: queue, tag, ack_required, prefetch, active."""
         rows: list[dict[str, Any]] = self.door.query(

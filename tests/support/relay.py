@@ -64,13 +64,13 @@ class Flow:
 
 @attrs.define(eq=False)
 class Link:
-    client: socket.socket
+    client: socket.socket | None
     server: socket.socket | None = None
     flows: list[Flow] = attrs.Factory(list)
     frozen: bool = False
 
     def sockets(self) -> list[socket.socket]:
-        return [self.client] if self.server is None else [self.client, self.server]
+        return [endpoint for endpoint in (self.client, self.server) if endpoint is not None]
 
 
 class Relay:
@@ -180,6 +180,7 @@ class Relay:
             self._dial(link)
 
     def _dial(self, link: Link) -> None:
+        assert link.client is not None
         server = link.server = socket.socket()
         server.setblocking(False)
         server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -263,12 +264,19 @@ class Relay:
                 self._hang_up(link.server, link, "rst")
             link.server, link.flows, link.frozen = None, [], True
 
+    def abandon(self) -> None:
+        """Reset the client's side of every connection; the server's stays open, silent."""
+        for link in self.links:
+            if link.client is not None:
+                self._hang_up(link.client, link, "rst")
+            link.client, link.flows, link.frozen = None, [], True
+
     def heal(self) -> None:
         """Back to passing everything on."""
         self.faults = Faults()
         for link in list(self.links):
-            if link.frozen and link.server is None:
-                self._sever(link, "rst")  # its server side vanished: all that is left to say
+            if link.frozen and (link.server is None or link.client is None):
+                self._sever(link, "rst")  # one side vanished: all that is left to say
             elif link.server is None:
                 self._dial(link)
             link.frozen = False
