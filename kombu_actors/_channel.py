@@ -188,8 +188,8 @@ class Channel:
             if actor.live is None:
                 self._check_reopening()
         topology = actor.owner.topology
-        if not exchange and topology.has_renamed:
-            routing_key = topology.current_name(routing_key)
+        if not exchange and topology.names:
+            routing_key = topology.names.current(routing_key)
         arguments: dict[str, Any] = {"exchange": exchange, "routing_key": routing_key, "mandatory": bool(mandatory)}
         try:
             prepared = self._prepare(body, properties=properties, **arguments)
@@ -424,7 +424,7 @@ class Channel:
         topology = self._owner.topology
 
         async def get(epoch: Epoch) -> tuple[Epoch, tuple[Delivery, int] | None]:
-            answer = await epoch.wire.get(topology.current_name(queue), no_ack=no_ack)
+            answer = await epoch.wire.get(topology.names.current(queue), no_ack=no_ack)
             if answer is not None:
                 self._actor.saw_tag(answer[0].delivery_tag + epoch.tag_offset)
             return epoch, answer

@@ -25,6 +25,8 @@ from ._subscription import Delivered, Subscription
 from ._tls_settings import tls_settings
 from .actors.channel import ChannelActor, Consumer, QoS, SubscriptionGap
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
+from .actors.restoring import QueueRenamed, RestorationSucceeded, RestorationWaiting
+from .actors.waitlist import Waiting
 from .errors import DeadlineExceeded, InvalidURL
 from .protocols.ledger import Entry
 from .serialization import dumps, prepare_accept_content
@@ -39,9 +41,13 @@ __all__ = [
     "Delivered",
     "ExchangeSpec",
     "QueueInfo",
+    "QueueRenamed",
     "QueueSpec",
+    "RestorationSucceeded",
+    "RestorationWaiting",
     "Subscription",
     "SubscriptionGap",
+    "Waiting",
     "open_broker",
 ]
 
@@ -137,8 +143,13 @@ class Broker:
         """``async with broker.events() as stream``: supervision events as they happen; drops the oldest when full."""
         return self._actor.supervisor.events(capacity)
 
+    def waiting(self) -> list[Waiting]:
+        """What of the declared topology the broker refuses to restore just now: why, since when, and when it is
+        tried again.  Consumers that wait are ``BACKING_OFF`` in the snapshot."""
+        return self._actor.waiting
+
     async def wait_ready(self) -> None:
-        """Wait until the session is up and the declared topology holds."""
+        """Wait until the session is up and the declared topology holds, but for what ``waiting`` tells."""
         await self._actor.wait_ready()
 
     async def declare(self, *entities: ExchangeSpec | QueueSpec | BindingSpec) -> QueueInfo | None:
@@ -293,8 +304,8 @@ class Broker:
         self, body: bytes, exchange: str, routing_key: str, properties: dict[str, Any], mandatory: bool
     ) -> Entry:
         topology = self._actor.topology
-        if not exchange and topology.has_renamed:
-            routing_key = topology.current_name(routing_key)
+        if not exchange and topology.names:
+            routing_key = topology.names.current(routing_key)
         prepared = self._actor.transport.prepare(
             body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
         )

@@ -11,8 +11,8 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from enum import Enum
 from typing import Any
 
@@ -37,8 +37,10 @@ from ..supervisors import (
     root_cause,
 )
 from ..transport._link import Link, LinkChannel
+from ._verdicts import CONSUMING, is_answer, verdict
 from ._waiting import CLOSE_GRACE, farewell, first_of
 from .publisher import Publisher
+from .waitlist import Waiting, refused_again
 
 logger = logging.getLogger("kombu_actors.channel")
 
@@ -47,13 +49,6 @@ CHANNEL_LIMIT = RestartLimit(max_restarts=None)
 however many there are, they must not take the channel from its other users."""
 CHANNEL_BACKOFF = Backoff(first=0.0, base=0.25, maximum=3.0, reset_after=10.0)
 """The cap of 3 s keeps a consumer's recovery within 5 s."""
-CONSUMER_ATTEMPTS = 12
-"""Refusals of a consumer in a row; with the backoff above some 20 seconds: a queue that is gone
-for good is reported to its owner, a broker's hiccup is not."""
-REFUSED = (amqp_errors.NotFound, amqp_errors.AccessRefused)
-"""The broker's answers to ``basic.consume`` that waiting may or may not change."""
-LOST_QUEUE = (amqp_errors.ConsumerCancelled, amqp_errors.NotFound)
-"""Failures after which the consumer's queue is declared again before it is consumed again."""
 
 
 @attrs.frozen(eq=False)
@@ -105,12 +100,14 @@ class Consumer:
     sink: DeliverySink
     on_cancel: Callable[[], None] | None = None
     """Told when the broker ended the subscription; supervision restores it regardless."""
-    on_gone: Callable[[BaseException], None] | None = None
-    """Told when supervision has given up on it."""
     on_refused: Callable[[BaseException], None] | None = None
     """Told, while its maker waits, that the broker refuses it; then it is wished for no more."""
-    refusals: int = 0
-    """How often in a row the broker has refused it."""
+    waiting: Waiting | None = None
+    """How it stands while the broker refuses it; its supervisor knows when it is tried again."""
+    rehearse: bool = False
+    """Whether its last refusal cost its channel: then it is tried on another one first."""
+    subscribed: Epoch | None = None
+    """The epoch in which it is subscribed at this moment."""
     deaf_since: float | None = None
     """When a subscription that keeps nothing was last known to be in force; None while it is, or for others."""
 
@@ -162,7 +159,6 @@ class ChannelActor:
             limit=CHANNEL_LIMIT,
             backoff=CHANNEL_BACKOFF,
             restart=Restart.TEMPORARY,
-            escalate=self._is_hopeless,
             on_exit=self._exited,
             children=(
                 ChildSpec(id="channel", start=self._serve_channel, stop_grace=CLOSE_GRACE),
@@ -309,37 +305,93 @@ class ChannelActor:
             if consumer.on_refused is not None:
                 raise ConnectionLost(f"channel {self.number} died before the subscription") from epoch.wire.closed
             raise epoch.wire.closed
-        if isinstance(ctx.previous, Failed) and isinstance(root_cause(ctx.previous.error), LOST_QUEUE):
-            await self.owner.restore_queue(consumer.spec.queue)
         cancelled = trio.Event()
 
         def sink(batch: list[Delivery]) -> None:
             self._highest_tag = max(self._highest_tag, epoch.tag_offset + batch[-1].delivery_tag)
             consumer.sink(epoch, batch)
 
-        queue = self.owner.topology.current_name(consumer.spec.queue)
         try:
-            await epoch.wire.consume(attrs.evolve(consumer.spec, queue=queue), sink, cancelled.set)
-        except REFUSED as error:
-            if consumer.on_refused is not None:
-                self.consumers.pop(consumer.spec.tag, None)
-                consumer.on_refused(error)
-            else:
-                consumer.refusals += 1
-            raise
-        consumer.refusals, consumer.on_refused = 0, None
-        ctx.ready()
-        with self._noting_gaps(ctx, consumer, epoch.wire):
-            await first_of(cancelled.wait, ctx.stopping.wait)
+            await self._subscribe(ctx, consumer, epoch, sink, cancelled.set)
+            with self._noting_gaps(ctx, consumer, epoch.wire):
+                await first_of(cancelled.wait, ctx.stopping.wait)
+        finally:
+            consumer.subscribed = None
+            if consumer.spec.tag in self.consumers:  # not cancelled by the program
+                self.owner.doubt_queue(consumer.spec.queue)
         if cancelled.is_set():
             if consumer.on_cancel is not None:
                 consumer.on_cancel()
             raise amqp_errors.ConsumerCancelled(
-                f"the broker cancelled consumer {consumer.spec.tag!r}: queue {queue!r} was deleted or failed over"
+                f"the broker cancelled consumer {consumer.spec.tag!r}: "
+                f"queue {consumer.spec.queue!r} was deleted or failed over"
             )
         if epoch.wire.closed is None:
             with farewell(self.owner.require_link()):
                 await epoch.wire.cancel(consumer.spec.tag)
+
+    async def _subscribe(
+        self,
+        ctx: ActorContext,
+        consumer: Consumer,
+        epoch: Epoch,
+        sink: Callable[[list[Delivery]], None],
+        on_cancel: Callable[[], None],
+    ) -> None:
+        """Consume, and be READY."""
+        spec = consumer.spec
+        try:
+            if consumer.on_refused is None or self.owner.is_doubtful(spec.queue):
+                await self.owner.prepare_to_consume(spec.queue, spec.exclusive)
+            present = attrs.evolve(spec, queue=self.owner.topology.names.current(spec.queue))
+            async with self._rehearsal(consumer, present):
+                await epoch.wire.consume(present, sink, on_cancel)
+        except amqp_errors.ChannelError as refusal:
+            if is_answer(refusal, CONSUMING):
+                consumer.rehearse = consumer.rehearse or epoch.wire.closed is not None
+                self._refused(consumer, refusal)
+            raise
+        except ConnectionLost as lost:
+            answer = verdict(lost, CONSUMING)
+            if answer is not None:
+                self._refused(consumer, answer)
+            raise
+        if consumer.waiting is not None:
+            logger.info("consumer %r of queue %r is subscribed again", spec.tag, spec.queue)
+        consumer.waiting, consumer.rehearse, consumer.on_refused = None, False, None
+        consumer.subscribed = epoch
+        ctx.ready()
+
+    @asynccontextmanager
+    async def _rehearsal(self, consumer: Consumer, present: ConsumerSpec) -> AsyncIterator[None]:
+        """Subscribe on a channel that nobody else uses first, where one more refusal would cost others theirs.
+
+        What it is sent there, one message at most, goes back.  An exclusive consumer can't be
+        rehearsed; for those the queue's consumers have been counted.
+        """
+        if not consumer.rehearse or consumer.spec.exclusive:
+            yield
+            return
+        link: Link = self.owner.require_link()
+        stage = await link.open_channel()
+        try:
+            await stage.qos(prefetch_count=1)
+            await stage.consume(attrs.evolve(present, no_ack=False), _drop, _ignore)
+            yield  # not before: an auto-delete queue would go with its only consumer
+        finally:
+            with farewell(link):
+                await stage.aclose()
+
+    def _refused(self, consumer: Consumer, refusal: BaseException) -> None:
+        """The first refusal is its maker's, who waits; later ones are said, and it is tried again."""
+        if consumer.on_refused is not None:
+            self.consumers.pop(consumer.spec.tag, None)
+            consumer.on_refused(refusal)
+            return
+        what = f"consumer {consumer.spec.tag!r} of queue {consumer.spec.queue!r}"
+        consumer.waiting = waiting = refused_again(consumer.waiting, what, str(refusal), trio.current_time(), 0.0)
+        if waiting.loudness is not None:
+            logger.log(waiting.loudness, "%s waits: %s; it is tried again until it succeeds", what, refusal)
 
     @contextmanager
     def _noting_gaps(self, ctx: ActorContext, consumer: Consumer, wire: LinkChannel) -> Iterator[None]:
@@ -355,17 +407,19 @@ class ChannelActor:
         finally:
             consumer.deaf_since = time.time() - (trio.current_time() - link.last_heard)
 
-    def _is_hopeless(self, error: BaseException) -> bool:
-        return any(consumer.refusals >= CONSUMER_ATTEMPTS for consumer in self.consumers.values())
-
     def _exited(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Failed):
             return
         self.failure = error = root_cause(outcome.error)
-        logger.error("channel %d was given up, its consumer was refused too often: %r", self.number, error)
-        for consumer in self.consumers.values():
-            if consumer.on_gone is not None:
-                consumer.on_gone(error)
+        logger.error("channel %d was given up: %r", self.number, error)
         self.owner.channels.pop(self.number, None)
         if self.on_gone is not None:
             self.on_gone(error)
+
+
+def _drop(batch: list[Delivery]) -> None:
+    """Deliveries to a rehearsal go back when its channel is closed."""
+
+
+def _ignore() -> None:
+    """A rehearsal that the broker ends has been one all the same."""

@@ -14,6 +14,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any, TypeVar
 
 import trio
@@ -48,9 +49,11 @@ from ..transport._link import Link, Transport
 from ._waiting import first_of
 from .channel import ChannelActor, Consumer
 from .deadlines import Deadlines
+from .declaring import Request, TopologyActor
 from .ordering import Publishes
 from .session import DialWatcher, Session
-from .topology import Request, Topology, TopologyActor
+from .topology import Topology
+from .waitlist import Waiting
 
 T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.connection")
@@ -89,7 +92,7 @@ class ConnectionActor:
     ) -> None:
         self.transport = transport
         self.session = Session(transport, EndpointSelector(endpoints, failover_strategy), options, on_dial_failed)
-        self.topology = Topology()
+        self.topology = Topology(self._is_consumed)
         self.deadlines = Deadlines()
         self.channels: dict[int, ChannelActor] = {}
         self.publishes = Publishes(self.channels)
@@ -101,7 +104,7 @@ class ConnectionActor:
         self.on_failure: Callable[[BaseException], None] | None = None
         """Told the root cause when supervision gives up."""
         self._supervisor: Supervisor | None = None
-        self._topology_actor = TopologyActor(self.topology)
+        self._topology_actor = TopologyActor(self.topology, Random())
         self._listener = listener
         self._next_channel = 1
 
@@ -171,9 +174,26 @@ class ConnectionActor:
         link = self.session.link
         return link.blocked if link is not None else None
 
-    async def restore_queue(self, queue: str) -> None:
-        """Declare a queue again, with its bindings, if it was declared over this connection."""
-        await self._request(lambda actor, channel: actor.restore(channel, queue))
+    async def prepare_to_consume(self, queue: str, exclusive: bool) -> None:
+        """Have a queue there before it is consumed from; see ``TopologyActor.prepare_to_consume``."""
+        if exclusive or not self._topology_actor.is_made(queue):
+            await self._request(lambda actor: actor.prepare_to_consume(queue, exclusive))
+
+    def doubt_queue(self, queue: str) -> None:
+        """A consumer of a queue has ended: the queue may be gone with it."""
+        self._topology_actor.doubt(queue)
+
+    def is_doubtful(self, queue: str) -> bool:
+        """Whether a queue is to be there, and may not be."""
+        return self._topology_actor.is_doubtful(queue)
+
+    def _is_consumed(self, known: str) -> bool:
+        name = self.topology.names.known
+        return any(
+            name(consumer.spec.queue) == known
+            for channel in self.channels.values()
+            for consumer in channel.consumers.values()
+        )
 
     # What callers ask for.  Each waits out restarts; the deadline is the caller's cancel scope.
 
@@ -203,8 +223,13 @@ class ConnectionActor:
         """
         return self.require_link().sock
 
+    @property
+    def waiting(self) -> list[Waiting]:
+        """What of the declared topology the broker refuses to restore just now, and when it is tried again."""
+        return list(self._topology_actor.waiting)
+
     async def wait_ready(self) -> None:
-        """Wait until the session is up and the declared topology holds."""
+        """Wait until the session is up and the declared topology holds, but for what waits."""
         await self._or_failure(self.supervisor.wait_ready("topology"))
 
     async def probe(self) -> None:
@@ -276,12 +301,14 @@ class ConnectionActor:
     async def close_channel(self, channel: ChannelActor) -> None:
         """Take a channel out of the desired state; its consumers are cancelled first, in order."""
         if self.channels.pop(channel.number, None) is not None:
+            for consumer in channel.consumers.values():
+                self.topology.consumer_left(consumer.spec.queue)
             await self._stop("channels", channel.id)
 
     async def add_consumer(self, channel: ChannelActor, consumer: Consumer) -> None:
         """Add a consumer to the desired state and wait for its first consume-ok.
 
-        Raises the broker's refusal (``NotFound``, ``AccessRefused``); then nothing is left behind.
+        Raises the broker's refusal (``NotFound``, ``AccessRefused``, ``ResourceLocked``); then nothing is left behind.
         """
         tag = consumer.spec.tag
         if tag in channel.consumers:
@@ -306,11 +333,13 @@ class ConnectionActor:
             consumer.on_refused = None
         if refusals:
             raise refusals[0]
+        self.topology.consumer_came(consumer.spec.queue)
 
     async def remove_consumer(self, channel: ChannelActor, tag: str) -> None:
         """Take a consumer out of the desired state; returns after cancel-ok."""
         consumer = channel.consumers.pop(tag, None)
         if consumer is not None:
+            self.topology.consumer_left(consumer.spec.queue)
             await self._stop(f"channels/{channel.id}/consumers", consumer.id)
 
     async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
@@ -339,33 +368,33 @@ class ConnectionActor:
 
     async def declare_exchange(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
         """Declare an exchange, now and in every later session; passively only look whether it is there."""
-        await self._request(lambda actor, channel: actor.declare_exchange(channel, spec, passive))
+        await self._request(lambda actor: actor.declare_exchange(spec, passive))
 
     async def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
         """Delete an exchange and forget it, with its bindings."""
-        await self._request(lambda actor, channel: actor.delete_exchange(channel, name, if_unused))
+        await self._request(lambda actor: actor.delete_exchange(name, if_unused))
 
     async def declare_queue(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
         """Declare a queue, now and in every later session; passively only ask how it stands."""
-        return await self._request(lambda actor, channel: actor.declare_queue(channel, spec, passive))
+        return await self._request(lambda actor: actor.declare_queue(spec, passive))
 
     async def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue and forget it, with its bindings; returns how many messages went with it."""
-        return await self._request(lambda actor, channel: actor.delete_queue(channel, name, if_unused, if_empty))
+        return await self._request(lambda actor: actor.delete_queue(name, if_unused, if_empty))
 
     async def purge_queue(self, name: str) -> int:
         """Remove a queue's ready messages; returns how many there were."""
-        return await self._request(lambda actor, channel: actor.purge_queue(channel, name))
+        return await self._request(lambda actor: actor.purge_queue(name))
 
     async def bind(self, binding: BindingSpec) -> None:
         """Make a binding, now and in every later session."""
-        await self._request(lambda actor, channel: actor.bind(channel, binding))
+        await self._request(lambda actor: actor.bind(binding))
 
     async def unbind(self, binding: BindingSpec) -> None:
         """Remove a binding and forget it."""
-        await self._request(lambda actor, channel: actor.unbind(channel, binding))
+        await self._request(lambda actor: actor.unbind(binding))
 
-    async def _request(self, perform: Callable[[TopologyActor, Any], Awaitable[T]]) -> T:
+    async def _request(self, perform: Callable[[TopologyActor], Awaitable[T]]) -> T:
         """Have the topology actor perform something, again if a restart interrupted it.
 
         All its operations may be repeated: declaring, binding and deleting twice is the same as once.

@@ -1,54 +1,106 @@
-"""The topology: what was declared over one connection, and the actor that makes it so.
+"""The topology as wished for: what was declared over one connection.
 
-``Topology`` is the desired state.  It belongs to the connection, above every session, and
-only this file changes it.  ``TopologyActor`` replays it in each new session (exchanges, then
-queues, then bindings) and performs declarations on a scratch channel of its own, so that a
-404 or 406 answered to one of them takes no consumer's channel with it.
+``Topology`` belongs to the connection, above every session.  ``TopologyActor`` (``declaring.py``) changes
+it at its callers' word, and a ``Restorer`` (``restoring.py``) makes it so in each new session.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
 
 import attrs
-import trio
-from amqp import exceptions as amqp_errors
 
-from .._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
-from ..supervisors import ActorContext
-from ..transport._link import Link, LinkChannel
-from ._waiting import farewell
+from .._model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
 
-logger = logging.getLogger("kombu_actors.topology")
-
-PARKED_LIMIT = 256
-"""Entities whose replay failed, kept for the snapshot; more than anyone will read."""
+FORMER_NAMES = 8
+"""Names of former sessions under which a queue that the broker names is still known: a program may have
+read ``queue.name`` just before the last few resets.  The first name is known for ever."""
+DORMANT_LIMIT = 256
+"""Auto-delete queues without a consumer that are remembered: programs that make a queue for each request
+leave them behind by the thousand, programs that pause a consumer and go on have a few."""
 
 
-class Topology:
-    """Desired exchanges, queues and bindings of one connection.
+class Named(NamedTuple):
+    """An exchange or a queue, by its name."""
 
-    Queues are filed under the name their first declaration had; a queue that the broker named
-    gets a new name in each session, and ``current_name`` follows it.
+    kind: Literal["exchange", "queue"]
+    name: str
+
+
+Entity = Named | BindingSpec
+
+
+def describe(entity: Entity) -> str:
+    """An entity, for people."""
+    if isinstance(entity, Named):
+        return f"{entity.kind} {entity.name!r}"
+    key = f" ({entity.routing_key!r})" if entity.routing_key else ""
+    return f"binding {entity.source!r} -> {entity.destination!r}{key}"
+
+
+class QueueNames:
+    """The names of the queues that the broker names: a new one each time they are made.
+
+    A queue goes by the name that its first declaration had, its *known* name.  Names may be asked
+    for in any thread.
     """
 
     def __init__(self) -> None:
+        self._current: dict[str, str] = {}
+        self._known: dict[str, str] = {}
+        self._former: dict[str, deque[str]] = {}
+
+    def __len__(self) -> int:
+        return len(self._current)
+
+    def known(self, name: str) -> str:
+        """The known name of a queue, by any name it has or had."""
+        return self._known.get(name, name)
+
+    def current(self, name: str) -> str:
+        """The name by which the broker knows a queue now, by any name it has or had."""
+        known = self._known.get(name, name)
+        return self._current.get(known, known)
+
+    def renamed(self, known: str, current: str) -> None:
+        """The broker calls it ``current`` from now on."""
+        former = self._former.setdefault(known, deque())
+        former.append(current)
+        self._known[current] = known
+        self._current[known] = current
+        if len(former) > FORMER_NAMES:
+            del self._known[former.popleft()]
+
+    def forget(self, known: str) -> None:
+        """The queue is wished for no more."""
+        self._current.pop(known, None)
+        for name in self._former.pop(known, ()):
+            del self._known[name]
+
+
+class Topology:
+    """Desired exchanges, queues and bindings of one connection; queues under their known names.
+
+    ``is_consumed(known name)`` tells whether a consumer of this connection wishes for a queue.
+    """
+
+    def __init__(self, is_consumed: Callable[[str], bool]) -> None:
         self.exchanges: dict[str, ExchangeSpec] = {}
         self.queues: dict[str, QueueSpec] = {}
         self.bindings: dict[BindingSpec, None] = {}
-        self._renamed: dict[str, str] = {}
+        self.names = QueueNames()
+        self._is_consumed = is_consumed
+        self._dormant: dict[str, None] = {}
 
-    @property
-    def has_renamed(self) -> bool:
-        """Whether any queue has another name now than its callers know."""
-        return bool(self._renamed)
-
-    def current_name(self, queue: str) -> str:
-        """The name by which the broker knows this queue in the present session."""
-        return self._renamed.get(queue, queue)
+    def wishes_for(self, entity: Entity) -> bool:
+        """Whether it is to be restored."""
+        if isinstance(entity, BindingSpec):
+            return entity in self.bindings and not self._leads_to_dormant(entity)
+        if entity.kind == "exchange":
+            return entity.name in self.exchanges
+        return entity.name in self.queues and entity.name not in self._dormant
 
     def exchange_declared(self, spec: ExchangeSpec) -> None:
         """Wish for it from now on."""
@@ -59,211 +111,72 @@ class Topology:
         self.exchanges.pop(name, None)
         self._drop_bindings(lambda b: b.source == name or (b.kind is BindingKind.EXCHANGE and b.destination == name))
 
-    def queue_declared(self, spec: QueueSpec, name: str) -> None:
-        """``name`` is what the broker answered; for a replayed server-named queue ``spec.name`` is its known name."""
-        self.queues[name] = spec
-
-    def queue_renamed(self, known: str, current: str) -> None:
-        """In this session the broker calls it ``current``; its callers go on with the name they know."""
-        self._renamed[known] = current
+    def queue_declared(self, spec: QueueSpec, known: str) -> None:
+        """Wish for it from now on.  The name in the specification is empty when the broker chose it."""
+        self.queues[known] = spec
+        self._dormant.pop(known, None)
 
     def queue_deleted(self, name: str) -> None:
         """Forget it, and the bindings to it."""
-        self.queues.pop(name, None)
-        self._renamed.pop(name, None)
-        self._drop_bindings(lambda b: b.kind is BindingKind.QUEUE and b.destination == name)
+        known = self.names.known(name)
+        self.queues.pop(known, None)
+        self._dormant.pop(known, None)
+        self.names.forget(known)
+        self._drop_bindings(lambda b: b.kind is BindingKind.QUEUE and b.destination == known)
+
+    def consumer_left(self, name: str) -> None:
+        """The program ended a subscription.  With the last one an auto-delete queue goes: that is not undone.
+
+        It stays known for a while, in case that somebody subscribes to it again: then it is restored
+        with its bindings, as every consumer's queue is.
+        """
+        known = self.names.known(name)
+        spec = self.queues.get(known)
+        if spec is None or not spec.auto_delete or self._is_consumed(known):
+            return
+        self._dormant[known] = None
+        while len(self._dormant) > DORMANT_LIMIT:
+            self.queue_deleted(next(iter(self._dormant)))
+
+    def consumer_came(self, name: str) -> None:
+        """Somebody subscribes to a queue."""
+        self._dormant.pop(self.names.known(name), None)
 
     def bound(self, binding: BindingSpec) -> None:
         """Wish for it from now on."""
-        self.bindings[binding] = None
+        self.bindings[self._filed(binding)] = None
 
     def unbound(self, binding: BindingSpec) -> None:
         """Forget it."""
-        self.bindings.pop(binding, None)
+        self.bindings.pop(self._filed(binding), None)
 
-    def bindings_of(self, queue: str) -> list[BindingSpec]:
-        """Bindings that lead to a queue."""
-        return [b for b in self.bindings if b.kind is BindingKind.QUEUE and b.destination == queue]
+    def bindings_to(self, kind: BindingKind, destination: str) -> list[BindingSpec]:
+        """Bindings that lead to a queue (by its known name) or an exchange."""
+        return [b for b in self.bindings if b.kind is kind and b.destination == destination]
 
     def in_session(self, binding: BindingSpec) -> BindingSpec:
-        """The binding with the name its queue has in the present session."""
-        if binding.kind is BindingKind.QUEUE and binding.destination in self._renamed:
-            return attrs.evolve(binding, destination=self._renamed[binding.destination])
-        return binding
+        """The binding with the name that its queue has now."""
+        return self._with_destination(binding, self.names.current)
+
+    def entities(self) -> Iterable[Entity]:
+        """What is to be restored, in an order in which it can be; bindings to known queues go with those."""
+        yield from [Named("exchange", name) for name in self.exchanges]
+        yield from [b for b in self.bindings if b.kind is BindingKind.EXCHANGE]
+        yield from [Named("queue", name) for name in self.queues if name not in self._dormant]
+        yield from [b for b in self.bindings if b.kind is BindingKind.QUEUE and b.destination not in self.queues]
+
+    def _filed(self, binding: BindingSpec) -> BindingSpec:
+        return self._with_destination(binding, self.names.known)
+
+    @staticmethod
+    def _with_destination(binding: BindingSpec, name: Callable[[str], str]) -> BindingSpec:
+        if binding.kind is BindingKind.EXCHANGE or name(binding.destination) == binding.destination:
+            return binding
+        return attrs.evolve(binding, destination=name(binding.destination))
+
+    def _leads_to_dormant(self, binding: BindingSpec) -> bool:
+        return binding.kind is BindingKind.QUEUE and binding.destination in self._dormant
 
     def _drop_bindings(self, condition: Callable[[BindingSpec], bool]) -> None:
         for binding in [b for b in self.bindings if condition(b)]:
             del self.bindings[binding]
-
-
-@attrs.frozen(kw_only=True)
-class Parked:
-    """An entity that could not be restored, and why; tried again in the next session."""
-
-    entity: str
-    error: str
-
-
-@attrs.frozen
-class Request:
-    """One operation for the topology actor, performed on its scratch channel."""
-
-    perform: Callable[[TopologyActor, LinkChannel], Awaitable[Any]]
-
-
-class TopologyActor:
-    """Holds the desired topology true; the only user of its scratch channel."""
-
-    def __init__(self, topology: Topology) -> None:
-        self.topology = topology
-        self.parked: list[Parked] = []
-        self._link: Link | None = None
-        self._scratch: LinkChannel | None = None
-
-    async def serve(self, ctx: ActorContext, link: Link) -> None:
-        """Replay, say ready, then perform requests one by one until told to stop."""
-        self._link = link
-        self._scratch = None
-        try:
-            await self._replay()
-            ctx.ready()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._perform_requests, ctx)
-                await ctx.stopping.wait()
-                nursery.cancel_scope.cancel()
-            await self._close_scratch()
-        finally:
-            self._link = self._scratch = None
-
-    async def _perform_requests(self, ctx: ActorContext) -> None:
-        async for envelope in ctx.mailbox:
-            request: Request = envelope.message
-            try:
-                result = await request.perform(self, await self.scratch())
-            except Exception as error:  # what a request fails of concerns its caller only
-                if self._link is not None and self._link.closed is not None:
-                    raise
-                envelope.fail(error)
-            else:
-                envelope.reply(result)
-
-    async def _close_scratch(self) -> None:
-        if self._scratch is not None and self._link is not None:
-            with farewell(self._link):
-                await self._scratch.aclose()
-
-    async def scratch(self) -> LinkChannel:
-        """The scratch channel, opened anew when an answer closed it."""
-        assert self._link is not None
-        if self._scratch is None or self._scratch.closed is not None:
-            self._scratch = await self._link.open_channel()
-        return self._scratch
-
-    async def _replay(self) -> None:
-        """Restore everything; an entity the broker refuses is parked, and the rest goes on."""
-        self.parked.clear()
-        topology = self.topology
-        for exchange in list(topology.exchanges.values()):
-            await self._restore(f"exchange {exchange.name!r}", partial(_declare_exchange, exchange))
-        for name in list(topology.queues):
-            await self._restore(f"queue {name!r}", partial(self.restore_queue, name))
-        for binding in list(topology.bindings):
-            await self._restore(f"binding {binding.source!r} -> {binding.destination!r}", partial(self._bind, binding))
-
-    async def _restore(self, entity: str, act: Callable[[LinkChannel], Awaitable[Any]]) -> None:
-        delay = 0.1
-        while True:
-            try:
-                await act(await self.scratch())
-            except amqp_errors.ResourceLocked:
-                # An exclusive queue stays locked until the broker has noticed that our last
-                # connection is gone; only this entity waits for it.
-                await trio.sleep(delay)
-                delay = min(delay * 2, 2.0)
-                if delay == 2.0:
-                    self._park(entity, "still locked by the previous connection (405)")
-                    return
-            except amqp_errors.ChannelError as error:
-                self._park(entity, str(error))
-                return
-            else:
-                return
-
-    def _park(self, entity: str, error: str) -> None:
-        logger.error("%s could not be restored: %s; it is tried again in the next session", entity, error)
-        if len(self.parked) < PARKED_LIMIT:
-            self.parked.append(Parked(entity=entity, error=error))
-
-    async def restore_queue(self, name: str, channel: LinkChannel) -> QueueInfo:
-        """Declare a known queue again; follow its name when the broker chooses it."""
-        spec = self.topology.queues[name]
-        info = await channel.queue_declare(spec)
-        if info.name != name:
-            self.topology.queue_renamed(name, info.name)
-        return info
-
-    async def _bind(self, binding: BindingSpec, channel: LinkChannel) -> None:
-        binding = self.topology.in_session(binding)
-        if binding.kind is BindingKind.QUEUE:
-            await channel.queue_bind(binding)
-        else:
-            await channel.exchange_bind(binding)
-
-    # What callers may ask for.  Each returns a coroutine function of the scratch channel.
-
-    async def declare_exchange(self, channel: LinkChannel, spec: ExchangeSpec, passive: bool) -> None:
-        """Declare it and, unless passively, remember it once the broker has said yes."""
-        await channel.exchange_declare(spec, passive=passive)
-        if not passive:
-            self.topology.exchange_declared(spec)
-
-    async def delete_exchange(self, channel: LinkChannel, name: str, if_unused: bool) -> None:
-        """Delete it, then forget it."""
-        await channel.exchange_delete(name, if_unused=if_unused)
-        self.topology.exchange_deleted(name)
-
-    async def declare_queue(self, channel: LinkChannel, spec: QueueSpec, passive: bool) -> QueueInfo:
-        """Declare it under its present name and, unless passively, remember it; answers with the known name."""
-        known = spec.name
-        info = await channel.queue_declare(attrs.evolve(spec, name=self.topology.current_name(known)), passive=passive)
-        if known:
-            info = info._replace(name=known)
-        if not passive and not (known and self.topology.current_name(known) != known):
-            self.topology.queue_declared(spec, info.name)
-        return info
-
-    async def delete_queue(self, channel: LinkChannel, name: str, if_unused: bool, if_empty: bool) -> int:
-        """Delete it, then forget it; returns how many messages went with it."""
-        count = await channel.queue_delete(self.topology.current_name(name), if_unused=if_unused, if_empty=if_empty)
-        self.topology.queue_deleted(name)
-        return count
-
-    async def bind(self, channel: LinkChannel, binding: BindingSpec) -> None:
-        """Make a binding, then remember it."""
-        await self._bind(binding, channel)
-        self.topology.bound(binding)
-
-    async def unbind(self, channel: LinkChannel, binding: BindingSpec) -> None:
-        """Remove a binding, then forget it."""
-        present = self.topology.in_session(binding)
-        if binding.kind is BindingKind.QUEUE:
-            await channel.queue_unbind(present)
-        else:
-            await channel.exchange_unbind(present)
-        self.topology.unbound(binding)
-
-    async def purge_queue(self, channel: LinkChannel, name: str) -> int:
-        """Remove its ready messages; returns how many there were."""
-        return await channel.queue_purge(self.topology.current_name(name))
-
-    async def restore(self, channel: LinkChannel, queue: str) -> None:
-        """Declare a queue and its bindings again after the broker took it away; unknown queues are left alone."""
-        if queue not in self.topology.queues:
-            return
-        await self.restore_queue(queue, channel)
-        for binding in self.topology.bindings_of(queue):
-            await self._bind(binding, channel)
-
-
-async def _declare_exchange(exchange: ExchangeSpec, channel: LinkChannel) -> None:
-    await channel.exchange_declare(exchange)

@@ -251,19 +251,6 @@ def test_ten_mistakes_in_a_row_do_not_take_the_channel_from_its_other_users(amqp
         assert received == ["right"]
 
 
-@pytest.mark.slow
-async def test_a_queue_that_is_gone_for_good_is_reported_to_its_consumer_and_to_nobody_else(amqp_url: str) -> None:
-    """Someone deletes a queue that this connection has not declared: it can't be restored, and after some
-    20 s of asking the subscription raises NotFound; the sibling has noticed nothing."""
-    async with undisturbed_sibling(amqp_url) as scene:
-        await scene.other.declare(QueueSpec(name="theirs"))
-        async with scene.broker.subscribe("theirs") as messages:
-            await scene.other.delete_queue("theirs")
-            with trio.fail_after(45), pytest.raises(amqp_errors.NotFound, match="no queue 'theirs'"):
-                await anext(messages)
-        assert _epochs(scene.broker)["channels/2/channel"] == 1
-
-
 def test_a_double_ack_restarts_only_the_channel_that_sent_it(amqp_url: str) -> None:
     """The same tag acknowledged twice on the wire: 406 closes that channel and no other; its consumer
     consumes again within 5 s, and the sibling, with a message in hand, can still ack it."""

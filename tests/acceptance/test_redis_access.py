@@ -141,9 +141,7 @@ def test_the_documented_permissions_are_no_more_than_is_used() -> None:
     """The scripts' commands, and those of the connection itself."""
     permitted = {word[1:] for word in documented() if word.startswith("+")}
     used = {
-        command.lower()
-        for path in LUA.glob("*.lua")
-        for command in re.findall(r"call\('([A-Z]+)'", path.read_text())
+        command.lower() for path in LUA.glob("*.lua") for command in re.findall(r"call\('([A-Z]+)'", path.read_text())
     }
     own = {"auth", "hello", "ping", "select", "info", "evalsha", "script|load", "wait", "setrange"}
     own |= {"client|list", "client|setname", "client|tracking"}

@@ -185,5 +185,3 @@ def test_a_blocked_connection_says_so(narrow: RedisNode) -> None:
         assert connection.connect().blocked_because() is None
         lifting.join()
     assert narrow.ask("LLEN", "q") == 2
-
-

@@ -231,11 +231,11 @@ def test_renewed_files_count_at_the_next_dial(
     listeners: Listeners, authority: Authority, server: Credential, directory: Path, vhost: str
 ) -> None:
     """Certificates of a day's life: what lies in the files now is shown, without a restart of the program."""
-    everything = "<<\".*\">>"
+    everything = '<<".*">>'
     listeners.node.eval(
-        "ok = rabbit_auth_backend_internal:add_user(<<\"renewed\">>, <<\"unused\">>, <<\"tests\">>),"
-        f"ok = rabbit_auth_backend_internal:set_permissions(<<\"renewed\">>, {binary(vhost)},"
-        f" {everything}, {everything}, {everything}, <<\"tests\">>)"
+        'ok = rabbit_auth_backend_internal:add_user(<<"renewed">>, <<"unused">>, <<"tests">>),'
+        f'ok = rabbit_auth_backend_internal:set_permissions(<<"renewed">>, {binary(vhost)},'
+        f' {everything}, {everything}, {everything}, <<"tests">>)'
     )
     port = listeners.open(server, client_certificate=True)
     first = authority.issue("first", "client@tests.example", common_name="guest")

@@ -70,9 +70,7 @@ def proxies(rabbitmq: RabbitMQNode) -> Iterator[list[FaultProxy]]:
 
 
 @pytest.fixture
-def by_proxy(
-    rabbitmq: RabbitMQNode, shared_vhost: str, proxies: list[FaultProxy], connect: Callable[..., Any]
-) -> Any:
+def by_proxy(rabbitmq: RabbitMQNode, shared_vhost: str, proxies: list[FaultProxy], connect: Callable[..., Any]) -> Any:
     """A connection that goes the first of these ways."""
     made = connect(rabbitmq.url(vhost=shared_vhost, port=proxies[0].port))
     made.connect()

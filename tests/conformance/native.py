@@ -15,9 +15,7 @@ PATIENCE = 10.0
 
 def to_queue(queue: str, exchange: str, key: str = "", **arguments: Any) -> BindingSpec:
     """A binding from an exchange to a queue."""
-    return BindingSpec(
-        kind=BindingKind.QUEUE, source=exchange, destination=queue, routing_key=key, arguments=arguments
-    )
+    return BindingSpec(kind=BindingKind.QUEUE, source=exchange, destination=queue, routing_key=key, arguments=arguments)
 
 
 def to_exchange(destination: str, source: str, key: str = "", **arguments: Any) -> BindingSpec:

@@ -119,8 +119,10 @@ def exchange(request: pytest.FixtureRequest, fleets: dict[str, Any]) -> Callable
 
 
 def available(library: str, compression: str | None) -> bool:
-    return compression is None or compression in import_module(f"{library}.compression").encoders() or (
-        compression in import_module(f"{library}.compression")._aliases
+    return (
+        compression is None
+        or compression in import_module(f"{library}.compression").encoders()
+        or (compression in import_module(f"{library}.compression")._aliases)
     )
 
 
@@ -234,9 +236,7 @@ def test_a_request_is_answered_by_the_other_fleet(fleets: dict[str, Any]) -> Non
                 replies, on_message=lambda message, into=answers: into.append(message), no_ack=True
             ),
         ):
-            fleets[asking].Producer().publish(
-                21, routing_key=requests.name, reply_to=replies.name, correlation_id="42"
-            )
+            fleets[asking].Producer().publish(21, routing_key=requests.name, reply_to=replies.name, correlation_id="42")
             fleets[answering].drain_events(timeout=10)
             fleets[asking].drain_events(timeout=10)
         assert (answers[0].payload, answers[0].properties["correlation_id"]) == (42, "42")

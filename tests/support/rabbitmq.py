@@ -156,15 +156,15 @@ class RabbitMQNode:
 
     def add_vhost(self, vhost: str) -> None:
         """Make a virtual host on which guest may do everything."""
-        everything = "<<\".*\">>"
+        everything = '<<".*">>'
         self.eval(
-            f"ok = rabbit_vhost:add({binary(vhost)}, <<\"tests\">>),"
-            f"ok = rabbit_auth_backend_internal:set_permissions(<<\"guest\">>, {binary(vhost)},"
-            f" {everything}, {everything}, {everything}, <<\"tests\">>)"
+            f'ok = rabbit_vhost:add({binary(vhost)}, <<"tests">>),'
+            f'ok = rabbit_auth_backend_internal:set_permissions(<<"guest">>, {binary(vhost)},'
+            f' {everything}, {everything}, {everything}, <<"tests">>)'
         )
 
     def delete_vhost(self, vhost: str) -> None:
-        self.eval(f"rabbit_vhost:delete({binary(vhost)}, <<\"tests\">>)")
+        self.eval(f'rabbit_vhost:delete({binary(vhost)}, <<"tests">>)')
 
     def list_queues(self, vhost: str = "/") -> dict[str, dict[str, Any]]:
         """Per queue: messages, messages_ready, messages_unacknowledged, consumers, durable."""

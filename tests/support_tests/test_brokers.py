@@ -121,9 +121,7 @@ def test_the_official_tool_works_too(rabbitmq: RabbitMQNode) -> None:
 
 def test_servers_are_started_from_the_main_thread_only(tmp_path: Path) -> None:
     """A server dies with the thread that started it: anything but the main thread is a mistake."""
-    process = ServerProcess(
-        ["true"], directory=tmp_path, environment={}, is_serving=lambda: True, start_timeout=1
-    )
+    process = ServerProcess(["true"], directory=tmp_path, environment={}, is_serving=lambda: True, start_timeout=1)
     caught: list[BaseException] = []
 
     def start() -> None:

@@ -122,9 +122,7 @@ async def test_an_acl_user_of_the_sentinel_needs_but_two_commands(
 
 async def test_a_password_for_a_sentinel_that_has_none_is_said(group: SentinelGroup) -> None:
     """A mistake in the settings, told before it hides another."""
-    error = await failure(
-        f"sentinel://127.0.0.1:{group.sentinels[0].port}", sentinel_kwargs={"password": SECRET}
-    )
+    error = await failure(f"sentinel://127.0.0.1:{group.sentinels[0].port}", sentinel_kwargs={"password": SECRET})
     assert isinstance(error, amqp_errors.AccessRefused)
     assert "has no password, but one was given" in str(error)
 

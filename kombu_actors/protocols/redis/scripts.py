@@ -24,6 +24,7 @@ import attrs
 PARTS: Final = ("lib", "ending", "routing", "waiting", "claims", "departing", "restoring")
 """Files that are put in front of scripts, and aren't scripts."""
 
+
 @attrs.frozen
 class Script:
     """One script: its text, and the name Redis knows it by."""

@@ -1,0 +1,167 @@
+"""The topology actor: performs its callers' declarations, and has the desired topology restored.
+
+It does one thing at a time: what a caller deletes can't be restored by a retry under way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from random import Random
+from typing import Any
+
+import attrs
+import trio
+
+from .._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from ..errors import ConnectionClosed, ConnectionLost
+from ..supervisors import ActorContext, Envelope
+from ..transport._link import Link
+from ._verdicts import TOPOLOGY, verdict
+from .restoring import Restorer
+from .topology import Entity, Named, Topology
+from .waitlist import Waitlist
+
+
+@attrs.frozen
+class Request:
+    """One operation for the topology actor."""
+
+    perform: Callable[[TopologyActor], Awaitable[Any]]
+
+
+class TopologyActor:
+    """Holds the desired topology true."""
+
+    def __init__(self, topology: Topology, dice: Random) -> None:
+        self.topology = topology
+        self.waiting: Waitlist[Entity] = Waitlist()
+        self._dice = dice
+        self._present: Restorer | None = None
+
+    async def serve(self, ctx: ActorContext, link: Link) -> None:
+        """Restore everything, say ready, then work until told to stop."""
+        self.waiting.restart(trio.current_time())
+        restorer = self._present = Restorer(self.topology, self._dice, ctx, link, self.waiting)
+        try:
+            for entity in list(self.topology.entities()):
+                await restorer.attempt(entity)
+            restorer.tell_how_it_stands()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._work, ctx, link)
+                await ctx.stopping.wait()
+                nursery.cancel_scope.cancel()
+            await restorer.aclose()
+        finally:
+            self._present = None
+
+    @property
+    def _restorer(self) -> Restorer:
+        if self._present is None:
+            raise ConnectionClosed("the topology is not served at this moment")
+        return self._present
+
+    async def _work(self, ctx: ActorContext, link: Link) -> None:
+        while True:
+            envelope = None
+            with trio.move_on_at(self.waiting.next_at()):
+                envelope = await ctx.mailbox.receive()
+            if envelope is not None:
+                await self._perform(envelope, link)
+            entity = self.waiting.first_due(trio.current_time())
+            if entity is not None:
+                await self._restorer.attempt(entity)
+            self._restorer.tell_how_it_stands()
+
+    async def _perform(self, envelope: Envelope, link: Link) -> None:
+        request: Request = envelope.message
+        try:
+            result = await request.perform(self)
+        except ConnectionLost as lost:
+            answer = verdict(lost, TOPOLOGY)
+            if answer is not None:  # repeating it would cost everybody the next session, too
+                envelope.fail(answer)
+            raise
+        except Exception as error:  # what a request fails of concerns its caller only
+            if link.closed is not None:
+                raise
+            envelope.fail(error)
+        else:
+            envelope.reply(result)
+
+    # What consumers ask for
+
+    def doubt(self, queue: str) -> None:
+        """A queue may have gone: its consumer has."""
+        if self._present is not None:
+            self._present.doubt(queue)
+
+    def is_doubtful(self, queue: str) -> bool:
+        """Whether a queue is wished for, and may not be there."""
+        return self._present is not None and self._present.is_doubtful(queue)
+
+    def is_made(self, queue: str) -> bool:
+        """Whether a queue that was declared over this connection is there, as far as is known."""
+        return self._present is not None and self._present.is_made(queue)
+
+    async def prepare_to_consume(self, queue: str, exclusive: bool) -> None:
+        """Have a queue there before it is consumed from; see ``Restorer.prepare_to_consume``."""
+        await self._restorer.prepare_to_consume(queue, exclusive)
+
+    # What callers ask for
+
+    async def declare_exchange(self, spec: ExchangeSpec, passive: bool) -> None:
+        """Declare it and, unless passively, remember it once the broker has said yes."""
+        await (await self._restorer.channel()).exchange_declare(spec, passive=passive)
+        if not passive:
+            self.topology.exchange_declared(spec)
+            self._restorer.settled(Named("exchange", spec.name))
+
+    async def delete_exchange(self, name: str, if_unused: bool) -> None:
+        """Delete it, then forget it."""
+        await (await self._restorer.channel()).exchange_delete(name, if_unused=if_unused)
+        self.topology.exchange_deleted(name)
+        self._restorer.forget_unwished()
+
+    async def declare_queue(self, spec: QueueSpec, passive: bool) -> QueueInfo:
+        """Declare it under its present name and, unless passively, remember it; answers with the present name."""
+        known = self.topology.names.known(spec.name)
+        if passive:
+            return await self._restorer.look(spec.name)
+        if known in self.topology.queues and not self.topology.queues[known].name:
+            await self._restorer.restore_queue(known)  # the broker named it, and declares no such name
+            return await self._restorer.look(known)
+        info = await (await self._restorer.channel()).queue_declare(spec)
+        is_new = info.name not in self.topology.queues  # else its bindings of before may be gone
+        self.topology.queue_declared(spec, info.name)
+        if is_new:
+            self._restorer.made(info.name)
+        self._restorer.settled(Named("queue", info.name))
+        return info
+
+    async def delete_queue(self, name: str, if_unused: bool, if_empty: bool) -> int:
+        """Delete it, then forget it; returns how many messages went with it."""
+        current = self.topology.names.current(name)
+        count = await (await self._restorer.channel()).queue_delete(current, if_unused=if_unused, if_empty=if_empty)
+        self.topology.queue_deleted(name)
+        self._restorer.forget_unwished()
+        return count
+
+    async def bind(self, binding: BindingSpec) -> None:
+        """Make a binding, then remember it."""
+        await self._restorer.bind(binding)
+        self.topology.bound(binding)
+        self._restorer.settled(binding)
+
+    async def unbind(self, binding: BindingSpec) -> None:
+        """Remove a binding, then forget it."""
+        present = self.topology.in_session(binding)
+        if binding.kind is BindingKind.QUEUE:
+            await (await self._restorer.channel()).queue_unbind(present)
+        else:
+            await (await self._restorer.channel()).exchange_unbind(present)
+        self.topology.unbound(binding)
+        self._restorer.forget_unwished()
+
+    async def purge_queue(self, name: str) -> int:
+        """Remove its ready messages; returns how many there were."""
+        return await (await self._restorer.channel()).queue_purge(self.topology.names.current(name))
