@@ -65,16 +65,20 @@ class Epoch:
 
 @attrs.frozen(kw_only=True)
 class SubscriptionGap(Event):
-    """A consumer of broadcasts is subscribed again; what was published for it meanwhile is lost.
+    """A consumer of broadcasts has missed some, or may have: it was not subscribed, or has been too slow.
 
     Only of queues that the broker keeps nothing for (Redis Pub/Sub; see ``durable_fanout``).
     """
 
     queue: str
     since: float
-    """When the broker was last heard, in seconds since the epoch; the gap can't have begun before."""
+    """When the broker was last heard, in seconds since the epoch; the gap can't have begun before.  Of dropped
+    broadcasts: when the first of them was heard."""
     until: float
-    """When the subscription was in force again."""
+    """When the subscription was in force again; when the last of the dropped ones was heard."""
+    dropped: int = 0
+    """How many broadcasts were dropped, the oldest first, because the queue's consumers were too far behind; 0 when the
+    subscription was not in force, and nobody knows what was published meanwhile."""
 
 
 class Action(Enum):
@@ -395,7 +399,10 @@ class ChannelActor:
 
     @contextmanager
     def _noting_gaps(self, ctx: ActorContext, consumer: Consumer, wire: LinkChannel) -> Iterator[None]:
-        if not wire.is_lossy(consumer.spec.tag):
+        def dropped(since: float, until: float, count: int) -> None:
+            ctx.report(SubscriptionGap, queue=consumer.spec.queue, since=since, until=until, dropped=count)
+
+        if not wire.watch_gaps(consumer.spec.tag, dropped):
             yield
             return
         link: Link = self.owner.require_link()

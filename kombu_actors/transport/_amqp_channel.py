@@ -261,7 +261,7 @@ class AMQPChannel:
     def _forget_consumer(self, reply: Replied) -> None:
         self._consumers.pop(reply.arguments[0], None)
 
-    def is_lossy(self, tag: str) -> bool:
+    def watch_gaps(self, tag: str, watcher: Callable[[float, float, int], None]) -> bool:
         """Never: a queue keeps what is published while nobody consumes from it."""
         return False
 

@@ -133,8 +133,12 @@ class LinkChannel(Protocol):
     def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None: ...
     def reject(self, tag: int, *, requeue: bool = False) -> None: ...
 
-    def is_lossy(self, tag: str) -> bool:
-        """Whether what is published for this consumer while it isn't subscribed is lost (Redis Pub/Sub)."""
+    def watch_gaps(self, tag: str, watcher: Callable[[float, float, int], None]) -> bool:
+        """Whether what is published for this consumer while it isn't subscribed is lost (Redis Pub/Sub).
+
+        Then ``watcher(since, until, count)`` is told of messages that were dropped because its queue's consumers are
+        too far behind: how many, and when the first and the last of them came, in seconds since the epoch.
+        """
 
 
 class Link(Protocol):

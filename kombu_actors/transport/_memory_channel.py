@@ -219,7 +219,7 @@ class MemoryChannel:
         for delivery in deliveries:
             self._link.send(self._engine.reject, delivery.delivery_tag, requeue=True)
 
-    def is_lossy(self, tag: str) -> bool:
+    def watch_gaps(self, tag: str, watcher: Callable[[float, float, int], None]) -> bool:
         """Never: a queue keeps what is published while nobody consumes from it."""
         return False
 

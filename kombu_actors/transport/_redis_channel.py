@@ -317,10 +317,10 @@ class RedisChannel:
             _, decision, claims = held.popleft()
             self.link.settling.settle(decision, claims)
 
-    def is_lossy(self, tag: str) -> bool:
-        """Whether its queue gets broadcasts that only Pub/Sub has."""
+    def watch_gaps(self, tag: str, watcher: Callable[[float, float, int], None]) -> bool:
+        """Whether its queue gets broadcasts that only Pub/Sub has; then ``watcher`` is told of those dropped here."""
         subscription = self._consumers.get(tag)
-        return subscription is not None and self.link.fanout.is_lossy(subscription.spec.queue)
+        return subscription is not None and self.link.fanout.watch_gaps(subscription.spec.queue, tag, watcher)
 
     # -- publishing ----------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Broadcasts: what consumers of fanout-bound queues get over Pub/Sub.
 
-Pub/Sub has no memory.  A broadcast that arrives is kept here, within a bound, until a consumer of its
-queue has room; what is published while nobody listens is lost, and the loss of a session is reported
+Pub/Sub has no memory.  A broadcast that arrives is kept here, within a bound (``_redis_backlog``), until a consumer of
+its queue has room; what is published while nobody listens is lost, and the loss of a session is reported
 as a gap by whoever subscribes again (``actors.channel``).  Queues bound with ``durable_fanout`` get
 theirs through their lists, like any other message; only what stock kombu publishes, which knows no such
 queues, arrives here and is put into the list.
@@ -21,6 +21,7 @@ import trio
 from ..protocols.redis import publish_calls
 from ..protocols.redis.consuming_calls import Topic
 from ..protocols.redis.envelope import Envelope, UndecodableEnvelope, decode
+from ._redis_backlog import BACKLOG_BYTES, Backlog, Heard, OnDropped
 from ._redis_claims import Subscription, delivery
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ __all__ = ["Broadcast", "Fanout"]
 
 logger = logging.getLogger("kombu_actors.redis")
 
-BACKLOG_MAX: Final = 10_000
-"""Broadcasts kept for one queue whose consumers have no room: with kombu's usual small ones some 10 MB."""
+LEFTOVER_BYTES: Final = 4 * BACKLOG_BYTES
+"""Bytes that a dead link leaves to the next one at most, over all queues."""
 
 
 @attrs.define(eq=False)
@@ -40,11 +41,12 @@ class Broadcast:
     """One broadcast out with a consumer; nobody else has it."""
 
     queue: BroadcastQueue
-    envelope: Envelope
+    heard: Heard
 
     def give_back(self) -> None:
         """It was not handled: the next consumer of its queue gets it."""
-        self.queue.backlog.appendleft(attrs.evolve(self.envelope, redelivered=True))
+        envelope = attrs.evolve(self.heard.envelope, redelivered=True)
+        self.queue.backlog.put_back(self.heard._replace(envelope=envelope))
 
 
 @attrs.define(eq=False)
@@ -52,44 +54,38 @@ class BroadcastQueue:
     """A fanout-bound queue that is consumed over this link."""
 
     name: str
+    backlog: Backlog
     durable: bool = False
     """Its list gets what is published too."""
     patterns: set[bytes] = attrs.field(factory=set)
     """Of the topics it is subscribed to."""
     members: deque[tuple[RedisChannel, Subscription]] = attrs.field(factory=deque)
-    backlog: deque[Envelope] = attrs.field(factory=deque)
-    overflowed: int = 0
+    watchers: dict[str, OnDropped] = attrs.field(factory=dict)
+    """By consumer: who is to be told what was dropped."""
 
-    def take_in(self, envelope: Envelope) -> None:
-        """Keep one more."""
-        if len(self.backlog) == BACKLOG_MAX:
-            self.backlog.popleft()
-            self.overflowed += 1
-            if self.overflowed in (1, 10, 100) or not self.overflowed % 1000:
-                logger.error(
-                    "%d broadcasts for queue %r were dropped, the oldest first: its consumers are %d behind",
-                    self.overflowed,
-                    self.name,
-                    BACKLOG_MAX,
-                )
-        self.backlog.append(envelope)
+    def __attrs_post_init__(self) -> None:
+        self.backlog.on_dropped = self._dropped
 
-    def pump(self) -> None:
-        """Deliver what consumers have room for, in turn."""
+    def _dropped(self, since: float, until: float, count: int) -> None:
+        for watcher in tuple(self.watchers.values()):
+            watcher(since, until, count)
+
+    def pump(self, link: RedisLink) -> None:
+        """Deliver what consumers have room for, in turn; nothing while reading is paused."""
         idle = 0
-        while self.backlog and idle < len(self.members):
+        while self.backlog and idle < len(self.members) and not link.paused:
             channel, subscription = self.members[0]
             self.members.rotate(-1)
             if channel.closed is None and (subscription.spec.no_ack or channel.deliveries.room > 0):
                 idle = 0
-                envelope = self.backlog.popleft()
-                tag = channel.deliveries.add(0 if subscription.spec.no_ack else Broadcast(self, envelope))
-                subscription.sink([delivery(subscription.spec.tag, tag, envelope)])
+                heard = self.backlog.popleft()
+                tag = channel.deliveries.add(0 if subscription.spec.no_ack else Broadcast(self, heard))
+                subscription.sink([delivery(subscription.spec.tag, tag, heard.envelope)])
             else:
                 idle += 1
 
 
-Leftovers = dict[str, deque[Envelope]]
+Leftovers = dict[str, Backlog]
 """By queue: the broadcasts that a dead link had heard and nobody has settled."""
 
 
@@ -107,17 +103,21 @@ class Fanout:
         self._listening: dict[bytes, trio.Event] = {}
         """Patterns subscribed to; the event is set once the server has said so."""
 
-    def is_lossy(self, queue: str) -> bool:
-        """Whether only Pub/Sub has the broadcasts of a queue."""
+    def watch_gaps(self, queue: str, consumer: str, watcher: OnDropped) -> bool:
+        """Whether only Pub/Sub has the broadcasts of a queue; then the watcher is told of those that are dropped."""
         found = self._queues.get(queue)
-        return found is not None and bool(found.patterns) and not found.durable
+        if found is None or not found.patterns or found.durable:
+            return False
+        found.watchers[consumer] = watcher
+        return True
 
     async def subscribe(self, channel: RedisChannel, subscription: Subscription, topics: Sequence[Topic]) -> None:
         """Have a consumer get the broadcasts of its queue; returns when the server listens for them."""
         name = subscription.spec.queue
         queue = self._queues.get(name)
         if queue is None:
-            queue = self._queues[name] = BroadcastQueue(name, backlog=self._leftovers.pop(name, deque()))
+            backlog = self._leftovers.pop(name) if name in self._leftovers else Backlog(name)
+            queue = self._queues[name] = BroadcastQueue(name, backlog)
         queue.members.append((channel, subscription))
         self._listen(queue, topics)
         for heard in [self._listening[pattern] for pattern in queue.patterns]:
@@ -164,6 +164,7 @@ class Fanout:
         if queue is None or self._ended:
             return
         queue.members = deque(member for member in queue.members if member[1] is not subscription)
+        queue.watchers.pop(subscription.spec.tag, None)
         if queue.members:
             return
         del self._queues[queue.name]
@@ -179,8 +180,8 @@ class Fanout:
             return
         for queue in queues:
             if not queue.durable:
-                queue.take_in(envelope)
-                queue.pump()
+                queue.backlog.append(envelope)
+                queue.pump(self._link)
             elif not envelope.ours:
                 self._adopt(queue.name, envelope, raw)
 
@@ -196,7 +197,7 @@ class Fanout:
         """Some consumer has room again."""
         for queue in self._queues.values():
             if queue.backlog:
-                queue.pump()
+                queue.pump(self._link)
 
     def end(self) -> None:
         """The link is dead: nobody waits for its subscriptions, and no consumer leaves its queue any more."""
@@ -207,5 +208,12 @@ class Fanout:
     def bequeath(self) -> None:
         """After the channels have given back what they had: keep it for the next link."""
         for name, queue in self._queues.items():
+            queue.backlog.tell()
             if queue.backlog:
+                queue.backlog.on_dropped = None
                 self._leftovers[name] = queue.backlog
+        # Those that nobody has asked for since the link before died come first.
+        while sum(backlog.size for backlog in self._leftovers.values()) > LEFTOVER_BYTES:
+            name = next(iter(self._leftovers))
+            lost = self._leftovers.pop(name)
+            logger.error("%d broadcasts for queue %r were dropped: its consumers have not come back", len(lost), name)

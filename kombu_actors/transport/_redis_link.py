@@ -227,6 +227,7 @@ class RedisLink:
         self.paused = False
         for channel in self.channels():
             channel.deliveries.look_everywhere()
+        self.fanout.pump()
 
     # -- channels ------------------------------------------------------------------------------
 

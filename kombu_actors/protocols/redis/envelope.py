@@ -55,6 +55,8 @@ class Envelope:
     """kombu's id of the message, the same in all queues that got it; empty when its publisher gave none."""
     ours: bool
     """Whether our scripts put it there, not a stock publisher."""
+    size: int = attrs.field(eq=False)
+    """Bytes of its text."""
 
 
 # writing
@@ -173,6 +175,7 @@ def decode(raw: bytes, *, queue: str = "", counted: bool = False) -> Envelope:
         expires,
         tag if type(tag) is str else "",
         ours,
+        len(raw),
     )
 
 
