@@ -1,7 +1,8 @@
-"""How long to wait before the next attempt: pure functions of the streak and a draw."""
+"""How long to wait before the next attempt: pure functions of the streak, the time served and a draw."""
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 import attrs
@@ -13,12 +14,14 @@ from ._policy import check_seconds
 class Delays(Protocol):
     """What a supervisor needs of a backoff; ``Backoff`` and ``LinearBackoff`` are two."""
 
-    @property
-    def reset_after(self) -> float:
-        """Seconds of continuous READY after which the streak starts afresh."""
-
     def delay(self, streak: int, u: float) -> float:
         """Seconds before the attempt that follows ``streak`` earlier retries; ``u`` in [0, 1)."""
+
+    def after_failure(self, streak: int, served: float | None, u: float) -> tuple[float, int]:
+        """Seconds before the next attempt, and the streak from then on.
+
+        ``served`` is how long the child that failed had been READY without a break; None: it never was.
+        """
 
 
 def _check_jitter(jitter: object) -> None:
@@ -34,6 +37,11 @@ class Backoff:
     Jitter is *taken off* (``delay * (1 - jitter * u)``), so maximum means maximum.  The
     streak ends after ``reset_after`` seconds of continuous READY, counted from READY and
     not from the start: else attempts that fail slowly would never be slowed down.
+
+    A child that served for ``earned_after`` seconds has earned a retry after ``earned`` seconds at most, and
+    its failure is not one more in a row: a link that flaps is taken up again and again at that pace,
+    while one that fails as soon as it is READY is left alone for longer and longer.  By default only
+    the end of the streak is earned.
     """
 
     first: float = 0.0
@@ -42,9 +50,11 @@ class Backoff:
     maximum: float = 30.0
     jitter: float = 0.5
     reset_after: float = 30.0
+    earned: float = 0.0
+    earned_after: float = math.inf
 
     def __attrs_post_init__(self) -> None:
-        for name in ("first", "base", "maximum", "reset_after"):
+        for name in ("first", "base", "maximum", "reset_after", "earned", "earned_after"):
             check_seconds(name, getattr(self, name))
         if not self.factor >= 1.0:
             raise SpecError(f"factor must be at least 1, or delays would shrink; got {self.factor!r}")
@@ -55,6 +65,14 @@ class Backoff:
         # 64 doublings exceed any maximum; the bound keeps float ** int from overflowing.
         nominal = self.base * self.factor ** min(streak - 1, 64) if streak > 0 else self.first
         return min(nominal, self.maximum) * (1.0 - self.jitter * u)
+
+    def after_failure(self, streak: int, served: float | None, u: float) -> tuple[float, int]:
+        """See ``Delays``."""
+        if served is None or served < min(self.earned_after, self.reset_after):
+            return self.delay(streak, u), streak + 1
+        if served >= self.reset_after:
+            return self.delay(0, u), 1
+        return min(self.delay(streak, u), self.earned * (1.0 - self.jitter * u)), max(streak, 1)
 
 
 @attrs.frozen(kw_only=True)
@@ -75,3 +93,9 @@ class LinearBackoff:
     def delay(self, streak: int, u: float) -> float:
         """Seconds to wait before the retry number ``streak`` (from 0) of a streak."""
         return min(self.start + max(streak, 0) * self.step, self.maximum) * (1.0 - self.jitter * u)
+
+    def after_failure(self, streak: int, served: float | None, u: float) -> tuple[float, int]:
+        """See ``Delays``."""
+        if served is not None and served >= self.reset_after:
+            streak = 0
+        return self.delay(streak, u), streak + 1

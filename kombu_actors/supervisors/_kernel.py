@@ -188,10 +188,9 @@ class Step:
     def failed(self, index: int, event: Exited) -> None:
         """A failure that calls for a restart: pay for it, and choose the delay."""
         child, limit, backoff = self.children[index], self.rules.limit, self.rules.backoff
-        stable = child.ready_at is not None and event.now - child.ready_at >= backoff.reset_after
-        streak = 0 if stable else child.streak
-        self.children[index] = child._replace(streak=streak + 1)
-        delay = backoff.delay(streak, event.u)
+        served = None if child.ready_at is None else event.now - child.ready_at
+        delay, streak = backoff.after_failure(child.streak, served, event.u)
+        self.children[index] = child._replace(streak=streak)
         if limit.max_restarts is None:
             self.hold(index, delay, down=True)
             return

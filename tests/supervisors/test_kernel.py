@@ -245,6 +245,46 @@ def test_backoff_starts_afresh_after_a_stable_ready_only() -> None:
     assert [effect.delay for effect in seen if isinstance(effect, Arm)] == [1.0]
 
 
+FLAPPING = Backoff(first=0.0, base=0.25, maximum=3.0, jitter=0.5, reset_after=5.0, earned=0.1, earned_after=0.5)
+
+
+@pytest.mark.parametrize(
+    ("streak", "served", "delay", "next_streak"),
+    [
+        (0, None, 0.0, 1),  # the first retry is free
+        (1, None, 0.25, 2),
+        (4, None, 2.0, 5),
+        (9, None, 3.0, 10),
+        (1, 0.49, 0.25, 2),  # it accepted, and dropped
+        (9, 0.0, 3.0, 10),
+        (0, 0.5, 0.0, 1),  # it served for a while
+        (1, 0.5, 0.1, 1),
+        (1, 4.9, 0.1, 1),
+        (9, 1.0, 0.1, 9),  # a good while, in a bad time: the next failure at once is judged as before
+        (9, 5.0, 0.0, 1),  # long enough to be forgiven everything
+    ],
+)
+def test_who_has_served_for_a_while_is_tried_again_soon(
+    streak: int, served: float | None, delay: float, next_streak: int
+) -> None:
+    """A flapping child is taken up again at the earned pace, one that fails as soon as it is READY is not."""
+    assert FLAPPING.after_failure(streak, served, 0.0) == (delay, next_streak)
+    assert FLAPPING.after_failure(streak, served, 0.5) == (delay * 0.75, next_streak)
+
+
+def test_a_child_that_flaps_is_restarted_at_the_earned_pace_for_ever() -> None:
+    """READY for a second each time: its delays never grow; READY for no time at all: they do."""
+    supervisor = rules(Strategy.ONE_FOR_ONE, 10)._replace(limit=RestartLimit(max_restarts=None), backoff=FLAPPING)
+    for served, expected in ((1.0, [0.0, *[0.1] * 9]), (0.01, [0.0, 0.25, 0.5, 1.0, 2.0, *[3.0] * 5])):
+        state, _ = run(initial(supervisor, (Child("a"),)), Begin())
+        delays: list[float] = []
+        for epoch in range(1, 11):
+            state, seen = run(state, Ready("a", epoch, epoch * 10.0), failing("a", epoch, epoch * 10.0 + served))
+            delays += [effect.delay for effect in seen if isinstance(effect, Arm)]
+            state, _ = run(state, TimerFired("a", epoch))
+        assert delays == expected
+
+
 def test_the_budget_counts_a_sliding_window() -> None:
     """Restarts older than ``within`` are forgiven; the window is half open."""
     supervisor = rules(Strategy.ONE_FOR_ONE, 2)

@@ -359,9 +359,10 @@ async def test_a_backoff_that_raises_ends_everything_loudly(autojump_clock: Mock
     """The kernel can't decide any more: no hang, no group, the error itself."""
 
     class Broken:
-        reset_after = 1.0
-
         def delay(self, streak: int, u: float) -> float:
+            raise ZeroDivisionError
+
+        def after_failure(self, streak: int, served: float | None, u: float) -> tuple[float, int]:
             raise ZeroDivisionError
 
     spec = SupervisorSpec(
