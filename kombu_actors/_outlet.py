@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
+from typing import Any
 
 from ._model import Sent
 from ._portal import Portal
@@ -51,7 +53,7 @@ class Outlet:
             raise publisher.too_late(entry, timeout) from None
         now = monotonic()
         alone, self._last_publish = now - self._last_publish > LONE_AFTER, now
-        if not (alone and channel.idle and self._left(publisher.publish_now(entry))):
+        if not (alone and channel.idle and self._left(publisher.publish_now, entry)):
             self._into_bag(entry)
 
     def send(self, entry: Entry, timeout: float) -> None:
@@ -81,11 +83,16 @@ class Outlet:
             alone
             and action is Action.ACK
             and self._channel.idle
-            and self._left(epoch.wire.ack_now(tag, multiple=multiple))
+            and self._left(partial(epoch.wire.ack_now, tag, multiple=multiple))
         ):
             self._into_bag(settlement)
 
-    def _left(self, sent: Sent) -> bool:
+    def _left(self, send: Callable[..., Sent], *args: Any) -> bool:
+        try:
+            sent = send(*args)
+        except BaseException:
+            self._portal.post(self._channel.flush)  # interrupted, perhaps half-way
+            raise
         if sent is Sent.PART:
             self._portal.post(self._channel.flush)
         return sent is not Sent.NOTHING

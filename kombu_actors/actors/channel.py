@@ -2,8 +2,9 @@
 
 ``ChannelActor`` is the desired state (QoS, consumers, the publisher's ledger) and lives above
 the wire channel; ``live`` is the wire channel of the present epoch.  Its subtree is
-REST_FOR_ONE, channel -> publisher -> consumers: publisher and consumers can't outlive the
-channel they speak over, and a consumer's restart leaves the channel alone.
+ONE_FOR_ALL, channel, publisher, consumers: publisher and consumers can't outlive the channel
+they speak over, nor the channel its publisher, whose publishes the broker counts for as long as
+the channel lives.  A consumer's restart leaves the channel alone.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class ChannelActor:
         """The channel's subtree."""
         return SupervisorSpec(
             id=self.id,
-            strategy=Strategy.REST_FOR_ONE,
+            strategy=Strategy.ONE_FOR_ALL,
             limit=CHANNEL_LIMIT,
             backoff=CHANNEL_BACKOFF,
             restart=Restart.TEMPORARY,

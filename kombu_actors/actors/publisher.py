@@ -20,7 +20,7 @@ from .._model import Outcome, Returned, Sent
 from ..errors import ConnectionBlocked, DeadlineExceeded, PublishRefused, PublishReturned, PublishUnknown
 from ..protocols.ledger import Entry, Ledger
 from ..supervisors import ActorContext
-from ..transport._link import Link, LinkChannel
+from ..transport._link import Link, LinkChannel, LonePublish
 from ._waiting import first_of
 from .deadlines import Deadlines
 
@@ -58,8 +58,8 @@ class Publisher:
         self.ledger = Ledger()
         self._turn = turn
         """Held by whoever publishes: the order on the wire is the order of the tags."""
-        self._aside: deque[Entry] = deque()
-        """On the wire, but not in the ledger yet: written by other threads."""
+        self._aside: deque[tuple[Entry, LonePublish]] = deque()
+        """Sent by other threads, and not in the ledger yet; what an interrupt kept from being sent, too."""
         self.on_returned: Callable[[Returned], None] | None = None
         self._deadlines = deadlines
         self._blocked_because = blocked_because
@@ -80,15 +80,15 @@ class Publisher:
     def publish_now(self, entry: Entry) -> Sent:
         """Put one publish on the wire from any thread, if nothing stands in the way; else nothing happens.
 
-        Saves a lone message the way through the runtime.  After PART the channel must be flushed there.
+        Saves a lone message the way through the runtime.  After PART, or an interrupt (Ctrl-C), the channel
+        must be flushed there; an interrupted one was published or not, as if its caller had not waited.
         """
         with self._turn:
             channel = self._channel
             if channel is None or self.ledger.waiting or self._blocked_because() is not None:
                 return Sent.NOTHING
-            self._aside.append(entry)
-            sent = channel.publish_now(entry.prepared)
-            if sent is Sent.NOTHING:
+            sent = channel.publish_now(entry.prepared, lambda lone: self._aside.append((entry, lone)))
+            if sent is Sent.NOTHING and self._aside and self._aside[-1][0] is entry:
                 self._aside.pop()
             return sent
 
@@ -103,11 +103,13 @@ class Publisher:
 
     async def wait_room(self) -> None:
         """Wait until the window has room.  Cancelling leaves nothing behind."""
+        self._take_note()
         while not self.has_room():
             await self._settled.wait()
 
     async def wait_half_empty(self) -> None:
         """Wait until half the window is free: for a thread, to which each wait costs a wake-up."""
+        self._take_note()
         while self.under_way > WINDOW_MESSAGES // 2 or self.ledger.bytes > WINDOW_BYTES // 2:
             await self._settled.wait()
 
@@ -116,12 +118,14 @@ class Publisher:
 
         A broker that takes no publishes has nothing of the rest: nobody waits for that.
         """
+        self._take_note()
         target = self.ledger.settled + self.under_way
         while self.ledger.settled < target and self._blocked_because() is None:
             await self._settled.wait()
 
     async def wait_empty(self) -> None:
         """Wait until every accepted publish has had its outcome."""
+        self._take_note()
         while self.under_way:
             await self._settled.wait()
 
@@ -198,7 +202,7 @@ class Publisher:
             await first_of(self._wanted.wait, ctx.stopping.wait)
             if ctx.stopping.is_set():
                 return
-        await channel.confirm_select(self._on_confirm, self._on_return)
+        await channel.confirm_select(self._on_confirm, self._on_return, self._confirms_are_due)
         with self._turn:
             self._record()
             unknown = self.ledger.start_epoch()
@@ -224,8 +228,7 @@ class Publisher:
         if not isinstance(reason, amqp_errors.NotFound | amqp_errors.AccessRefused):
             return
         text = str(reason)
-        with self._turn:
-            self._record()
+        self._take_note()
         refused = self.ledger.refuse_where(
             lambda entry: bool(entry.exchange) and f"exchange '{entry.exchange}' in vhost" in text, reason
         )
@@ -253,20 +256,27 @@ class Publisher:
     def _record(self) -> None:
         """Enter what other threads have written; the turn is held."""
         while self._aside:
-            self.ledger.wrote(self._aside.popleft())
+            entry, lone = self._aside.popleft()
+            if lone.begun:
+                self.ledger.wrote(entry)
 
-    def _on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
+    def _take_note(self) -> None:
         if self._aside:
             with self._turn:
                 self._record()
+
+    def _confirms_are_due(self) -> bool:
+        return bool(self.ledger.written or self._aside)
+
+    def _on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
+        self._take_note()
         settled = self.ledger.confirm(tag, multiple, accepted)
         if not accepted and settled:
             logger.error("the broker refused %d publish(es) (basic.nack)", settled)
         self._wake()
 
     def _on_return(self, message: Returned) -> None:
-        with self._turn:
-            self._record()
+        self._take_note()
         self.ledger.mark_returned(message)
         if self.on_returned is not None:
             self.on_returned(message)

@@ -5,7 +5,8 @@ nothing: entries written but unconfirmed become *unknown* and go back, in order,
 what was never written.  The four outcomes are ``_model.Outcome``.
 
 Confirm tags count from 1 in each epoch (RabbitMQ, "Publisher Confirms": the sequence starts
-at 1 with ``confirm.select``), so ``written`` is keyed by them.
+at 1 with ``confirm.select``), so ``written`` is keyed by them.  On this side the ledger alone
+counts them: an entry has its tag when it has been written, and only then.
 """
 
 from __future__ import annotations
@@ -74,14 +75,18 @@ class Ledger:
         self.bytes += entry.size
 
     def take(self) -> Iterator[Entry]:
-        """Move each waiting entry to ``written``, in order, as the caller writes it."""
+        """Each waiting entry, in order, for the caller to write.
+
+        Asking for the next one says that the last one was written; else it stays waiting.
+        """
         waiting, written = self.waiting, self.written
         while waiting:
-            entry = waiting.popleft()
+            entry = waiting[0]
+            yield entry
+            waiting.popleft()
             written[self._next_tag] = entry
             self._next_tag += 1
             entry.attempted = True
-            yield entry
 
     def wrote(self, entry: Entry) -> None:
         """Take responsibility for a publish that is on the wire already, after all written before."""
@@ -104,8 +109,13 @@ class Ledger:
     def confirm(self, tag: int, multiple: bool, accepted: bool) -> int:
         """Settle what ``basic.ack`` or ``basic.nack`` speaks of; returns how many entries that were.
 
-        A tag that is not outstanding is ignored: the entry may have been abandoned.
+        A tag that is not outstanding any more is ignored: the entry may have been abandoned.
+
+        Raises:
+            LookupError: nothing has been written under that tag yet.
         """
+        if not (0 if multiple else 1) <= tag < self._next_tag:
+            raise LookupError(f"{self._next_tag - 1} were sent")
         written = self.written
         if multiple:
             last = tag if tag else self._next_tag - 1

@@ -24,6 +24,7 @@ from ..errors import ConnectionClosed
 from ..protocols.amqp import LocalProtocolError, PeerProtocolError, Prepared
 from ..protocols.amqp.events import Confirmed, Delivered, Got, Replied
 from ..protocols.amqp.methods import Request, request
+from ..protocols.amqp.sender import Lone
 from ._link import DeliverySink
 from ._waiting import Ending, PendingReply
 
@@ -59,6 +60,7 @@ class AMQPChannel:
         self._consumers: dict[str, _Consumer] = {}
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
         self._on_return: Callable[[Returned], None] | None = None
+        self._owed: Callable[[], bool] | None = None
         self._ending = Ending()
         self._gone = trio.Event()
 
@@ -271,10 +273,16 @@ class AMQPChannel:
         self,
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
+        owed: Callable[[], bool] | None = None,
     ) -> None:
-        """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1."""
-        self._on_confirm, self._on_return = on_confirm, on_return
+        """Turn on confirms; see ``LinkChannel.confirm_select``."""
+        self._on_confirm, self._on_return, self._owed = on_confirm, on_return, owed
         await self._call(request("confirm.select", False))
+
+    @property
+    def awaiting_confirms(self) -> bool:
+        """Whether the broker owes confirms."""
+        return self._owed is not None and self._ending.reason is None and self._owed()
 
     def flush(self) -> None:
         """Let what was appended leave at once if nothing stands in its way."""
@@ -290,23 +298,20 @@ class AMQPChannel:
         """False: what was appended may have arrived."""
         return False
 
-    def publish_now(self, prepared: Prepared) -> Sent:
+    def publish_now(self, prepared: Prepared, note: Callable[[Lone], object]) -> Sent:
         """``publish`` from any thread, if nothing waits and the socket takes it."""
         if self._ending.reason is not None:
             return Sent.NOTHING
         try:
-            # Counted before it leaves: its confirm may be read before this thread goes on.
-            frames = self._engine.publish_aside(self.number, prepared)
-            sent = self._link.write_now(frames, self._ending)
-            if sent is Sent.NOTHING:
-                self._engine.unpublish(self.number)
+            lone = self._engine.publish_alone(self.number, prepared)
         except LocalProtocolError:
             return Sent.NOTHING  # the broker closed the channel meanwhile
-        return sent
+        note(lone)
+        return self._link.send_alone(lone, self._ending)
 
     def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:
         """``ack`` from any thread, if nothing waits and the socket takes it."""
-        return self._link.write_now(self._engine.ack_aside(self.number, tag, multiple), self._ending)
+        return self._link.send_alone(self._engine.ack_alone(self.number, tag, multiple), self._ending)
 
     async def tx_select(self) -> None:
         """Make publishes and acks of this channel transactional."""
@@ -331,9 +336,16 @@ class AMQPChannel:
             raise PeerProtocolError(503, f"a delivery for consumer {event.consumer_tag!r:.80}, which doesn't exist")
 
     def on_confirmed(self, event: Confirmed) -> None:
-        """Pass a confirm to the publisher."""
-        if self._on_confirm is not None and self._ending.reason is None:
+        """Pass a confirm to the publisher, who counts what it has sent."""
+        if self._ending.reason is not None:
+            return
+        try:
+            if self._on_confirm is None:
+                raise LookupError("nobody asked for confirms")
             self._on_confirm(event.tag, event.multiple, event.accepted)
+        except LookupError as error:
+            text = f"a confirm for publish {event.tag} on channel {self.number}: {error}"
+            raise PeerProtocolError(503, text) from None
 
     def on_returned(self, returned: Returned) -> None:
         """Pass a returned message to the publisher; without confirms nobody is there to take it."""

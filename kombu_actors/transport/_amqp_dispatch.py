@@ -43,6 +43,11 @@ class Dispatcher:
         self.channels: dict[int, AMQPChannel] = {}
         self.alarm = Alarm()
 
+    @property
+    def awaiting_confirms(self) -> bool:
+        """Whether the broker owes confirms on any channel."""
+        return any(channel.awaiting_confirms for channel in self.channels.values())
+
     def end_channels(self, reason: BaseException) -> None:
         """The link is dead, and all its channels with it."""
         for channel in self.channels.values():

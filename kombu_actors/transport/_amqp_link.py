@@ -1,7 +1,7 @@
 """One live AMQP connection: reader, writer and heartbeat around the engine.
 
-All state of the protocol is the engine's; this file owns the socket, the times, and the words
-for how the connection died.
+All state of the protocol is the engine's, what is to be sent its sender's; this file owns the socket,
+the times, and the words for how the connection died.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from .._model import Sent
 from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols.amqp import AMQPEngine, PeerProtocolError, events
 from ..protocols.amqp.heartbeats import Verdict, pulse
+from ..protocols.amqp.sender import Lone
 from ..protocols.amqp.states import ConnectionState
 from ._amqp_channel import AMQPChannel
 from ._amqp_dispatch import Dispatcher, parted
@@ -72,7 +73,8 @@ class AMQPLink:
         self.name = name
         self.outbox = Outbox()
         self.wire = wire
-        """Held while bytes leave without waiting, and while it is settled whose turn it is to send."""
+        """The sender's lock: held while bytes leave without waiting, and while the writer takes its turn."""
+        self._sender = engine.sender
         self._stream = stream
         self._goodbye_timeout = goodbye_timeout
         self._signs = Signs()
@@ -126,6 +128,7 @@ class AMQPLink:
         if self._ending.reason is not None:
             return
         self._ending.happen(reason)
+        self._sender.man(False)
         self.outbox.wake()
         self._gate.nudge()
         for pending in self.engine.abandon():
@@ -207,6 +210,7 @@ class AMQPLink:
             try:
                 reason = self._dispatcher.handle(self.engine.receive(data))
             except PeerProtocolError as error:
+                self.engine.give_up(error)
                 reason = ConnectionLost(
                     f"the connection to {self.name} was lost: the broker broke the protocol: {error}"
                 )
@@ -218,35 +222,39 @@ class AMQPLink:
                     await self._last_word()
                 finally:
                     self._close_stream()
-            elif self.engine.outgoing:
+            elif self._sender.waiting:
                 self.outbox.wake()
 
     def _may_pause(self) -> bool:
-        state = self.engine.state
-        return self._ending.reason is None and state is ConnectionState.OPEN and not self.engine.awaiting
+        if self._ending.reason is not None or self.engine.state is not ConnectionState.OPEN:
+            return False
+        return not self.engine.awaiting and not self._dispatcher.awaiting_confirms
 
     def _on_end_of_stream(self) -> None:
         judged = self.engine.end_of_stream()
         self._lose(judged.text if judged is not None else "the broker closed the socket", judged)
 
     async def _write(self) -> None:
-        while self._ending.reason is None:
-            if not self.engine.outgoing:
-                await self.outbox.wait()
-                continue
-            try:
-                await self._send_gathered()
-            except STREAM_ERRORS as error:
-                # What the broker said before it hung up explains more than our failed send.
-                with trio.move_on_after(LAST_WORD_TIMEOUT if "reader" in self._serving else 0):
-                    await self._ending.wait()
-                self._lose(str(error) or type(error).__name__, error)
-            self._gate.nudge()
+        self._sender.man(True)
+        try:
+            while self._ending.reason is None:
+                self._gate.nudge()  # the broker may owe an answer to what has left
+                if not self._sender.may_take:
+                    await self.outbox.wait()
+                    continue
+                try:
+                    await self._send_gathered()
+                except STREAM_ERRORS as error:
+                    # What the broker said before it hung up explains more than our failed send.
+                    with trio.move_on_after(LAST_WORD_TIMEOUT if "reader" in self._serving else 0):
+                        await self._ending.wait()
+                    self._lose(str(error) or type(error).__name__, error)
+        finally:
+            self._sender.man(False)
 
     async def _send_gathered(self) -> None:
         with self.wire:
-            self.outbox.sending = True
-            data = self.engine.take_outgoing()
+            data = self._sender.take()
         try:
             await self._stream.send_all(data)
         except trio.Cancelled:
@@ -254,36 +262,39 @@ class AMQPLink:
             self._lose("sending was cancelled half-way")
             raise
         finally:
-            self.outbox.sending = False
+            self._sender.sent()
         self._signs.left()
 
     def flush(self) -> None:
         """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
         with self.wire:
-            if self.outbox.sending or not self.engine.outgoing or "writer" not in self._serving:
+            if not (self._sender.manned and self._sender.may_take):
                 return
-            data = self.engine.take_outgoing()
-            sent = self._stream.send_nowait(data)
-            if sent < len(data):
-                self.engine.outgoing.append(data[sent:])
-                self.outbox.wake()
-        self._signs.left()
+            data, counts = self._sender.take(), [0]
+            try:
+                self._stream.send_counted(data, counts)
+            finally:
+                self._sender.sent(data[counts[-1] :])
+        if counts[-1]:
+            self._signs.left()
+        if self._sender.waiting:
+            self.outbox.wake()
 
-    def write_now(self, frames: bytes, ending: Ending) -> Sent:
-        """Send whole frames from any thread, unless something waits or the sender has ended."""
+    def send_alone(self, lone: Lone, ending: Ending) -> Sent:
+        """Send whole frames from any thread, unless something waits or who speaks them has ended.
+
+        While reading is paused nothing goes past the reader, who would have to look for the answer.
+        """
         with self.wire:
-            busy = self.outbox.sending or self.engine.outgoing or "writer" not in self._serving
-            if busy or ending.reason is not None:
-                return Sent.NOTHING
-            sent = self._stream.send_nowait(frames)
-            if 0 < sent < len(frames):
-                self.engine.outgoing.append(frames[sent:])
-                return Sent.PART
-        return Sent.ALL if sent else Sent.NOTHING
+            if ending.reason is None and not self._gate.paused and self._sender.begin(lone):
+                self._stream.send_counted(lone.frames, lone.counts)
+        if not lone.counts:
+            return Sent.NOTHING
+        return Sent.PART if lone.torn else Sent.ALL
 
     async def _last_word(self) -> None:
         """Let what the engine has to say leave before the socket is closed."""
-        if not self.outbox.sending and self.engine.outgoing:
+        if self._sender.may_take:
             with trio.move_on_after(LAST_WORD_TIMEOUT):
                 try:
                     await self._send_gathered()
@@ -314,8 +325,9 @@ class AMQPLink:
                 looked = True
                 continue
             looked = False
-            if verdict is Verdict.BEAT and not self.outbox.sending and not self.engine.outgoing:
-                self.engine.heartbeat()
+            if verdict is Verdict.BEAT:
+                if not self._sender.busy:
+                    self.engine.heartbeat()
                 self.outbox.wake()
             with trio.move_on_at(until):
                 await self._ending.wait()

@@ -52,6 +52,14 @@ class Upstream(Protocol):
         """Wait until the broker has seen what has been published so far; from any run of trio."""
 
 
+class LonePublish(Protocol):
+    """One publish that a thread sends past everything that waits."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the broker gets it, some of it in a moment perhaps."""
+
+
 class LinkChannel(Protocol):
     """One channel of a link.  Dies alone (404, 406, ...) or with its link.
 
@@ -104,8 +112,13 @@ class LinkChannel(Protocol):
         self,
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
+        owed: Callable[[], bool] | None = None,
     ) -> None:
-        """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1."""
+        """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1.
+
+        The caller counts them: it raises ``LookupError`` for a tag that it has not reached.  While
+        ``owed()`` says that confirms are due, reading goes on though it is paused.
+        """
 
     def flush(self) -> None:
         """Let what was appended leave at once if nothing stands in its way; else it leaves as soon as it can.
@@ -119,11 +132,13 @@ class LinkChannel(Protocol):
     def withdraw(self, prepared: Prepared) -> bool:
         """Take one publish back that surely hasn't reached the broker; False when nobody can be sure of that."""
 
-    def publish_now(self, prepared: Prepared) -> Sent:
+    def publish_now(self, prepared: Prepared, note: Callable[[LonePublish], object]) -> Sent:
         """``publish`` from any thread, past everything that waits, if nothing waits and the socket takes it.
 
-        The caller keeps all other publishes of this channel away meanwhile, and after PART has
-        ``flush`` called in the link's thread.
+        What ``note`` gets says afterwards whether the message has left, even when an interrupt
+        (Ctrl-C) took the answer's place; it isn't called where nothing can leave this way.  The
+        caller keeps all other publishes of this channel away meanwhile, and after PART, or an
+        interrupt, has ``flush`` called in the link's thread.
         """
 
     def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:

@@ -13,7 +13,7 @@ from .._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInf
 from ..errors import ConnectionClosed
 from ..protocols.virtual import EXCHANGE_TYPES, Channel, Confirmed, Consumer, MessageReturned
 from ._checks import check, check_binding
-from ._link import DeliverySink, Prepared
+from ._link import DeliverySink, LonePublish, Prepared
 from ._waiting import Ending
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class MemoryChannel:
         self._engine = engine
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
         self._on_return: Callable[[Returned], None] | None = None
+        self._owed: Callable[[], bool] | None = None
         self._ending = Ending()
 
     def __repr__(self) -> str:
@@ -229,16 +230,22 @@ class MemoryChannel:
         self,
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
+        owed: Callable[[], bool] | None = None,
     ) -> None:
-        """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1."""
-        self._on_confirm, self._on_return = on_confirm, on_return
+        """Turn on confirms; see ``LinkChannel.confirm_select``."""
+        self._on_confirm, self._on_return, self._owed = on_confirm, on_return, owed
         await self._call(self._engine.confirm_select)
+
+    @property
+    def awaiting_confirms(self) -> bool:
+        """Whether the broker owes confirms."""
+        return self._owed is not None and self._ending.reason is None and self._owed()
 
     def withdraw(self, prepared: Prepared) -> bool:
         """False: what was appended may have arrived."""
         return False
 
-    def publish_now(self, prepared: Prepared) -> Sent:
+    def publish_now(self, prepared: Prepared, note: Callable[[LonePublish], object]) -> Sent:
         """Nothing: the broker's thread is the link's."""
         return Sent.NOTHING
 
@@ -252,6 +259,7 @@ class MemoryChannel:
     def publish(self, prepared: Prepared) -> None:
         """Hand one message to the broker.  Never blocks; the caller bounds what is under way."""
         self._send(self._engine.publish, prepared)
+        self._link.look_for_answers()
 
     # -- what the dispatcher hands over --------------------------------------------------------
 

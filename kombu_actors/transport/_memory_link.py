@@ -212,10 +212,18 @@ class MemoryLink:
         pending = PendingReply(applied=applied, undo=undo)
         self._awaiting.add(pending)
         self.send(self._serve, serve, pending)
-        if self.dispatcher.paused:
-            self.wake()
+        self.look_for_answers()
         reply: R = await pending.wait()
         return reply
+
+    def look_for_answers(self) -> None:
+        """Have the dispatcher look for what the broker owes us, though it is paused."""
+        if self.dispatcher.paused:
+            self.wake()
+
+    def _may_pause(self) -> bool:
+        awaiting = self._awaiting or any(channel and channel.awaiting_confirms for channel in self._channels.values())
+        return not awaiting and not self.dispatcher.leaving
 
     def forget(self, channel: MemoryChannel) -> None:
         """Take note that the broker has forgotten a channel: its number is free."""
@@ -311,7 +319,7 @@ class MemoryLink:
         while self._ending.reason is None:
             if self._held and not session.blocked:
                 self._broker.act(self, self._held.popleft())
-            elif session.effects and (not self.dispatcher.paused or self._awaiting or self.dispatcher.leaving):
+            elif session.effects and not (self.dispatcher.paused and self._may_pause()):
                 for effect in self._broker.collect(self):
                     _PERFORM[type(effect)](self, effect)
                 await trio.lowlevel.checkpoint()

@@ -23,7 +23,7 @@ from ..protocols.redis.preparing import PreparedMessage
 from ..protocols.redis.publish_calls import Code
 from ..protocols.virtual._errors import Named, access_refused, not_found
 from ._checks import check, check_binding
-from ._link import DeliverySink
+from ._link import DeliverySink, LonePublish
 from ._redis_claims import Subscription, delivery
 from ._redis_deliveries import Deliveries
 from ._redis_publishing import Publish
@@ -328,8 +328,9 @@ class RedisChannel:
         self,
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
+        owed: Callable[[], bool] | None = None,
     ) -> None:
-        """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1."""
+        """Turn on confirms; see ``LinkChannel.confirm_select``: pausing holds up none."""
         self._ending.check()
         await trio.lowlevel.checkpoint()
         self._on_confirm, self._on_return = on_confirm, on_return
@@ -351,7 +352,7 @@ class RedisChannel:
         """Let what was appended leave at once if nothing stands in its way."""
         self.link.flush()
 
-    def publish_now(self, prepared: PreparedMessage) -> Sent:
+    def publish_now(self, prepared: PreparedMessage, note: Callable[[LonePublish], object]) -> Sent:
         """Nothing: batches are made in the link's thread."""
         return Sent.NOTHING
 

@@ -46,12 +46,21 @@ class ByteStream:
 
     def send_nowait(self, data: bytes) -> int:
         """Send what the kernel takes at once; returns how many bytes that was.  TLS takes none this way."""
+        counts: list[int] = []
+        self.send_counted(data, counts)
+        return sum(counts)
+
+    def send_counted(self, data: bytes, counts: list[int]) -> None:
+        """``send_nowait`` that adds to ``counts`` how many bytes left.
+
+        Writing and counting are one step, which no signal handler that raises can part.
+        """
         if self._tls is not None or self.socket.fileno() < 0:
-            return 0
+            return
         try:
-            return os.write(self.socket.fileno(), data)
+            counts.extend(map(os.write, (self.socket.fileno(),), (data,)))
         except OSError:
-            return 0  # full, or broken: then the writer finds out, and says so
+            return  # full, or broken: then the writer finds out, and says so
 
     async def receive(self) -> bytes:
         """Wait for bytes; empty when the peer has closed."""

@@ -143,7 +143,7 @@ class _Attempt:
     async def _exchange(self, engine: AMQPEngine, stream: ByteStream) -> bytes:
         """Send what the engine has to say; return the answer."""
         try:
-            await stream.send_all(engine.take_outgoing())
+            await self._send(engine, stream)
             data = await stream.receive()
         except STREAM_ERRORS as error:
             raise self._cut_short(engine, error) from error
@@ -154,9 +154,14 @@ class _Attempt:
     async def _last_word(self, engine: AMQPEngine, stream: ByteStream) -> None:
         with trio.move_on_after(LAST_WORD_TIMEOUT):
             try:
-                await stream.send_all(engine.take_outgoing())
+                await self._send(engine, stream)
             except STREAM_ERRORS:
                 return  # the peer hung up first; the reason is already known
+
+    @staticmethod
+    async def _send(engine: AMQPEngine, stream: ByteStream) -> None:
+        await stream.send_all(engine.sender.take())
+        engine.sender.sent()
 
     def _refused(self, closed: ConnectionClosedByPeer) -> Exception:
         user = f"user {self.userid!r}"

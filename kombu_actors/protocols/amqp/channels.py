@@ -38,10 +38,6 @@ class Channel:
     content: Content | None = None
     expecting: deque[tuple[tuple[str, ...], Any]] = attrs.field(factory=deque)
     """What may answer each request under way, with the request's token; the broker answers in order."""
-    confirming: bool = False
-    published: int = 0
-    confirmed: int = 0
-    """The highest publish tag the broker confirmed."""
     publish_heads: dict[bytes, bytes] = attrs.field(factory=dict)
 
     def take(self, step: ChannelStep) -> ChannelState:
@@ -65,8 +61,8 @@ class Channel:
 
     @property
     def awaiting(self) -> bool:
-        """Whether the broker owes a reply or a confirm."""
-        return bool(self.expecting) or self.published > self.confirmed
+        """Whether the broker owes a reply."""
+        return bool(self.expecting)
 
 
 class ChannelTable:

@@ -1,7 +1,7 @@
 """The AMQP 0-9-1 connection as a machine of bytes: no socket, no clock, no waiting.
 
-A driver feeds ``receive`` with what arrived and sends what ``take_outgoing`` returns.  One engine
-serves one connection, from protocol header to close-ok.
+A driver feeds ``receive`` with what arrived and sends what the engine's ``sender`` has to send.  One
+engine serves one connection, from protocol header to close-ok.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from .methods import Request, encode_method, method_id
 from .negotiation import FRAME_MIN_SIZE, Credentials, Limits, agree
 from .publishing import CACHE_SIZE, Prepared
 from .receiving import ChannelReceiver, read_method
+from .sender import Lone, Sender
 from .states import ChannelState, ChannelStep, ConnectionState, ConnectionStep, connection_after
 
 __all__ = ["AMQPEngine"]
@@ -80,8 +81,8 @@ class AMQPEngine:
         self.limits = Limits(channel_max, frame_max, heartbeat)
         self.server_properties: Mapping[str, Any] = {}
         self.state = ConnectionState.IDLE
-        self.outgoing: list[bytes] = []
-        """Encoded frames in order.  Drivers may append nothing and should use ``take_outgoing``."""
+        self.sender = Sender()
+        """The encoded frames, and whose turn it is to send them; the driver's to empty."""
         self._payload_max = FRAME_MIN_SIZE - FRAME_OVERHEAD
         self._buffer = FrameBuffer()
         self._channels = ChannelTable()
@@ -92,20 +93,14 @@ class AMQPEngine:
     def start(self) -> None:
         """Greet the broker."""
         self._take(ConnectionStep.WE_GREET)
-        self.outgoing.append(GREETING)
-
-    def take_outgoing(self) -> bytes:
-        """Return all bytes to be sent, in order; they are the driver's now."""
-        data = b"".join(self.outgoing)
-        self.outgoing.clear()
-        return data
+        self.sender.append(GREETING)
 
     def receive(self, data: bytes) -> list[Event]:
         """Parse received bytes; return what happened, in wire order.
 
         Raises:
-            PeerProtocolError: the peer broke the protocol.  The connection is closed; the outgoing
-                bytes may hold a connection.close that tells the peer why.
+            PeerProtocolError: the peer broke the protocol.  The connection is closed; what is to be
+                sent may end with a connection.close that tells the peer why.
         """
         events: list[Event] = []
         if self.state is ConnectionState.CLOSED:
@@ -113,7 +108,7 @@ class AMQPEngine:
         try:
             self._parse(self._buffer.add(data), events)
         except PeerProtocolError as error:
-            self._give_up(error)
+            self.give_up(error)
             raise
         return events
 
@@ -169,7 +164,10 @@ class AMQPEngine:
         self.state = connection_after(self.state, step)
         return self.state
 
-    def _give_up(self, error: PeerProtocolError) -> None:
+    def give_up(self, error: PeerProtocolError) -> None:
+        """Close the connection over what the peer did, and tell it why; a no-op when closed."""
+        if self.state is ConnectionState.CLOSED:
+            return
         if self.state not in (ConnectionState.AWAITING_START, ConnectionState.CLOSING):
             self._send_close(error.code, error.text[:60])
         self._channels.forget()
@@ -191,7 +189,7 @@ class AMQPEngine:
 
     @property
     def awaiting(self) -> bool:
-        """Whether the broker owes an answer: to a request, or a confirm to a publish."""
+        """Whether the broker owes an answer to a request."""
         return any(channel.awaiting for channel in self._channels)
 
     def abandon(self) -> tuple[Any, ...]:
@@ -200,12 +198,12 @@ class AMQPEngine:
 
     def heartbeat(self) -> None:
         """Send a heartbeat."""
-        self.outgoing.append(_HEARTBEAT)
+        self.sender.append(_HEARTBEAT)
 
     def _send(self, number: int, payload: bytes) -> None:
         if len(payload) > self._payload_max:
             raise ValueError(f"a method of {len(payload)} bytes doesn't fit a frame: use smaller arguments")
-        self.outgoing.append(frame(METHOD, number, payload))
+        self.sender.append(frame(METHOD, number, payload))
 
     def _send_close(self, code: int, text: str) -> None:
         self._send(0, encode_method(spec.Connection.Close, "BsBB", code, text, 0, 0))
@@ -280,39 +278,25 @@ class AMQPEngine:
         channel.take(ChannelStep.WE_USE)
         self._send(number, request.payload)
         channel.expecting.append((request.replies, token))
-        if request.name == "confirm.select":
-            channel.confirming = True
 
     def publish(self, number: int, prepared: Prepared) -> None:
-        """Send a message; on a confirming channel the n-th one has the tag n.
+        """Send a message.
 
         Raises:
-            ValueError: its properties don't fit into a frame of this connection.
+            ValueError: its properties don't fit into a frame of this connection; nothing is sent.
         """
         channel = self._channels.ours(number)
         if channel.state is not ChannelState.OPEN:
             channel.take(ChannelStep.WE_USE)
-        self.outgoing.extend(self._publish_frames(channel, prepared))
-        if channel.confirming:
-            channel.published += 1
+        self.sender.extend(self._publish_frames(channel, prepared))
 
-    def publish_aside(self, number: int, prepared: Prepared) -> bytes:
-        """As ``publish``, but returns the bytes, for a driver that sends them past ``outgoing``.
+    def publish_alone(self, number: int, prepared: Prepared) -> Lone:
+        """As ``publish``, for a thread that sends it past what waits; safe beside ``receive`` in another thread."""
+        return Lone(b"".join(self._publish_frames(self._channels.ours(number), prepared)))
 
-        Pure but for the count: safe beside ``receive`` in another thread.
-        """
-        channel = self._channels.ours(number)
-        frames = b"".join(self._publish_frames(channel, prepared))
-        channel.published += 1
-        return frames
-
-    def unpublish(self, number: int) -> None:
-        """What ``publish_aside`` returned was not sent after all."""
-        self._channels.ours(number).published -= 1
-
-    def ack_aside(self, number: int, tag: int, multiple: bool) -> bytes:
-        """As ``ack``, but returns the bytes."""
-        return _ACK.pack(METHOD, number, 13, _BASIC_ACK, tag, multiple, END)
+    def ack_alone(self, number: int, tag: int, multiple: bool) -> Lone:
+        """As ``ack``, for a thread that sends it past what waits."""
+        return Lone(_ACK.pack(METHOD, number, 13, _BASIC_ACK, tag, multiple, END))
 
     def _publish_frames(self, channel: Channel, prepared: Prepared) -> Sequence[bytes]:
         method, header, body = prepared
@@ -356,4 +340,4 @@ class AMQPEngine:
         channel = self._channels.ours(number)
         if channel.state is not ChannelState.OPEN:
             channel.take(ChannelStep.WE_USE)
-        self.outgoing.append(_ACK.pack(METHOD, number, 13, method, tag, bits, END))
+        self.sender.append(_ACK.pack(METHOD, number, 13, method, tag, bits, END))

@@ -82,10 +82,8 @@ class ChannelReceiver:
         channel = self._channels.by_number.get(number)
         if kind != METHOD or size != 13 or closing != END or channel is None or channel.content is not None:
             return position
-        if channel.state is not ChannelState.OPEN or not 0 < tag <= channel.published:
+        if channel.state is not ChannelState.OPEN:
             return position
-        if tag > channel.confirmed:
-            channel.confirmed = tag
         events.append(Confirmed(number, tag, multiple & 1 == 1, True))
         return position + _ACK.size
 
@@ -177,13 +175,6 @@ class ChannelReceiver:
 
     def _confirm(self, channel: Channel, tag: int, multiple: bool, accepted: bool, events: list[Event]) -> None:
         channel.take(ChannelStep.USE)
-        if multiple and not tag:
-            tag = channel.published  # spec: zero with multiple means everything
-        if not 0 < tag <= channel.published:
-            raise PeerProtocolError(
-                503, f"a confirm for publish {tag} on channel {channel.number}, which sent {channel.published}"
-            )
-        channel.confirmed = max(channel.confirmed, tag)
         events.append(Confirmed(channel.number, tag, multiple, accepted))
 
     def _on_cancel(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:

@@ -26,7 +26,7 @@ def opened_engine(frame_max: int = FRAME_MAX, **options: Any) -> AMQPEngine:
     engine.start()
     received = engine.receive(peer.start() + peer.tune(frame_max=frame_max, heartbeat=0) + peer.open_ok())
     assert [type(event) for event in received] == [ConnectionOpened]
-    engine.take_outgoing()
+    engine.sender.take()
     return engine
 
 
@@ -42,13 +42,13 @@ def engine_with_channel(*, consuming: bool = True, confirming: bool = False, **o
     if confirming:
         engine.request(1, request("confirm.select", False), "confirm")
         engine.receive(peer.method(1, spec.Confirm.SelectOk))
-    engine.take_outgoing()
+    engine.sender.take()
     return engine
 
 
 def sent_frames(engine: AMQPEngine) -> list[peer.ClientFrame]:
     """What the engine wants to send, decoded by py-amqp."""
-    frames, rest = peer.parse_client(engine.take_outgoing())
+    frames, rest = peer.parse_client(engine.sender.take())
     assert rest == b""
     return frames
 

@@ -76,7 +76,7 @@ def test_a_channel_that_the_broker_closes_is_answered_and_free() -> None:
     engine.receive(peer.channel_open_ok(2))
     engine.request(1, request("queue.purge", 0, "nope", False), "purge")
     engine.request(1, request("basic.qos", 0, 1, False), "qos")
-    engine.take_outgoing()
+    engine.sender.take()
     events = engine.receive(peer.channel_close(1, 404, "NOT_FOUND", spec.Queue.Purge))
     assert events == [ChannelClosedByPeer(1, 404, "NOT_FOUND", (50, 30), ("purge", "qos"))]
     assert [(sent.channel, sent.signature) for sent in sent_frames(engine)] == [(1, spec.Channel.CloseOk)]
@@ -98,7 +98,7 @@ def test_after_our_close_all_but_close_and_close_ok_is_discarded() -> None:
     engine = engine_with_channel()
     engine.request(1, request("queue.purge", 0, "q", False), "purge")
     assert engine.close_channel(1) == ("purge",)
-    engine.take_outgoing()
+    engine.sender.take()
     crossing = peer.delivery(1, 1, b"x") + peer.method(1, spec.Queue.PurgeOk, "l", 3)
     crossing += peer.method(1, spec.Basic.Deliver, "sLbss", "ctag", 2, False, "", "q")
     assert engine.receive(crossing) == []
@@ -111,7 +111,7 @@ def test_both_sides_may_close_a_channel_at_once() -> None:
     """Theirs is answered, ours is waited for: only then is the number free."""
     engine = engine_with_channel()
     engine.close_channel(1)
-    engine.take_outgoing()
+    engine.sender.take()
     assert engine.receive(peer.channel_close(1, 406, "double ack")) == []
     assert [sent.signature for sent in sent_frames(engine)] == [spec.Channel.CloseOk]
     assert engine.open_channel("x") == 2
@@ -134,7 +134,7 @@ def test_flow_and_polite_cancel_are_answered() -> None:
         peer.method(1, spec.Channel.Flow, "b", False) + peer.method(1, spec.Basic.Cancel, "sb", b"\xff" * 200, False)
     )
     assert events[0] == FlowChanged(1, False)
-    flow_ok, cancel_ok = peer.parse_client(engine.take_outgoing()[:20])[0], events[1]
+    flow_ok, cancel_ok = peer.parse_client(engine.sender.take()[:20])[0], events[1]
     assert flow_ok[0].signature == spec.Channel.FlowOk
     assert cancel_ok.consumer_tag.encode("utf-8", "surrogateescape") == b"\xff" * 200  # type: ignore[union-attr]
 

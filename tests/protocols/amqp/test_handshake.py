@@ -28,7 +28,7 @@ def test_a_connection_opens_with_what_was_agreed() -> None:
     """Header, start-ok, tune-ok, open; the event carries the broker's properties and the limits."""
     engine = new_engine(virtual_host="/shop", heartbeat=20, properties={"connection_name": "till 3"})
     engine.start()
-    assert engine.take_outgoing() == peer.GREETING
+    assert engine.sender.take() == peer.GREETING
     assert engine.receive(peer.start(product="Rabbit")) == []
     (start_ok,) = sent_frames(engine)
     told, mechanism, response, locale = start_ok.arguments
@@ -47,7 +47,7 @@ def test_external_login_sends_no_password() -> None:
     engine = AMQPEngine(ExternalCredentials())
     engine.start()
     engine.receive(peer.start())
-    start_ok = peer.parse_client(engine.take_outgoing()[8:])[0][0]
+    start_ok = peer.parse_client(engine.sender.take()[8:])[0][0]
     assert start_ok.arguments[1:3] == ["EXTERNAL", b""]
 
 
@@ -92,7 +92,7 @@ def test_a_refused_login_is_reported_and_answered() -> None:
     engine = new_engine()
     engine.start()
     engine.receive(peer.start())
-    engine.take_outgoing()
+    engine.sender.take()
     events = engine.receive(peer.connection_close(403, "ACCESS_REFUSED - no"))
     assert events == [ConnectionClosedByPeer(403, "ACCESS_REFUSED - no", (0, 0))]
     assert [sent.signature for sent in sent_frames(engine)] == [spec.Connection.CloseOk]
@@ -103,10 +103,10 @@ def test_a_login_method_that_is_not_offered_fails_with_what_is() -> None:
     """No response is sent to a broker that wouldn't take it."""
     engine = new_engine()
     engine.start()
-    engine.take_outgoing()
+    engine.sender.take()
     with pytest.raises(PeerProtocolError, match="PLAIN is not offered by the broker, but EXTERNAL GSSAPI"):
         engine.receive(peer.start(mechanisms="EXTERNAL GSSAPI"))
-    assert b"canary-secret" not in engine.take_outgoing()
+    assert b"canary-secret" not in engine.sender.take()
 
 
 def test_login_challenges_are_bounded() -> None:
@@ -136,10 +136,10 @@ def test_a_peer_that_is_no_amqp_broker_is_recognised(answer: bytes, says: str) -
     for cuts in ([], list(range(len(answer)))):
         engine = new_engine()
         engine.start()
-        engine.take_outgoing()
+        engine.sender.take()
         with pytest.raises(NotAMQP, match=says):
             receive_split(engine, answer, cuts)
-        assert engine.take_outgoing() == b""
+        assert engine.sender.take() == b""
 
 
 def test_a_short_answer_is_judged_when_the_stream_ends() -> None:
@@ -186,7 +186,7 @@ def test_goodbye_discards_everything_but_its_answer() -> None:
     engine = opened_engine()
     engine.open_channel("t")
     engine.receive(peer.channel_open_ok(1))
-    engine.take_outgoing()
+    engine.sender.take()
     engine.close()
     (close,) = sent_frames(engine)
     assert close.signature == spec.Connection.Close
@@ -203,7 +203,7 @@ def test_both_sides_may_say_goodbye_at_once() -> None:
     """The broker's close is answered although ours is under way."""
     engine = opened_engine()
     engine.close()
-    engine.take_outgoing()
+    engine.sender.take()
     events = engine.receive(peer.connection_close(320, "shutdown"))
     assert events == [ConnectionClosedByPeer(320, "shutdown", (0, 0))]
     assert [sent.signature for sent in sent_frames(engine)] == [spec.Connection.CloseOk]
