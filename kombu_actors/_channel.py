@@ -20,6 +20,7 @@ from ._inbox import Inbox
 from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueSpec, Returned
 from ._outlet import Outlet
 from ._portal import Portal
+from ._refusals import Refusals
 from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
 from .errors import ConnectionClosed, ConnectionLost, DeadlineExceeded, StaleDelivery, UnknownProperty
 from .message import Message
@@ -79,6 +80,9 @@ class Channel:
         self._inherited = False
         notice = ReturnNotice(actor.number)
         actor.publisher.on_returned = lambda returned: inbox.put(notice, [returned])
+        driver, options = self.connection.transport_driver, self.connection.transport_options
+        self._refusals = Refusals(portal, driver.content_of, options.get("on_refused"))
+        actor.publisher.on_refused = self._refusals.put
 
     def start_afresh(self) -> None:
         """In a forked child: what was delivered and consumed is the parent's; reopened at the next use."""
@@ -120,7 +124,7 @@ class Channel:
         self.connection.forget_channel(self)
         if self.connection.hosts(self._portal):
             try:
-                self._call(self._close_actor)
+                self._perform(self._close_actor)
             except DeadlineExceeded:
                 # What was accepted still goes out; else supervision would keep the channel for ever.
                 self.connection.later(self._close_actor)
@@ -175,13 +179,16 @@ class Channel:
             ValueError: a name or property that AMQP can't carry; nothing was sent.
             ConnectionLost: there is no session right now; nothing was accepted.
             ConnectionBlocked, DeadlineExceeded: the window stayed full until the deadline.
-            PublishReturned, PublishRefused, PublishUnknown, NotFound: with ``confirm_publish`` only.
+            PublishReturned, PublishRefused, PublishUnknown, NotFound, PreconditionFailed: with ``confirm_publish``;
+                without, NotFound, PreconditionFailed, ... and PublishUnknown may be about an earlier publish on
+                this channel; their text says so, and this message was not sent.
         """
         if immediate:
             raise ValueError(
                 "RabbitMQ has no immediate publishing since 3.0; use expiration=0 and a dead-letter exchange"
             )
         body, properties = message
+        self._refusals.heed()
         actor = self._actor
         if actor.live is None:
             actor = self._present
@@ -406,7 +413,7 @@ class Channel:
         """End a subscription: what its callback has had stays to be acknowledged, what came too late goes back."""
         self.callbacks.pop(consumer_tag, None)
         self.no_ack_consumers.discard(consumer_tag)
-        self._call(self._owner.remove_consumer, self._actor, consumer_tag)
+        self._perform(self._owner.remove_consumer, self._actor, consumer_tag)
 
         def was_for_it(key: object) -> bool:
             return isinstance(key, Feed) and (key.channel, key.tag) == (self.channel_id, consumer_tag)
@@ -492,13 +499,18 @@ class Channel:
         async def ready(epoch: Epoch) -> None:
             return None
 
-        self._call(self._owner.on_wire, self._actor, ready, timeout=timeout)
+        self._perform(self._owner.on_wire, self._actor, ready, timeout=timeout)
 
     def _call_after_publishes(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """``_call`` for what must find the messages published before it, on whichever channel."""
         return self._call(self._owner.after_publishes, partial(fn, *args, **kwargs))
 
     def _call(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        self._refusals.heed()
+        return self._perform(fn, *args, timeout=timeout, **kwargs)
+
+    def _perform(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+        """``_call`` for what must be done whatever became of earlier publishes."""
         if fn != self._close_actor and not self.connection.keeps(self):
             self._check_reopening()
         return self.connection.call(fn, *args, timeout=timeout, **kwargs)

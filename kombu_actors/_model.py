@@ -115,6 +115,19 @@ class Returned(NamedTuple):
     body: bytes
 
 
+@attrs.frozen(kw_only=True)
+class RefusedPublish:
+    """A publish that the broker refused, or that was given up, when nobody waited for its outcome."""
+
+    exchange: str
+    routing_key: str
+    properties: Mapping[str, Any]
+    """As a receiver would have seen them, under AMQP's names."""
+    body: bytes
+    error: BaseException
+    """The broker's refusal (``PreconditionFailed``, ``NotFound``, ``PublishRefused``, ...), or ``PublishUnknown``."""
+
+
 class Sent(Enum):
     """How much of a frame left at once."""
 

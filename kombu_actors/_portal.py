@@ -20,6 +20,7 @@ import os
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import trio
@@ -139,6 +140,13 @@ class Portal:
         """Run ``fn`` as a task of the runtime; for ``post``."""
         if self._nursery is not None:
             self._nursery.start_soon(fn, *args)
+
+    def run_in_thread(self, fn: Callable[..., object], *args: Any) -> None:
+        """Have ``fn``, which must not raise, called in a thread of its own.  Runtime thread.
+
+        Who ends the runtime doesn't wait for it: it may be the one.
+        """
+        self.spawn(partial(trio.to_thread.run_sync, fn, *args, abandon_on_cancel=True))
 
     def _start(self, job: _Job) -> None:
         try:

@@ -60,7 +60,9 @@ class Connection(ConnectionView):
         transport_options: ``confirm_publish=True`` makes every publish wait for its own outcome;
             ``call_timeout`` is the deadline of calls that name none; ``drain_timeout`` what
             ``release()`` grants publishes under way; ``body_max`` the largest body accepted;
-            ``client_properties`` what the broker shows of us; others are kept and ignored, as in kombu.
+            ``client_properties`` what the broker shows of us; ``on_refused(refused_publish)`` is called, in a
+            thread of its own, for each publish refused while nobody waited (``docs/reliability.md``);
+            others are kept and ignored, as in kombu.
         heartbeat: Seconds; 0 means the default of 15.  Beating needs no work from the caller.
         failover_strategy: ``round-robin``, ``shuffle``, or an iterator of URLs (or a callable making
             one of the list of URLs).

@@ -48,7 +48,10 @@ logger = logging.getLogger("kombu_actors.channel")
 CHANNEL_LIMIT = RestartLimit(max_restarts=None)
 """Mistakes made over a channel (a missing exchange, a double ack) are answered to whoever made them;
 however many there are, they must not take the channel from its other users."""
-CHANNEL_BACKOFF = Backoff(first=0.0, base=0.25, maximum=3.0, reset_after=10.0)
+CHANNEL_BACKOFF = Backoff(first=0.0, base=0.01, maximum=0.25, reset_after=10.0)
+"""Opening a channel again costs two round trips, and what was published over it waits; several refused publishes
+in a row must not hold the others up.  The cap keeps one that dies all the time from being work for the broker."""
+CONSUMER_BACKOFF = Backoff(first=0.0, base=0.25, maximum=3.0, reset_after=10.0)
 """The cap of 3 s keeps a consumer's recovery within 5 s."""
 
 
@@ -138,7 +141,9 @@ class ChannelActor:
         self.number = number
         self.owner = owner
         self.on_gone = on_gone
-        self.publisher = Publisher(owner.deadlines, owner.blocked_because, owner.session.options.make_lock())
+        self.publisher = Publisher(
+            owner.deadlines, owner.quarantine, owner.blocked_because, owner.session.options.make_lock()
+        )
         self.consumers: dict[str, Consumer] = {}
         self.qos: QoS | None = None
         self.live: Epoch | None = None
@@ -169,7 +174,7 @@ class ChannelActor:
                 ChildSpec(id="channel", start=self._serve_channel, stop_grace=CLOSE_GRACE),
                 ChildSpec(id="publisher", start=self._serve_publisher),
                 SupervisorSpec(
-                    id="consumers", children=self._consumer_specs, limit=CHANNEL_LIMIT, backoff=CHANNEL_BACKOFF
+                    id="consumers", children=self._consumer_specs, limit=CHANNEL_LIMIT, backoff=CONSUMER_BACKOFF
                 ),
             ),
         )
@@ -283,7 +288,7 @@ class ChannelActor:
             ctx.ready()
             await first_of(wire.wait_closed, ctx.stopping.wait)
             if wire.closed is not None:
-                self.publisher.channel_died(wire.closed)
+                self.publisher.channel_died(wire.closed, unread=link.blocked is not None)
                 raise wire.closed
         finally:
             self._end_epoch()
@@ -421,6 +426,7 @@ class ChannelActor:
         self.failure = error = root_cause(outcome.error)
         logger.error("channel %d was given up: %r", self.number, error)
         self.owner.channels.pop(self.number, None)
+        self.owner.quarantine.leave(self.publisher)
         if self.on_gone is not None:
             self.on_gone(error)
 

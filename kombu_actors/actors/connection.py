@@ -51,6 +51,7 @@ from .channel import ChannelActor, Consumer
 from .deadlines import Deadlines
 from .declaring import Request, TopologyActor
 from .ordering import Publishes
+from .quarantine import Quarantine
 from .session import DialWatcher, Session
 from .topology import Topology
 from .waitlist import Waiting
@@ -98,6 +99,7 @@ class ConnectionActor:
         self.session = Session(transport, EndpointSelector(endpoints, failover_strategy), options, on_dial_failed)
         self.topology = Topology(self._is_consumed)
         self.deadlines = Deadlines()
+        self.quarantine = Quarantine()
         self.channels: dict[int, ChannelActor] = {}
         self.publishes = Publishes(self.channels)
         self.insist = insist
@@ -308,6 +310,7 @@ class ConnectionActor:
             for consumer in channel.consumers.values():
                 self.topology.consumer_left(consumer.spec.queue)
             await self._stop("channels", channel.id)
+            self.quarantine.leave(channel.publisher)
 
     async def add_consumer(self, channel: ChannelActor, consumer: Consumer) -> None:
         """Add a consumer to the desired state and wait for its first consume-ok.

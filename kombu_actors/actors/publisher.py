@@ -10,19 +10,29 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import outcome
 import trio
-from amqp import exceptions as amqp_errors
+from amqp.exceptions import AMQPError
 
 from .._model import Outcome, Returned, Sent
-from ..errors import ConnectionBlocked, DeadlineExceeded, PublishRefused, PublishReturned, PublishUnknown
+from ..errors import (
+    ConnectionBlocked,
+    ConnectionClosed,
+    DeadlineExceeded,
+    PublishRefused,
+    PublishReturned,
+    PublishUnknown,
+)
+from ..protocols.blame import Blame, judge
 from ..protocols.ledger import Entry, Ledger
 from ..supervisors import ActorContext
 from ..transport._link import Link, LinkChannel, LonePublish
 from ._waiting import first_of
 from .deadlines import Deadlines
+from .quarantine import Quarantine
 
 logger = logging.getLogger("kombu_actors.publisher")
 
@@ -34,7 +44,7 @@ WINDOW_BYTES = 32 * 1024 * 1024
 
 def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseException | None) -> BaseException:
     """The exception that tells a publisher about an outcome other than CONFIRMED."""
-    where = f"exchange {entry.exchange!r}, routing key {entry.routing_key!r}"
+    where = _destination(entry)
     if isinstance(detail, BaseException):
         return detail
     if outcome is Outcome.RETURNED:
@@ -46,22 +56,38 @@ def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseExcepti
     )
 
 
+class RefusalWatcher(Protocol):
+    """Hears of an entry and why; ``fatal`` when it ended its channel."""
+
+    def __call__(self, entry: Entry, error: BaseException, *, fatal: bool) -> None: ...
+
+
+def _destination(entry: Entry) -> str:
+    return f"exchange {entry.exchange!r}, routing key {entry.routing_key!r}"
+
+
 class Publisher:
     """One channel's publishes.  Everything runs in the trio thread but ``publish_now``."""
 
     def __init__(
         self,
         deadlines: Deadlines,
+        quarantine: Quarantine,
         blocked_because: Callable[[], str | None],
         turn: AbstractContextManager[Any],
     ) -> None:
         self.ledger = Ledger()
+        self.ledger.on_nacked = self._note_nacked
+        self._nacked: list[Entry] = []
         self._turn = turn
         """Held by whoever publishes: the order on the wire is the order of the tags."""
         self._aside: deque[tuple[Entry, LonePublish]] = deque()
         """Sent by other threads, and not in the ledger yet; what an interrupt kept from being sent, too."""
         self.on_returned: Callable[[Returned], None] | None = None
+        self.on_refused: RefusalWatcher | None = None
+        """Told of each publish that was refused, or given up as unknown, while nobody waited for it."""
         self._deadlines = deadlines
+        self._quarantine = quarantine
         self._blocked_because = blocked_because
         self._channel: LinkChannel | None = None
         self._link: Link | None = None
@@ -176,7 +202,7 @@ class Publisher:
 
     def too_late(self, entry: Entry, timeout: float) -> Exception:
         """What a publisher is told whose deadline has passed."""
-        where = f"exchange {entry.exchange!r}, routing key {entry.routing_key!r}"
+        where = _destination(entry)
         if entry.attempted:
             return PublishUnknown(
                 f"no confirm within {timeout:g} s for the message to {where}: the broker may have it; "
@@ -190,7 +216,7 @@ class Publisher:
     def abandon(self, entry: Entry) -> Outcome | None:
         """Stop caring for one entry; see ``Ledger.abandon``.  It doesn't leave any more if that can be helped."""
         if entry.attempted and self._channel is not None and self._channel.withdraw(entry.prepared):
-            entry.attempted = entry.resent
+            entry.attempted = entry.tries > 0
         result = self.ledger.abandon(entry)
         self._wake()
         return result
@@ -202,45 +228,96 @@ class Publisher:
             await first_of(self._wanted.wait, ctx.stopping.wait)
             if ctx.stopping.is_set():
                 return
-        await channel.confirm_select(self._on_confirm, self._on_return, self._confirms_are_due)
+        await channel.confirm_select(self._on_confirm, self._on_return, self._confirms_are_due, self._on_refused)
         with self._turn:
             self._record()
-            unknown = self.ledger.start_epoch()
-            self._channel, self._link = channel, link
-        if unknown:
-            logger.info("%s: sending %d publishes of unknown outcome again", ctx.path, unknown)
+            # Normally the channel's end was told by ``channel_died``; one that was stopped says nothing of publishes.
+            self.ledger.end_epoch(Blame.OTHER, ConnectionClosed("the channel was stopped"))
         unwatch = link.on_blocked(self._on_blocked)
         try:
-            self._pump()
             ctx.ready()
+            await first_of(partial(self._publish_suspects, channel, link), channel.wait_closed, ctx.stopping.wait)
+            if channel.closed is None and not ctx.stopping.is_set():
+                with self._turn:
+                    self._channel, self._link = channel, link
+                self._pump()
             await ctx.stopping.wait()
         finally:
             unwatch()
             with self._turn:
                 self._channel = self._link = None
 
-    def channel_died(self, reason: BaseException) -> None:
+    async def _publish_suspects(self, channel: LinkChannel, link: Link) -> None:
+        """Send alone, one after another, whatever may have ended the former channel or session."""
+        await self._quarantine.wait_turn(self)
+        if self.ledger.suspects:
+            logger.info("channel %d: sending %d publishes again one by one", channel.number, self.ledger.suspects)
+        while True:
+            while link.blocked is not None:
+                await self._settled.wait()
+            if channel.closed is not None or (entry := self.ledger.next_suspect()) is None:
+                break
+            channel.publish(entry.prepared)
+            self.ledger.wrote_suspect()
+            if not self.ledger.strict and not await self._is_survived(channel):
+                return
+            while not self.ledger.proven:
+                await self._settled.wait()
+        if channel.closed is None:
+            self._quarantine.leave(self)
+            await self._quarantine.wait_turn(self)
+
+    async def _is_survived(self, channel: LinkChannel) -> bool:
+        try:
+            await channel.wait_taken()
+        except AMQPError:
+            return False  # whoever serves the channel says what that means
+        self.ledger.prove()
+        return True
+
+    def channel_died(self, reason: BaseException, *, unread: bool) -> None:
         """Settle the publishes that killed the channel; all others are sent again.
 
-        A publish to an exchange that does not exist closes the channel (404), and would do so
-        for ever if it stayed in the ledger.
+        ``unread``: an alarm kept the broker from reading when it died.
         """
-        if not isinstance(reason, amqp_errors.NotFound | amqp_errors.AccessRefused):
-            return
-        text = str(reason)
         self._take_note()
-        refused = self.ledger.refuse_where(
-            lambda entry: bool(entry.exchange) and f"exchange '{entry.exchange}' in vhost" in text, reason
-        )
-        for entry in refused:
-            if entry.watcher is None:
-                logger.error("publish to exchange %r was refused: %s", entry.exchange, reason)
+        with self._turn:
+            blame = Blame.UNREAD if unread else judge(reason)
+            settled = self.ledger.end_epoch(blame, reason)
+        for entry, result in settled:
+            self._tell(entry, result, reason if result is Outcome.REFUSED else self._given_up(entry, reason))
+        if self.ledger.strict:
+            self._quarantine.enter(self)
+        else:
+            self._quarantine.leave(self)
         self._wake()
 
+    def _on_refused(self, tag: int, reason: BaseException) -> None:
+        entry = self.ledger.refuse(tag)
+        if entry is not None:
+            self._tell(entry, Outcome.REFUSED, reason)
+        self._wake()
+
+    def _tell(self, entry: Entry, result: Outcome, error: BaseException) -> None:
+        if entry.watcher is not None:
+            entry.watcher(entry, result, error)
+        else:
+            logger.error("a publish to %s is %s and not sent again: %s", _destination(entry), result.value, error)
+            self._tell_program(entry, error, fatal=True)
+
+    def _given_up(self, entry: Entry, reason: BaseException) -> PublishUnknown:
+        return PublishUnknown(
+            f"{entry.tries} sessions or channels ended while the message to {_destination(entry)} was under way, the "
+            f"last one with: {reason}; the broker may have it, and it is not sent again"
+        )
+
+    def _tell_program(self, entry: Entry, error: BaseException, *, fatal: bool) -> None:
+        if self.on_refused is not None:
+            self.on_refused(entry, error, fatal=fatal)
+
     def _on_blocked(self, reason: str | None) -> None:
-        if reason is not None:
-            self._wake()
-        elif self._channel is not None:
+        self._wake()
+        if reason is None:
             self._pump()
 
     def _pump(self) -> None:
@@ -270,10 +347,17 @@ class Publisher:
 
     def _on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
         self._take_note()
-        settled = self.ledger.confirm(tag, multiple, accepted)
-        if not accepted and settled:
-            logger.error("the broker refused %d publish(es) (basic.nack)", settled)
+        self.ledger.confirm(tag, multiple, accepted)
+        if self._nacked:
+            nacked, self._nacked = self._nacked, []
+            error = outcome_error(nacked[0], Outcome.REFUSED, None)
+            logger.error("%d publishes were refused, the first of them: %s", len(nacked), error)
+            for entry in nacked:
+                self._tell_program(entry, outcome_error(entry, Outcome.REFUSED, None), fatal=False)
         self._wake()
+
+    def _note_nacked(self, entry: Entry) -> None:
+        self._nacked.append(entry)
 
     def _on_return(self, message: Returned) -> None:
         self._take_note()

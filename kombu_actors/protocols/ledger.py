@@ -7,6 +7,12 @@ what was never written.  The four outcomes are ``_model.Outcome``.
 Confirm tags count from 1 in each epoch (RabbitMQ, "Publisher Confirms": the sequence starts
 at 1 with ``confirm.select``), so ``written`` is keyed by them.  On this side the ledger alone
 counts them: an entry has its tag when it has been written, and only then.
+
+A publish may itself be what ends its channel, and would do so for ever.  ``end_epoch`` finds it:
+whatever may be to blame becomes *suspect* and is sent alone (``next_suspect``), so that the next
+death names it.  A broker takes the publishes of a channel in order; what it has confirmed, or shown to
+have got past (``prove``), is innocent.  Each death settles the culprit, or makes suspects, or counts:
+so nothing is sent without end.
 """
 
 from __future__ import annotations
@@ -16,6 +22,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from .._model import Outcome, Returned
+from .blame import Blame, names_exchange
+
+SUSPECT_AFTER = 3
+"""Deaths without a reason that an entry may be under way at before it is sent alone: single faults
+are nobody's fault, and sending one by one costs a round trip each."""
+TRIES_MAX = 6
+"""Deaths without a reason after which an entry that was sent alone is given up as unknown: three of them alone."""
+RESENDS_MAX = 50
+"""Deaths of any kind after which an entry is given up as unknown, somebody else's faults included."""
 
 OutcomeWatcher = Callable[["Entry", Outcome, "Returned | BaseException | None"], None]
 
@@ -24,8 +39,8 @@ class Entry:
     """One accepted publish.  ``watcher`` hears its outcome once; None means nobody asked."""
 
     __slots__ = (
-        *("attempted", "exchange", "mandatory", "prepared", "resent"),
-        *("returned", "routing_key", "size", "watcher"),
+        *("attempted", "exchange", "mandatory", "prepared"),
+        *("returned", "routing_key", "size", "tries", "watcher"),
     )
 
     def __init__(
@@ -44,8 +59,8 @@ class Entry:
         self.mandatory = mandatory
         self.watcher = watcher
         self.attempted = False
-        self.resent = False
-        """Written to a channel that died since: whatever becomes of it now, the broker may have it already."""
+        self.tries = 0
+        """Channels that died before its outcome: from 1 on the broker may have it, whatever becomes of it now."""
         self.returned: Returned | None = None
 
 
@@ -63,8 +78,20 @@ class Ledger:
         self.bytes = 0
         self.counts: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         self.resent = 0
+        self.on_nacked: Callable[[Entry], None] | None = None
+        """Hears of each ``basic.nack`` for an entry that nobody watches."""
+        self.suspects = 0
+        """How many at the head of ``waiting`` are to be sent alone."""
+        self.strict = False
+        """Alone means that nothing else is under way on the whole connection, and each waits for its outcome."""
         self._next_tag = 1
         self._oldest = 1
+        self._proven = 0
+        """Tags up to this one have not ended the channel."""
+        self._explained = False
+        """The broker has said which publish it ends the channel over."""
+        self._abandoned = 0
+        """The highest tag whose entry was abandoned: its publish may still be what ends the channel."""
 
     def __len__(self) -> int:
         return len(self.waiting) + len(self.written)
@@ -75,7 +102,7 @@ class Ledger:
         self.bytes += entry.size
 
     def take(self) -> Iterator[Entry]:
-        """Each waiting entry, in order, for the caller to write.
+        """Each waiting entry, in order, for the caller to write; there are no suspects.
 
         Asking for the next one says that the last one was written; else it stays waiting.
         """
@@ -88,23 +115,96 @@ class Ledger:
             self._next_tag += 1
             entry.attempted = True
 
+    def next_suspect(self) -> Entry | None:
+        """The oldest suspect, for the caller to write alone; then ``wrote_suspect``, and nothing until ``proven``."""
+        if not self.suspects:
+            self.strict = False
+            return None
+        return self.waiting[0]
+
+    def wrote_suspect(self) -> None:
+        """The oldest suspect has been written."""
+        self.suspects -= 1
+        self._number(self.waiting.popleft())
+
+    def prove(self) -> None:
+        """Note that the channel lives after everything written so far."""
+        self._proven = self._next_tag - 1
+
+    @property
+    def proven(self) -> bool:
+        """Whether nothing that was written can still end the channel; with ``strict``, has no outcome yet."""
+        return not self.written if self.strict else self._proven == self._next_tag - 1
+
     def wrote(self, entry: Entry) -> None:
         """Take responsibility for a publish that is on the wire already, after all written before."""
         self.bytes += entry.size
+        self._number(entry)
+
+    def _number(self, entry: Entry) -> None:
         self.written[self._next_tag] = entry
         self._next_tag += 1
         entry.attempted = True
 
-    def start_epoch(self) -> int:
-        """Forget tags: the channel that counted them is gone.  Returns how many will be sent again."""
-        unknown = len(self.written)
-        for entry in self.written.values():
-            entry.resent = True
-        self.waiting.extendleft(reversed(self.written.values()))
+    def end_epoch(self, blame: Blame, reason: BaseException) -> list[tuple[Entry, Outcome]]:
+        """The channel that counted the tags is gone: settle who ended it, and put all others back in order.
+
+        Returns what was settled, REFUSED (with ``reason``) or UNKNOWN, oldest first; watchers are the caller's to tell.
+        """
+        if self._explained:
+            blame = Blame.OTHER
+        lost = list(self.written.values())
+        unproven = [entry for tag, entry in self.written.items() if tag > self._proven]
+        alone = len(unproven) == 1 and self._abandoned <= self._proven and (self.strict or blame is Blame.PUBLISH)
+        guilty: list[Entry] = []
+        if blame is Blame.PUBLISH:
+            guilty = [entry for entry in unproven if names_exchange(reason, entry.exchange)]
+        if alone and blame in (Blame.PUBLISH, Blame.PUBLISH_SOMEWHERE):
+            guilty = unproven
+        fates = {id(entry): Outcome.REFUSED for entry in guilty}
+        for entry in lost:
+            entry.tries += 1
+            if id(entry) not in fates and self._is_given_up(entry, blame, alone):
+                fates[id(entry)] = Outcome.UNKNOWN
+        settled = [(entry, fates[id(entry)]) for entry in lost if id(entry) in fates]
+        again = [entry for entry in lost if id(entry) not in fates]
+        self.waiting.extendleft(reversed(again))
+        self.resent += len(again)
+        for entry, outcome in settled:
+            self._settle(entry, outcome)
+        if self.suspects or self.strict or (not guilty and self._is_suspicious(blame, unproven, again)):
+            self.suspects += len(again)
+            self.strict = bool(self.suspects) and (self.strict or blame in (Blame.UNNAMED, Blame.PUBLISH_SOMEWHERE))
         self.written.clear()
         self._next_tag = self._oldest = 1
-        self.resent += unknown
-        return unknown
+        self._proven = self._abandoned = 0
+        self._explained = False
+        return settled
+
+    def refuse(self, tag: int) -> Entry | None:
+        """Settle a publish that the broker says it ends the channel over; its watcher is the caller's to tell."""
+        self._explained = True
+        entry = self.written.pop(tag, None)
+        if entry is not None:
+            self._settle(entry, Outcome.REFUSED)
+        return entry
+
+    @staticmethod
+    def _is_given_up(entry: Entry, blame: Blame, alone: bool) -> bool:
+        if blame is Blame.UNREAD:
+            return False
+        return entry.tries >= RESENDS_MAX or (alone and blame is Blame.UNNAMED and entry.tries >= TRIES_MAX)
+
+    @staticmethod
+    def _is_suspicious(blame: Blame, unproven: list[Entry], again: list[Entry]) -> bool:
+        if blame is Blame.UNNAMED:
+            return any(entry.tries >= SUSPECT_AFTER for entry in again)
+        return blame in (Blame.PUBLISH, Blame.PUBLISH_SOMEWHERE) and bool(unproven)
+
+    def _settle(self, entry: Entry, outcome: Outcome) -> None:
+        self.settled += 1
+        self.bytes -= entry.size
+        self.counts[outcome] += 1
 
     def confirm(self, tag: int, multiple: bool, accepted: bool) -> int:
         """Settle what ``basic.ack`` or ``basic.nack`` speaks of; returns how many entries that were.
@@ -117,8 +217,9 @@ class Ledger:
         if not (0 if multiple else 1) <= tag < self._next_tag:
             raise LookupError(f"{self._next_tag - 1} were sent")
         written = self.written
+        last = tag if tag else self._next_tag - 1
+        self._proven = max(self._proven, last)
         if multiple:
-            last = tag if tag else self._next_tag - 1
             tags: Iterator[int] | tuple[int] = iter(range(self._oldest, last + 1))
             self._oldest = max(self._oldest, last + 1)
         else:
@@ -151,6 +252,8 @@ class Ledger:
             outcome = Outcome.CONFIRMED
         if entry.watcher is not None:
             entry.watcher(entry, outcome, entry.returned)
+        elif outcome is Outcome.REFUSED and self.on_nacked is not None:
+            self.on_nacked(entry)
 
     def mark_returned(self, message: Returned) -> Entry | None:
         """Find the publish that ``basic.return`` speaks of.
@@ -169,21 +272,6 @@ class Ledger:
                 return entry
         return None
 
-    def refuse_where(self, condition: Callable[[Entry], bool], reason: BaseException) -> list[Entry]:
-        """Settle as refused, with ``reason``, the entries that ``condition`` picks."""
-        refused = [entry for entry in (*self.written.values(), *self.waiting) if condition(entry)]
-        if refused:
-            gone = set(map(id, refused))
-            self.written = {tag: entry for tag, entry in self.written.items() if id(entry) not in gone}
-            self.waiting = deque(entry for entry in self.waiting if id(entry) not in gone)
-            self.settled += len(refused)
-            self.counts[Outcome.REFUSED] += len(refused)
-            for entry in refused:
-                self.bytes -= entry.size
-                if entry.watcher is not None:
-                    entry.watcher(entry, Outcome.REFUSED, reason)
-        return refused
-
     def abandon(self, entry: Entry) -> Outcome | None:
         """Stop caring for one entry because its publisher's deadline passed.
 
@@ -194,9 +282,12 @@ class Ledger:
         for tag, other in self.written.items():
             if other is entry:
                 del self.written[tag]
+                self._abandoned = max(self._abandoned, tag)
                 break
         else:
-            self.waiting.remove(entry)
+            position = self.waiting.index(entry)
+            del self.waiting[position]
+            self.suspects -= position < self.suspects
         self.settled += 1
         self.bytes -= entry.size
         if not entry.attempted:

@@ -274,6 +274,7 @@ class AMQPChannel:
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
         owed: Callable[[], bool] | None = None,
+        on_refused: Callable[[int, BaseException], None] | None = None,
     ) -> None:
         """Turn on confirms; see ``LinkChannel.confirm_select``."""
         self._on_confirm, self._on_return, self._owed = on_confirm, on_return, owed
@@ -283,6 +284,10 @@ class AMQPChannel:
     def awaiting_confirms(self) -> bool:
         """Whether the broker owes confirms."""
         return self._owed is not None and self._ending.reason is None and self._owed()
+
+    async def wait_taken(self) -> None:
+        """Wait until the broker has taken everything published before: it takes a channel's methods in order."""
+        await self._call(request("channel.flow", True))
 
     def flush(self) -> None:
         """Let what was appended leave at once if nothing stands in its way."""

@@ -113,11 +113,19 @@ class LinkChannel(Protocol):
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
         owed: Callable[[], bool] | None = None,
+        on_refused: Callable[[int, BaseException], None] | None = None,
     ) -> None:
         """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1.
 
         The caller counts them: it raises ``LookupError`` for a tag that it has not reached.  While
-        ``owed()`` says that confirms are due, reading goes on though it is paused.
+        ``owed()`` says that confirms are due, reading goes on though it is paused.  ``on_refused(tag, error)``
+        is told before the channel ends over a publish, by a broker that says which (Redis).
+        """
+
+    async def wait_taken(self) -> None:
+        """Wait until the broker has taken everything published before: what it refuses has ended the channel by then.
+
+        It need not have confirmed it.
         """
 
     def flush(self) -> None:
@@ -235,3 +243,6 @@ class Transport(Protocol):
 
         Raises ``ValueError`` naming the wrong argument.
         """
+
+    def content_of(self, prepared: Prepared) -> tuple[Mapping[str, Any], bytes]:
+        """Properties, as a receiver would see them, and body of a prepared message."""

@@ -231,6 +231,7 @@ class MemoryChannel:
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
         owed: Callable[[], bool] | None = None,
+        on_refused: Callable[[int, BaseException], None] | None = None,
     ) -> None:
         """Turn on confirms; see ``LinkChannel.confirm_select``."""
         self._on_confirm, self._on_return, self._owed = on_confirm, on_return, owed
@@ -252,6 +253,10 @@ class MemoryChannel:
     def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:
         """Nothing: the broker's thread is the link's."""
         return Sent.NOTHING
+
+    async def wait_taken(self) -> None:
+        """Wait until the broker has taken everything published before."""
+        await self._call(lambda: self._engine.flow(True))
 
     def flush(self) -> None:
         """Nothing waits here: what was published is with the broker."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import attrs
 import trio
 from amqp import exceptions as amqp_errors
+from amqp import spec as amqp_spec
 
 from .._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned, Sent
 from ..errors import ConnectionClosed
@@ -21,7 +22,7 @@ from ..protocols.redis import topology_calls as topology
 from ..protocols.redis.calls import Call
 from ..protocols.redis.preparing import PreparedMessage
 from ..protocols.redis.publish_calls import Code
-from ..protocols.virtual._errors import Named, access_refused, not_found
+from ..protocols.virtual._errors import Named, access_refused, named_method, not_found
 from ._checks import check, check_binding
 from ._link import DeliverySink, LonePublish
 from ._redis_claims import Subscription, delivery
@@ -65,6 +66,7 @@ class RedisChannel:
         self._ending = Ending()
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
         self._on_return: Callable[[Returned], None] | None = None
+        self._on_refused: Callable[[int, BaseException], None] | None = None
 
     def __repr__(self) -> str:
         return f"<RedisChannel {self.number} of {self.link.name}, {'open' if self.closed is None else 'dead'}>"
@@ -94,12 +96,16 @@ class RedisChannel:
             await trio.lowlevel.checkpoint()
             return
         try:
-            while self._numbers.answered < self._numbers.published and self._ending.reason is None:
-                self._all_answered = trio.Event()
-                await self._all_answered.wait()
+            await self._wait_answered()
         finally:
             self.end(ConnectionClosed(f"you closed channel {self.number} of the connection to {self.link.name}"))
         await self.link.leave(self)
+
+    async def _wait_answered(self) -> None:
+        while self._numbers.answered < self._numbers.published and self._ending.reason is None:
+            if self._all_answered.is_set():
+                self._all_answered = trio.Event()
+            await self._all_answered.wait()
 
     def die(self, reason: BaseException) -> None:
         """End as the broker ends a channel over a mistake: what is unsettled goes back."""
@@ -329,11 +335,12 @@ class RedisChannel:
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
         owed: Callable[[], bool] | None = None,
+        on_refused: Callable[[int, BaseException], None] | None = None,
     ) -> None:
         """Turn on confirms; see ``LinkChannel.confirm_select``: pausing holds up none."""
         self._ending.check()
         await trio.lowlevel.checkpoint()
-        self._on_confirm, self._on_return = on_confirm, on_return
+        self._on_confirm, self._on_return, self._on_refused = on_confirm, on_return, on_refused
 
     def publish(self, prepared: PreparedMessage) -> None:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
@@ -347,6 +354,12 @@ class RedisChannel:
         if withdrawn and not self.link.publishing.queue.holds(self):
             self._answered_up_to(self._numbers.published)
         return withdrawn
+
+    async def wait_taken(self) -> None:
+        """Wait until the server has answered everything published before."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self._wait_answered()
+        self._ending.check()
 
     def flush(self) -> None:
         """Let what was appended leave at once if nothing stands in its way."""
@@ -377,8 +390,10 @@ class RedisChannel:
             error = refusal(publish.prepared, code)
             if error is None:
                 confirm(publish.tag, False, code != Code.REFUSED)
-            elif fatal is None:
-                fatal = error
+                continue
+            if self._on_refused is not None:
+                self._on_refused(publish.tag, error)
+            fatal = fatal or error
         if fatal is not None:
             self.die(fatal)
 
@@ -392,11 +407,13 @@ class RedisChannel:
 def refusal(message: PreparedMessage, code: int) -> BaseException | None:
     """What the broker closes a channel with over a publish; None when it doesn't."""
     what = Named("exchange", message.exchange, HOST)
-    reason: BaseException | None = None
     if code == Code.NO_EXCHANGE:
-        reason = not_found(what)
+        error: amqp_errors.AMQPError = not_found(what)
     elif code == Code.INTERNAL:
-        reason = access_refused(f"cannot publish to internal {what}")
+        error = access_refused(f"cannot publish to internal {what}")
+    else:
+        return None
+    reason: BaseException = named_method(error, *amqp_spec.Basic.Publish)
     return reason
 
 

@@ -23,6 +23,7 @@ from ..protocols.amqp import (
     PeerProtocolError,
     PlainCredentials,
     Preparer,
+    content_of,
 )
 from ..protocols.amqp.events import ConnectionClosedByPeer, ConnectionOpened, Event
 from ..protocols.amqp.negotiation import Credentials
@@ -55,6 +56,7 @@ class AMQPTransport:
     def __init__(self, transport_options: Mapping[str, Any] | None = None, *, frame_max: int = 131072) -> None:
         self._preparer = Preparer(frame_max=frame_max)
         self.prepare = self._preparer.prepare
+        self.content_of = content_of
 
     async def connect(self, endpoint: Any, options: Any) -> AMQPLink:
         """Dial ``endpoint`` and shake hands, within ``options.connect_timeout`` seconds altogether.

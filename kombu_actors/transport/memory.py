@@ -115,3 +115,7 @@ class MemoryTransport:
             raise ValueError(f"body has {len(body)} bytes; a broker takes {MESSAGE_LIMIT} (max_message_size)")
         sent = validate_content(exchange, routing_key, properties)
         return new_message(exchange, routing_key, sent, bytes(body), mandatory=mandatory)
+
+    def content_of(self, prepared: Message) -> tuple[Mapping[str, Any], bytes]:
+        """Properties, as a receiver would see them, and body of a prepared message."""
+        return prepared.properties, prepared.body

@@ -137,3 +137,7 @@ class RedisTransport:
             mandatory=mandatory,
             body_encoding=self.options.body_encoding,
         )
+
+    def content_of(self, prepared: PreparedMessage) -> tuple[Mapping[str, Any], bytes]:
+        """Properties, as a receiver would see them, and body of a prepared message."""
+        return prepared.properties, prepared.body

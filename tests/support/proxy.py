@@ -84,6 +84,10 @@ class FaultProxy:
         """
         self._relay.order(lambda: self._relay.faults.cuts.update({direction: Cut(count, how)}))
 
+    def cut_on(self, intolerable: bytes) -> None:
+        """Reset each connection whose client sends these bytes, before the server gets them; counted as cuts."""
+        self._set(intolerable=intolerable)
+
     def vanish(self) -> None:
         """Drop the server's side of every connection; the clients are never told."""
         self._relay.order(self._relay.vanish)
@@ -118,6 +122,11 @@ class FaultProxy:
     def wait_accepted(self, count: int, timeout: float = 30.0) -> None:
         """Wait until ``count`` connections were accepted in total."""
         self._relay.wait(lambda: self.accepted >= count, timeout, f"{count} connections (had {self.accepted})")
+
+    @property
+    def cuts(self) -> int:
+        """How many connections ``cut_after`` and ``cut_on`` have cut so far."""
+        return self._relay.counts["cut"]
 
     def wait_cut(self, count: int = 1, timeout: float = 30.0) -> None:
         """Wait until ``cut_after`` has cut ``count`` connections in total."""

@@ -46,6 +46,7 @@ class Faults:
     chunk: int = CHUNK
     discard: frozenset[Direction] = frozenset()
     cuts: dict[Direction, Cut] = attrs.Factory(dict)
+    intolerable: bytes = b""
 
 
 @attrs.define(eq=False)
@@ -207,6 +208,9 @@ class Relay:
         data = flow.source.recv(CHUNK)
         if not data:
             flow.ended = True
+        elif flow.direction is Direction.UP and self.faults.intolerable and self.faults.intolerable in data:
+            self.counts["cut"] += 1
+            raise ConnectionResetError("the client sent what this proxy can't bear")
         elif flow.direction not in self.faults.discard:
             flow.held.append((time.monotonic() + self.faults.latency, data))
 

@@ -9,7 +9,7 @@ from . import events
 from .engine import AMQPEngine
 from .errors import LocalProtocolError, NotAMQP, PeerProtocolError, ProtocolError
 from .negotiation import AMQPlainCredentials, ExternalCredentials, Limits, PlainCredentials
-from .publishing import Prepared, Preparer
+from .publishing import Prepared, Preparer, content_of
 
 __all__ = [
     "AMQPEngine",
@@ -23,5 +23,6 @@ __all__ = [
     "Prepared",
     "Preparer",
     "ProtocolError",
+    "content_of",
     "events",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -14,6 +14,9 @@ from .errors import LocalProtocolError, PeerProtocolError
 from .states import ChannelState, ChannelStep, channel_after
 
 __all__ = ["Channel", "ChannelTable", "Content"]
+
+
+CONSUME_OK: Final = ("basic.consume-ok",)
 
 
 @attrs.define(eq=False)
@@ -46,11 +49,26 @@ class Channel:
         return self.state
 
     def settle(self, method: str) -> Any:
-        """Match a reply with the oldest request; return the request's token."""
-        if not self.expecting or method not in self.expecting[0][0]:
+        """Match a reply with the oldest request that it can answer; return the request's token."""
+        index = self.answered(method)
+        if index is None:
             due = " or ".join(self.expecting[0][0]) if self.expecting else "no reply"
             raise PeerProtocolError(503, f"{method} on channel {self.number}, where {due} is due")
-        return self.expecting.popleft()[1]
+        token = self.expecting[index][1]
+        del self.expecting[index]
+        return token
+
+    def answered(self, method: str) -> int | None:
+        """Which request under way a reply answers: the oldest, but for those that wait for consume-ok.
+
+        RabbitMQ has the queue grant a subscription, so that replies to later requests may come before (3.10).
+        """
+        for index, (replies, _) in enumerate(self.expecting):
+            if method in replies:
+                return index
+            if replies != CONSUME_OK:
+                break
+        return None
 
     def abandon(self) -> tuple[Any, ...]:
         """Give up all requests and content; return the tokens, oldest first."""

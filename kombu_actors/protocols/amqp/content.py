@@ -28,7 +28,7 @@ class ContentAssembler:
 
     def begin(self, channel: Channel, method: str, arguments: tuple[Any, ...]) -> None:
         """Take a method that carries content."""
-        if method == "basic.get-ok" and not (channel.expecting and method in channel.expecting[0][0]):
+        if method == "basic.get-ok" and channel.answered(method) is None:
             raise PeerProtocolError(503, f"basic.get-ok on channel {channel.number}, where nothing was asked for")
         channel.content = Content(method, arguments)
 

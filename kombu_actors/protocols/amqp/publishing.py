@@ -15,9 +15,9 @@ from amqp.serialization import dumps
 
 from .._content import validate_content
 from .methods import method_id
-from .properties import PROPERTIES, encode_properties
+from .properties import PROPERTIES, decode_properties, encode_properties
 
-__all__ = ["CACHE_SIZE", "MESSAGE_MAX", "Preparer", "Prepared"]
+__all__ = ["CACHE_SIZE", "MESSAGE_MAX", "Preparer", "Prepared", "content_of"]
 
 MESSAGE_MAX: Final = 128 * 1024 * 1024
 """RabbitMQ 3.10's default ``max_message_size``; beyond it the broker closes the channel."""
@@ -36,6 +36,11 @@ class Prepared(NamedTuple):
     method: bytes
     header: bytes
     body: bytes
+
+
+def content_of(prepared: Prepared) -> tuple[dict[str, Any], bytes]:
+    """Properties, as a receiver would see them, and body of a prepared message."""
+    return decode_properties(prepared.header[_CONTENT_HEAD.size :]), prepared.body
 
 
 class Preparer:

@@ -172,6 +172,7 @@ UNUSED: Final[Mapping[str, str]] = {
 """kombu's options that are taken and change nothing here, and why."""
 _ELSEWHERE: Final = frozenset({
     "client_properties", "frame_max", "channel_max", "body_max", "confirm_publish", "call_timeout", "drain_timeout",
+    "on_refused",
     "max_retries", "interval_start", "interval_step", "interval_max", "errback", "callback", "connect_retries_timeout",
     "manager_hostname", "manager_port", "manager_userid", "manager_password",
 })  # fmt: skip

@@ -69,6 +69,22 @@ def test_a_reply_out_of_order_is_never_given_to_a_stranger() -> None:
         engine.receive(peer.method(1, spec.Queue.PurgeOk, "l", 3))
 
 
+def test_a_subscription_may_be_granted_after_later_requests_have_been_answered() -> None:
+    """RabbitMQ's consume-ok comes by way of the queue; among themselves subscriptions keep their order."""
+    engine = engine_with_channel(consuming=False)
+    engine.request(1, request("basic.consume", 0, "a", "one", False, False, False, False, {}), "one")
+    engine.request(1, request("channel.flow", True), "flow")
+    engine.request(1, request("basic.consume", 0, "b", "two", False, False, False, False, {}), "two")
+    engine.request(1, request("basic.get", 0, "q", False), "get")
+    events = engine.receive(
+        peer.method(1, spec.Channel.FlowOk, "b", True)
+        + peer.method(1, spec.Basic.GetEmpty, "s", "")
+        + peer.method(1, spec.Basic.ConsumeOk, "s", "one")
+        + peer.method(1, spec.Basic.ConsumeOk, "s", "two")
+    )
+    assert [event.token for event in events if isinstance(event, Replied)] == ["flow", "get", "one", "two"]
+
+
 def test_a_channel_that_the_broker_closes_is_answered_and_free() -> None:
     """Code, text and method are the broker's; who waited is named; siblings live on."""
     engine = engine_with_channel(consuming=False)
