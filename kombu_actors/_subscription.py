@@ -13,11 +13,13 @@ from .actors.channel import Action, Epoch
 from .compression import decompress
 from .errors import MessageStateError, StaleDelivery
 from .serialization import loads, registry
+from .supervisors._interrupts import protected, unprotected
 
 CHECKPOINT_EVERY = 32
 """Buffered messages a subscription hands out between two full checkpoints (~1 ms of fast handlers)."""
 
 
+@protected
 class Delivered:
     """A message from a subscription.  Exactly one of ``ack``, ``reject`` and ``requeue``, once."""
 
@@ -62,6 +64,9 @@ class Delivered:
             ContentDisallowed: its content type isn't accepted (checked before anything is decoded).
             DecodeError: it isn't what it claims to be.
         """
+        return unprotected(self._decode)
+
+    def _decode(self) -> Any:
         properties = self.delivery.properties
         content_type = properties.get("content_type")
         registry.check_content(content_type, self._accept)
@@ -100,6 +105,7 @@ class Delivered:
             wire.reject(self.delivery.delivery_tag, requeue=flag)
 
 
+@protected
 class Subscription:
     """An endless stream of messages.  Get it from ``Broker.subscribe``; ends only by leaving its block."""
 

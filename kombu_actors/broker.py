@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
@@ -23,6 +22,7 @@ from ._endpoint import LinkOptions, parse_url, shared_by_group, split_urls
 from ._model import BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ._subscription import Delivered, Subscription
 from ._tls_settings import tls_settings
+from .actors._waiting import CLOSE_GRACE
 from .actors.channel import ChannelActor, Consumer, QoS, SubscriptionGap
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
 from .actors.restoring import QueueRenamed, RestorationSucceeded, RestorationWaiting
@@ -31,6 +31,7 @@ from .errors import DeadlineExceeded, InvalidURL
 from .protocols.ledger import Entry
 from .serialization import dumps, prepare_accept_content
 from .supervisors import Backoff, ChildView, Event
+from .supervisors._interrupts import guarded, protected, unprotected
 from .transport import transport_for
 from .utils.uuid import uuid
 
@@ -57,7 +58,7 @@ PREFETCH = 100
 """Unsettled messages per subscription: keeps a consumer busy over a ~1 ms round trip at 100,000/s."""
 
 
-@asynccontextmanager
+@guarded
 async def open_broker(
     url: str | Sequence[str],
     *,
@@ -73,6 +74,7 @@ async def open_broker(
     client_properties: Mapping[str, Any] | None = None,
     transport_options: Mapping[str, Any] | None = None,
     listener: Callable[[Event], None] | None = None,
+    close_grace: float = CLOSE_GRACE,
 ) -> AsyncIterator[Broker]:
     """Connect and run the connection's tree while the block runs.
 
@@ -86,6 +88,8 @@ async def open_broker(
         backoff: the waits between sessions; the default's first is none, its longest 3 s.
         transport_options: what one transport has of its own, under kombu's names (Redis: ``master_name``, ...).
         listener: called with every supervision event.
+        close_grace: seconds that leaving the block may take, also when it is cancelled: for all goodbyes to the
+            broker together; 2 are many round trips, and a broker that is frozen or cut off says none.
 
     Raises:
         BrokerUnreachable, AccessRefused, NotAllowed: connecting failed (see ``keep_dialling``); also
@@ -119,6 +123,7 @@ async def open_broker(
         failover_strategy=failover_strategy,
         insist=keep_dialling,
         backoff=backoff,
+        stop_deadline=close_grace,
         listener=listener,
     )
     async with actor.running():
@@ -127,6 +132,7 @@ async def open_broker(
         yield Broker(actor)
 
 
+@protected
 class Broker:
     """A running connection.  Get it from ``open_broker``."""
 
@@ -222,7 +228,7 @@ class Broker:
         Cancellation leaves the outcome unknown; the message is not sent again afterwards.
         """
         if content_type is None:
-            content_type, content_encoding, payload = dumps(body, serializer)
+            content_type, content_encoding, payload = unprotected(dumps, body, serializer)
         else:
             payload = body
         data = payload.encode(content_encoding or "utf-8") if isinstance(payload, str) else payload
@@ -274,7 +280,7 @@ class Broker:
         """
         return self._subscription(queue, prefetch, no_ack, exclusive, accept, tag, arguments)
 
-    @asynccontextmanager
+    @guarded
     async def _subscription(
         self,
         queue: str,
@@ -297,7 +303,7 @@ class Broker:
             yield subscription
         finally:
             subscription.close()
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + 5):
+            with trio.move_on_after(self._actor.stop_deadline, shield=True):
                 await self._actor.close_channel(channel)
 
     def _entry(

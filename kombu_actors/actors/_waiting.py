@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
+from ..supervisors import ActorContext
 from ..transport._link import Link
 
 CLOSE_GRACE = 2.0
@@ -18,19 +21,33 @@ async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
     The waits must only wait: none may raise.
     """
     async with trio.open_nursery() as nursery:
-
-        async def run(wait: Callable[[], Awaitable[object]]) -> None:
-            await wait()
-            nursery.cancel_scope.cancel()
-
         for wait in waits:
-            nursery.start_soon(run, wait)
+            nursery.start_soon(_end_with, wait, nursery.cancel_scope)
 
 
-def farewell(link: Link) -> trio.CancelScope:
-    """The time for one goodbye, also for who is being cancelled.
+@trio.lowlevel.enable_ki_protection
+async def _end_with(wait: Callable[[], Awaitable[object]], others: trio.CancelScope) -> None:
+    await wait()
+    others.cancel()
 
-    None when the broker has blocked us: it doesn't read the goodbye before the alarm is over, so
-    nobody waits for its answer, channel by channel.
+
+class Farewells:
+    """The goodbyes to the broker over one link, all together no longer than one of them may take.
+
+    A broker that has let one go unanswered gets no time for the next before it is heard again; nor does one that
+    has blocked us: it doesn't read the goodbye before the alarm is over.
     """
-    return trio.move_on_after(CLOSE_GRACE if link.blocked is None else 0, shield=True)
+
+    def __init__(self, link: Link, grace: float) -> None:
+        self._link = link
+        self._grace = grace
+        self._unanswered = -math.inf
+
+    @contextmanager
+    def say(self, ctx: ActorContext) -> Iterator[None]:
+        """The time for one goodbye, also for who is being cancelled."""
+        silent = self._link.last_heard <= self._unanswered
+        with ctx.last_words(0.0 if silent or self._link.blocked is not None else self._grace) as scope:
+            yield
+        if scope.cancelled_caught:
+            self._unanswered = trio.current_time()

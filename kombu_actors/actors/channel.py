@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import attrs
@@ -37,9 +38,10 @@ from ..supervisors import (
     SupervisorSpec,
     root_cause,
 )
+from ..supervisors._interrupts import protected
 from ..transport._link import Link, LinkChannel
 from ._verdicts import CONSUMING, is_answer, verdict
-from ._waiting import CLOSE_GRACE, farewell, first_of
+from ._waiting import CLOSE_GRACE, first_of
 from .publisher import Publisher
 from .waitlist import Waiting, refused_again
 
@@ -134,6 +136,7 @@ class QoS:
     apply_global: bool = False
 
 
+@protected
 class ChannelActor:
     """One channel of a connection.  ``owner`` supplies the link and restores queues."""
 
@@ -171,8 +174,8 @@ class ChannelActor:
             restart=Restart.TEMPORARY,
             on_exit=self._exited,
             children=(
-                ChildSpec(id="channel", start=self._serve_channel, stop_grace=CLOSE_GRACE),
-                ChildSpec(id="publisher", start=self._serve_publisher),
+                ChildSpec(id="channel", start=self._serve_channel, stop_grace=CLOSE_GRACE, interruptible=False),
+                ChildSpec(id="publisher", start=self._serve_publisher, interruptible=False),
                 SupervisorSpec(
                     id="consumers", children=self._consumer_specs, limit=CHANNEL_LIMIT, backoff=CONSUMER_BACKOFF
                 ),
@@ -181,11 +184,8 @@ class ChannelActor:
 
     def consumer_spec(self, consumer: Consumer) -> ChildSpec:
         """The consumer as a child of ``consumers``."""
-
-        async def serve(ctx: ActorContext) -> None:
-            await self._serve_consumer(ctx, consumer)
-
-        return ChildSpec(id=consumer.id, start=serve, stop_grace=CLOSE_GRACE)
+        serve = partial(self._serve_consumer, consumer)
+        return ChildSpec(id=consumer.id, start=serve, stop_grace=CLOSE_GRACE, interruptible=False)
 
     def _consumer_specs(self) -> tuple[ChildSpec, ...]:
         return tuple(map(self.consumer_spec, self.consumers.values()))
@@ -292,7 +292,7 @@ class ChannelActor:
                 raise wire.closed
         finally:
             self._end_epoch()
-            with farewell(link):
+            with self.owner.session.farewells.say(ctx):
                 await wire.aclose()
 
     def _end_epoch(self) -> None:
@@ -309,7 +309,7 @@ class ChannelActor:
     async def _serve_publisher(self, ctx: ActorContext) -> None:
         await self.publisher.serve(ctx, self.require_live().wire, self.owner.require_link())
 
-    async def _serve_consumer(self, ctx: ActorContext, consumer: Consumer) -> None:
+    async def _serve_consumer(self, consumer: Consumer, ctx: ActorContext) -> None:
         epoch = self.require_live()
         if epoch.wire.closed is not None:
             if consumer.on_refused is not None:
@@ -337,7 +337,7 @@ class ChannelActor:
                 f"queue {consumer.spec.queue!r} was deleted or failed over"
             )
         if epoch.wire.closed is None:
-            with farewell(self.owner.require_link()):
+            with self.owner.session.farewells.say(ctx):
                 await epoch.wire.cancel(consumer.spec.tag)
 
     async def _subscribe(
@@ -354,7 +354,7 @@ class ChannelActor:
             if consumer.on_refused is None or self.owner.is_doubtful(spec.queue):
                 await self.owner.prepare_to_consume(spec.queue, spec.exclusive)
             present = attrs.evolve(spec, queue=self.owner.topology.names.current(spec.queue))
-            async with self._rehearsal(consumer, present):
+            async with self._rehearsal(ctx, consumer, present):
                 await epoch.wire.consume(present, sink, on_cancel)
         except amqp_errors.ChannelError as refusal:
             if is_answer(refusal, CONSUMING):
@@ -373,7 +373,7 @@ class ChannelActor:
         ctx.ready()
 
     @asynccontextmanager
-    async def _rehearsal(self, consumer: Consumer, present: ConsumerSpec) -> AsyncIterator[None]:
+    async def _rehearsal(self, ctx: ActorContext, consumer: Consumer, present: ConsumerSpec) -> AsyncIterator[None]:
         """Subscribe on a channel that nobody else uses first, where one more refusal would cost others theirs.
 
         What it is sent there, one message at most, goes back.  An exclusive consumer can't be
@@ -389,7 +389,7 @@ class ChannelActor:
             await stage.consume(attrs.evolve(present, no_ack=False), _drop, _ignore)
             yield  # not before: an auto-delete queue would go with its only consumer
         finally:
-            with farewell(link):
+            with self.owner.session.farewells.say(ctx):
                 await stage.aclose()
 
     def _refused(self, consumer: Consumer, refusal: BaseException) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
 from random import Random
 from typing import Any, TypeVar
 
@@ -45,8 +44,9 @@ from ..supervisors import (
     open_supervisor,
     root_cause,
 )
+from ..supervisors._interrupts import guarded, protected, unprotected
 from ..transport._link import Link, Transport
-from ._waiting import first_of
+from ._waiting import CLOSE_GRACE, first_of
 from .channel import ChannelActor, Consumer
 from .deadlines import Deadlines
 from .declaring import Request, TopologyActor
@@ -77,6 +77,7 @@ PERMANENT = (amqp_errors.AccessRefused, amqp_errors.NotAllowed, InvalidURL)
 """Answers that asking again won't change: wrong password, no such virtual host."""
 
 
+@protected
 class ConnectionActor:
     """Desired state of one connection, and its tree while that runs.
 
@@ -92,11 +93,13 @@ class ConnectionActor:
         failover_strategy: Any = "round-robin",
         insist: bool = False,
         backoff: Backoff = CONNECTION_BACKOFF,
+        stop_deadline: float = STOP_DEADLINE,
         on_dial_failed: DialWatcher | None = None,
         listener: Callable[[Event], None] | None = None,
     ) -> None:
         self.transport = transport
-        self.session = Session(transport, EndpointSelector(endpoints, failover_strategy), options, on_dial_failed)
+        selector = EndpointSelector(endpoints, failover_strategy)
+        self.session = Session(transport, selector, options, on_dial_failed, min(stop_deadline, CLOSE_GRACE))
         self.topology = Topology(self._is_consumed)
         self.deadlines = Deadlines()
         self.quarantine = Quarantine()
@@ -105,6 +108,8 @@ class ConnectionActor:
         self.insist = insist
         """Keep dialling when the very first attempt fails; otherwise the tree ends with that failure."""
         self.backoff = backoff
+        self.stop_deadline = stop_deadline
+        """Seconds for the whole tree to stop; then the link is dropped without an answer to its goodbye."""
         self.failure: BaseException | None = None
         """Why supervision gave up; None while it runs, or has not been started."""
         self.on_failure: Callable[[BaseException], None] | None = None
@@ -114,7 +119,7 @@ class ConnectionActor:
         self._listener = listener
         self._next_channel = 1
 
-    @asynccontextmanager
+    @guarded
     async def running(self) -> AsyncIterator[Supervisor]:
         """Run the tree while the block runs.
 
@@ -124,7 +129,7 @@ class ConnectionActor:
         self.failure = None
         self.session.epochs = 0
         try:
-            async with open_supervisor(self._spec(), deadline=STOP_DEADLINE, listener=self._hear) as supervisor:
+            async with open_supervisor(self._spec(), deadline=self.stop_deadline, listener=self._hear) as supervisor:
                 self._supervisor = supervisor
                 yield supervisor
         except Escalation as escalation:
@@ -144,9 +149,9 @@ class ConnectionActor:
             backoff=self.backoff,
             escalate=self._is_hopeless,
             children=(
-                ChildSpec(id="deadlines", start=self.deadlines.serve),
+                ChildSpec(id="deadlines", start=self.deadlines.serve, interruptible=False),
                 self.session.spec(),
-                ChildSpec(id="topology", start=self._serve_topology, mailbox=TOPOLOGY_MAILBOX),
+                ChildSpec(id="topology", start=self._serve_topology, mailbox=TOPOLOGY_MAILBOX, interruptible=False),
                 SupervisorSpec(
                     id="channels",
                     limit=RestartLimit(max_restarts=None),
@@ -162,12 +167,12 @@ class ConnectionActor:
 
     def _hear(self, event: Event) -> None:
         if self._listener is not None:
-            self._listener(event)
+            unprotected(self._listener, event)
 
     async def _serve_topology(self, ctx: ActorContext) -> None:
         link = self.require_link()
         self.publishes.attach(link)
-        await self._topology_actor.serve(ctx, link)
+        await self._topology_actor.serve(ctx, link, self.session.farewells)
 
     # What the tree's own members ask of their connection.
 

@@ -14,10 +14,12 @@ import trio
 
 from ..protocols.ledger import Entry
 from ..supervisors import ActorContext
+from ..supervisors._interrupts import protected
 
 Expire = Callable[[Entry], None]
 
 
+@protected
 class Deadlines:
     """The publishes that somebody waits for, the earliest deadline first.
 

@@ -15,8 +15,10 @@ import trio
 from .._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ..errors import ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, Envelope
+from ..supervisors._interrupts import protected
 from ..transport._link import Link
 from ._verdicts import TOPOLOGY, verdict
+from ._waiting import Farewells
 from .restoring import Restorer
 from .topology import Entity, Named, Topology
 from .waitlist import Waitlist
@@ -29,6 +31,7 @@ class Request:
     perform: Callable[[TopologyActor], Awaitable[Any]]
 
 
+@protected
 class TopologyActor:
     """Holds the desired topology true."""
 
@@ -38,7 +41,7 @@ class TopologyActor:
         self._dice = dice
         self._present: Restorer | None = None
 
-    async def serve(self, ctx: ActorContext, link: Link) -> None:
+    async def serve(self, ctx: ActorContext, link: Link, farewells: Farewells) -> None:
         """Restore everything, say ready, then work until told to stop."""
         self.waiting.restart(trio.current_time())
         restorer = self._present = Restorer(self.topology, self._dice, ctx, link, self.waiting)
@@ -50,7 +53,8 @@ class TopologyActor:
                 nursery.start_soon(self._work, ctx, link)
                 await ctx.stopping.wait()
                 nursery.cancel_scope.cancel()
-            await restorer.aclose()
+            with farewells.say(ctx):
+                await restorer.aclose()
         finally:
             self._present = None
 

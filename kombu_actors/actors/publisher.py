@@ -29,6 +29,7 @@ from ..errors import (
 from ..protocols.blame import Blame, judge
 from ..protocols.ledger import Entry, Ledger
 from ..supervisors import ActorContext
+from ..supervisors._interrupts import protected
 from ..transport._link import Link, LinkChannel, LonePublish
 from ._waiting import first_of
 from .deadlines import Deadlines
@@ -66,6 +67,7 @@ def _destination(entry: Entry) -> str:
     return f"exchange {entry.exchange!r}, routing key {entry.routing_key!r}"
 
 
+@protected
 class Publisher:
     """One channel's publishes.  Everything runs in the trio thread but ``publish_now``."""
 

@@ -18,7 +18,6 @@ from .._model import BindingKind, BindingSpec, QueueInfo, QueueSpec
 from ..supervisors import ActorContext, Event
 from ..transport._link import Link, LinkChannel
 from ._verdicts import TOPOLOGY, verdict
-from ._waiting import farewell
 from .topology import Entity, Named, Topology, describe
 from .waitlist import Waiting, Waitlist
 
@@ -82,8 +81,7 @@ class Restorer:
     async def aclose(self) -> None:
         """Close the scratch channel."""
         if self._scratch is not None:
-            with farewell(self._link):
-                await self._scratch.aclose()
+            await self._scratch.aclose()
 
     async def attempt(self, entity: Entity) -> None:
         """Restore one entity; what the broker refuses waits, and the rest goes on."""

@@ -8,7 +8,8 @@ it says goodbye while reader and writer still run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 
 import trio
@@ -16,17 +17,17 @@ import trio
 from .._endpoint import Endpoint, EndpointSelector, LinkOptions
 from ..errors import BrokerUnreachable, ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, ChildSpec, RestartLimit, Strategy, SupervisorSpec
+from ..supervisors._interrupts import protected
 from ..transport._link import Link, Transport
-from ._waiting import first_of
+from ._waiting import CLOSE_GRACE, Farewells, first_of
 
 logger = logging.getLogger("kombu_actors.session")
 
-CLOSE_GRACE = 2.0
-"""Seconds for connection.close-ok; a blocked or dead broker never sends it."""
 ROLE_GRACE = 0.5
 """Seconds for reader, writer and heartbeat to notice that the link is closed."""
 
 
+@protected
 class Dialler:
     """Lets callers decide when to dial: while anyone holds it, each dial of one endpoint needs a permission.
 
@@ -82,6 +83,7 @@ class Dialler:
 DialWatcher = Callable[[Endpoint, BaseException], None]
 
 
+@protected
 class Session:
     """Dials, and holds the link of the present epoch.  Each epoch's link is used once."""
 
@@ -91,12 +93,16 @@ class Session:
         selector: EndpointSelector,
         options: LinkOptions,
         on_dial_failed: DialWatcher | None = None,
+        goodbye_grace: float = CLOSE_GRACE,
     ) -> None:
+        self._goodbye_grace = goodbye_grace
         self.transport = transport
         self.selector = selector
         self.options = options
         self.on_dial_failed = on_dial_failed
         self.link: Link | None = None
+        self.farewells: Farewells
+        """The goodbyes of the last link; there are none before the first."""
         self.epochs = 0
         """How many links this run of the tree has had."""
         self.dialler = Dialler()
@@ -108,9 +114,9 @@ class Session:
             strategy=Strategy.ONE_FOR_ALL,
             limit=RestartLimit(max_restarts=0),
             children=(
-                ChildSpec(id="link", start=self._serve_link, start_timeout=None, stop_grace=ROLE_GRACE),
-                *(ChildSpec(id=role, start=self._role(role), stop_grace=ROLE_GRACE) for role in self.transport.roles),
-                ChildSpec(id="closer", start=self._say_goodbye, stop_grace=CLOSE_GRACE),
+                _member(id="link", start=self._serve_link, start_timeout=None),
+                *(_member(id=role, start=partial(self._serve_role, role)) for role in self.transport.roles),
+                _member(id="closer", start=self._say_goodbye, stop_grace=CLOSE_GRACE),
             ),
         )
 
@@ -154,7 +160,7 @@ class Session:
         except BaseException as error:
             self.dialler.answer(error if isinstance(error, Exception) else ConnectionLost("the dial was cut off"))
             raise
-        self.link = link
+        self.link, self.farewells = link, Farewells(link, self._goodbye_grace)
         self.epochs += 1
         self.dialler.answer(None)
         try:
@@ -165,21 +171,35 @@ class Session:
             elif link.closed is not None:
                 raise link.closed
         finally:
+            if link.closed is None:  # we stop before closer came to serve
+                with self.farewells.say(ctx):
+                    await link.aclose()
             self.link = None
             link.kill(ConnectionLost("the session has ended"))
 
-    def _role(self, role: str) -> Callable[[ActorContext], Awaitable[None]]:
-        async def serve(ctx: ActorContext) -> None:
-            link = self.require_link()
-            ctx.ready()
+    async def _serve_role(self, role: str, ctx: ActorContext) -> None:
+        link = self.require_link()
+        ctx.ready()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_leave_open, link, ctx, nursery.cancel_scope)
             await link.run(role)
             await ctx.stopping.wait()
-
-        return serve
 
     async def _say_goodbye(self, ctx: ActorContext) -> None:
         link = self.require_link()
         ctx.ready()
         await ctx.stopping.wait()
         if link.closed is None:
-            await link.aclose()
+            with self.farewells.say(ctx):
+                await link.aclose()
+
+
+@trio.lowlevel.enable_ki_protection
+async def _leave_open(link: Link, ctx: ActorContext, role: trio.CancelScope) -> None:
+    """Cancel a role that is to stop before there was a goodbye: closer did not serve yet, and nothing would end it."""
+    await ctx.stopping.wait()
+    if link.closed is None:
+        role.cancel()
+
+
+_member = partial(ChildSpec, stop_grace=ROLE_GRACE, interruptible=False)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from ._errors import ActorDown, SpecError
+from ._interrupts import protected
 from ._mailbox import Envelope, Inbox, Mailbox
 from ._outcome import Outcome, Stopped
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from ._tree import Tree
 
 
+@protected
 class ActorContext:
     """Handed to ``ChildSpec.start``: who the actor is, and its words to its supervisor."""
 
@@ -71,6 +74,13 @@ class ActorContext:
         """Say that the actor serves, but not well.  Visible; nothing is restarted for it."""
         self._incarnation.said_degraded(why)
 
+    def last_words(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
+        """``with ctx.last_words(2):`` what the actor does in there goes on for that long after it was cancelled.
+
+        A goodbye to a peer, a last write.  A second interrupt, and the deadline of the whole tree, end it at once.
+        """
+        return self._incarnation.last_words(seconds)
+
     def report(self, kind: type[news.Event], **details: Any) -> None:
         """Say what happened to the actor in its own terms: an ``Event`` of its own, with these fields.
 
@@ -79,6 +89,7 @@ class ActorContext:
         self._incarnation.reported(kind, details)
 
 
+@protected
 class ActorRef:
     """The address of an actor, valid across its restarts and those of its supervisors."""
 

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from ._interrupts import protected
+
 
 @attrs.define(eq=False)
 class Alarm:
@@ -29,6 +31,7 @@ class Alarm:
             call()
 
 
+@protected
 class Alarms:
     """Calls functions at moments of ``trio.current_time``."""
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextvars
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
 
 from ._actor import ActorContext
 from ._errors import StartTimeout
+from ._interrupts import protected, run_unprotected
 from ._mailbox import Inbox
 from ._outcome import Failed, Outcome, Returned, Stopped, leaves
 from ._policy import ChildState
@@ -29,6 +32,7 @@ inside: contextvars.ContextVar[tuple[tuple[object, str], ...]] = contextvars.Con
 """The actors the current task belongs to, as (tree, path), outermost first."""
 
 
+@protected
 class Incarnation:
     """Owned by its supervisor's node; ends exactly once, by reporting to it."""
 
@@ -48,6 +52,8 @@ class Incarnation:
         self.alarm: Alarm | None = None
         self.task: trio.lowlevel.Task | None = None
         self.done: Outcome | None = None
+        self._last_words: set[trio.CancelScope] = set()
+        self._hurried = False
 
     def state(self) -> ChildState:
         state = self.node.child_state(self.context.id)
@@ -64,7 +70,10 @@ class Incarnation:
         outcome: Outcome
         try:
             with self.scope:
-                value = await self.spec.start(self.context)
+                if self.spec.interruptible:
+                    value = await run_unprotected(self.spec.start, self.context)
+                else:
+                    value = await self.spec.start(self.context)
             outcome = self._cancelled() if self.scope.cancelled_caught else self._returned(value)
         except BaseException as error:
             outcome = self._raised(error)
@@ -132,12 +141,25 @@ class Incarnation:
         self._cancel_in(self.spec.stop_grace if was_ready else 0.0, reason)
 
     def cancel_now(self, reason: str) -> None:
-        """The grace is over, whatever it was."""
+        """The grace is over, whatever it was, and last words are cut short."""
+        self._hurried = True
+        for scope in self._last_words:
+            scope.cancel(reason=reason)
         if self.stop_reason is None:
             self.stop_reason = reason
             self._tell_stopping()
         if not self.scope.cancel_called:
             self._cancel_in(0.0, reason)
+
+    @contextmanager
+    def last_words(self, seconds: float) -> Iterator[trio.CancelScope]:
+        """See ``ActorContext.last_words``."""
+        with trio.move_on_after(0.0 if self._hurried else seconds, shield=True) as scope:
+            self._last_words.add(scope)
+            try:
+                yield scope
+            finally:
+                self._last_words.discard(scope)
 
     def _tell_stopping(self) -> None:
         self.context.stopping.set()

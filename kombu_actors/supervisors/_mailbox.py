@@ -8,8 +8,10 @@ from typing import Any
 import trio
 
 from ._errors import ActorDown, AskTimeout, MailboxFull
+from ._interrupts import protected
 
 
+@protected
 class Envelope:
     """A message, and the way back to whoever asks."""
 
@@ -61,6 +63,7 @@ class Envelope:
         return self._answer
 
 
+@protected
 class Mailbox:
     """A bounded queue of envelopes, owned above the actor so that messages survive its restarts."""
 
@@ -124,6 +127,7 @@ class Mailbox:
         return ActorDown(f"actor {self._path!r} is gone for good; nobody will read this message")
 
 
+@protected
 class Inbox:
     """One incarnation's access to its mailbox: ``async for envelope in ctx.mailbox``.
 

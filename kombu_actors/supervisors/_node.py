@@ -94,6 +94,9 @@ class Node:
             message = f"supervisor {self.name!r} can't tell its children: {type(error).__name__}: {error}"
             self.give_up(ChildFailed(message, path=self.cell.path), error)
             return
+        except BaseException as error:
+            self.tree.check_panic(error)
+            return
         wanted = {spec.id for spec in specs}
         for id in [id for id in self.cell.children if id not in wanted]:
             orphan = self.cell.children[id]
@@ -137,6 +140,7 @@ class Node:
             child, how = self.child(id), Exit.FAILED
             if child is not None and child.after is None:
                 outcome, how = judge(self.spec, outcome)
+                self.tree.check_panic(outcome.error)
             cell.failure = Failure(path=cell.path, epoch=cell.epoch, at=now, error=outcome.error)
             self.history.append(cell.failure)
         cell.live, cell.previous = None, outcome

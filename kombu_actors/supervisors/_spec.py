@@ -9,6 +9,7 @@ import attrs
 
 from ._backoff import Backoff, Delays
 from ._errors import SpecError
+from ._interrupts import unprotected
 from ._policy import AutoShutdown, Restart, RestartLimit, Strategy, check_seconds
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class ChildSpec:
     ``mailbox`` is the capacity of its mailbox; None: it has none.  ``on_exit(outcome)`` is
     called exactly once, in the trio thread, when the child is gone for good, never on
     restarts; it must not block, and an exception it raises ends the supervisor.
+
+    ``interruptible=False`` keeps ``KeyboardInterrupt`` out of ``start``, for an actor that must not be torn
+    between two lines: Ctrl-C then strikes where the main task waits, and this child is stopped in its turn.
     """
 
     id: str
@@ -59,6 +63,7 @@ class ChildSpec:
     stop_grace: float = 5.0
     mailbox: int | None = None
     on_exit: OnExit | None = None
+    interruptible: bool = True
 
     def __attrs_post_init__(self) -> None:
         _check_id("child", self.id)
@@ -121,7 +126,7 @@ class SupervisorSpec:
         """The children to start now; raises ``SpecError`` when a callable returned nonsense."""
         if not callable(self.children):
             return self.children
-        children = tuple(self.children())
+        children = unprotected(lambda wanted: tuple(wanted()), self.children)
         self.check_children(children)
         return children
 

@@ -6,9 +6,11 @@ from collections import deque
 
 import trio
 
+from ._interrupts import protected
 from .events import Event
 
 
+@protected
 class EventStream:
     """Events as they happen: ``async for event in stream``; ends when the tree has.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import trio
 
@@ -12,6 +11,7 @@ from ._actor import ActorRef
 from ._cell import Cell
 from ._errors import ActorDown, ChildStartError, SelfStop, SpecError, UnknownChild
 from ._incarnation import Incarnation, inside
+from ._interrupts import guarded, interrupt_in, protected
 from ._node import FirstStart, Node
 from ._outcome import Failed, Outcome, Stopped
 from ._policy import FINAL, HELD, ChildState, check_seconds
@@ -23,6 +23,7 @@ from ._views import ChildView
 from .events import describe
 
 
+@protected
 class SupervisorHandle:
     """Dynamic operations on one supervisor of the tree; the path is looked up at each call.
 
@@ -133,6 +134,7 @@ class SupervisorHandle:
         raise ActorDown(f"supervisor {self.path or self._tree.root.spec.id!r} is not running now")
 
 
+@protected
 class Supervisor(SupervisorHandle):
     """A running tree, seen from its root."""
 
@@ -179,7 +181,7 @@ class Supervisor(SupervisorHandle):
         root = self._tree.root
         return _view(root.cell, root.state(), root, 0, None)
 
-    @asynccontextmanager
+    @guarded
     async def events(self, capacity: int = 256) -> AsyncIterator[EventStream]:
         """A stream of what happens from now on, holding at most ``capacity`` unread events."""
         if capacity < 1:
@@ -192,7 +194,7 @@ class Supervisor(SupervisorHandle):
             self._tree.listeners.remove(stream.push)
 
 
-@asynccontextmanager
+@guarded
 async def open_supervisor(
     spec: SupervisorSpec,
     *,
@@ -211,6 +213,11 @@ async def open_supervisor(
 
     When the root supervisor gives up, the block is cancelled and exactly one bare exception is
     raised: ``RestartLimitExceeded`` or ``ChildFailed``, its ``__cause__`` the last failure.
+
+    Ctrl-C, wherever it strikes, ends the block, has the children stopped in order and is raised bare.
+    The next one ends that stop at once: whoever is left is cancelled without grace.  (trio tells the main
+    task of it, or whoever it interrupts; a tree whose block is neither has its ``deadline``.)
+
     ``listener`` gets every event, synchronously in the trio thread; ``rng`` draws the jitter.
     """
     check_seconds("deadline", deadline)
@@ -228,19 +235,36 @@ async def open_supervisor(
                     yield Supervisor(tree)
             except BaseException as error:
                 failure = error
+            if (interrupt := interrupt_in(failure)) is not None:
+                tree.interrupted(interrupt)
             tree.later(tree.root.shut_down, "the block was left")
-            with trio.CancelScope(shield=True):
-                await tree.over.wait()
+            await _wait_over(tree)
             tree.alarms.close()
     except BaseException as error:
-        # Only an outer cancellation in the last moment, when nothing is left to be stopped.
+        # Only a cancellation or an interrupt in the last moment, when nothing is left to be stopped.
         failure = error if failure is None else failure
+        if tree is not None and (interrupt := interrupt_in(error)) is not None:
+            tree.interrupted(interrupt)
     assert tree is not None
     raise_end(tree, failure)
 
 
+async def _wait_over(tree: Tree) -> None:
+    """Wait for the ordered stop; whoever interrupts that hears of it when it is over."""
+    while not tree.over.is_set():
+        try:
+            with trio.CancelScope(shield=True):
+                await tree.over.wait()
+        except KeyboardInterrupt as interrupt:
+            tree.interrupted(interrupt)
+
+
 def raise_end(tree: Tree, failure: BaseException | None) -> None:
     """Raise the one exception that says why the block is over."""
+    if tree.interrupt is not None:
+        if tree.interrupt.__context__ is None:
+            tree.interrupt.__context__ = tree.escalation or failure
+        raise tree.interrupt
     if tree.panic is not None:
         raise tree.panic
     if tree.escalation is not None:

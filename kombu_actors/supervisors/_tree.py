@@ -17,6 +17,7 @@ from ._alarms import Alarms
 from ._cell import Cell
 from ._errors import ActorDown, ChildFailed, Escalation
 from ._incarnation import Incarnation
+from ._interrupts import came_after_another, protected, unprotected
 from ._node import Node
 from ._outcome import Outcome
 from ._policy import ChildState
@@ -28,6 +29,7 @@ Listener = Callable[[news.Event], None]
 log = logging.getLogger(__name__)
 
 
+@protected
 class Tree:
     """The root of a running supervision tree.  Everything happens in one trio thread, one step at a time."""
 
@@ -42,6 +44,9 @@ class Tree:
         self.block = trio.CancelScope()
         self.escalation: Escalation | None = None
         self.panic: BaseException | None = None
+        """What ends the tree whatever its rules say: raised out of the block before anything else."""
+        self.interrupt: KeyboardInterrupt | None = None
+        """The last interrupt, wherever it struck."""
         self.root = Node(self, Cell(self, "", spec, 1), spec, None)
         self.root.cell.live = self.root
         self._context = contextvars.copy_context()
@@ -110,11 +115,24 @@ class Tree:
 
     def check_panic(self, error: BaseException) -> None:
         """KeyboardInterrupt, SystemExit and their like end the tree, whatever its rules say."""
-        if isinstance(error, Exception) or self.panic is not None:
+        if isinstance(error, Exception):
             return
-        self.panic = error
-        self.later(self.root.shut_down, repr(error))
-        self.block.cancel(reason=repr(error))
+        if self.panic is None:
+            self.panic = error
+            self.later(self.root.shut_down, repr(error))
+            self.block.cancel(reason=repr(error))
+        if isinstance(error, KeyboardInterrupt):
+            self.interrupted(error)
+
+    def interrupted(self, interrupt: KeyboardInterrupt) -> None:
+        """The first interrupt has the tree stopped in order; the next one ends that stop at once."""
+        earlier, self.interrupt = self.interrupt, interrupt
+        if earlier is interrupt:
+            return
+        if interrupt.__context__ is None:
+            interrupt.__context__ = earlier
+        if earlier is not None or came_after_another(interrupt):
+            self.later(self._cancel_all, "interrupted again")
 
     def _abandon(self, error: BaseException) -> None:
         """Cancel everybody at once, in no order, and let the block raise the error."""
@@ -129,7 +147,7 @@ class Tree:
 
     def call_on_exit(self, path: str, on_exit: Callable[[Outcome], None], outcome: Outcome) -> None:
         try:
-            on_exit(outcome)
+            unprotected(on_exit, outcome)
         except Exception as error:
             crash = ChildFailed(f"on_exit of child {path!r} raised {type(error).__name__}: {error}", path="")
             if self.escalation is None:
@@ -140,19 +158,23 @@ class Tree:
                 self.later(self.root.feed, Shutdown())
             else:
                 self.escalation.add_note(str(crash))
+        except BaseException as error:
+            self.check_panic(error)
 
     def _deadline_passed(self) -> None:
-        self.later(self._cancel_all)
+        self.later(self._stop_took_too_long)
 
-    def _cancel_all(self) -> None:
-        """The ordered stop took too long: everyone at once, and nobody is started again."""
-        live = [cell.live for cell in self.cells() if cell.live is not None]
-        left = tuple(actor.cell.path for actor in live if isinstance(actor, Incarnation))
+    def _stop_took_too_long(self) -> None:
+        left = tuple(cell.path for cell in self.cells() if isinstance(cell.live, Incarnation))
         if not left:
             return
-        reason = f"the stop took longer than its deadline of {self.deadline:g} s"
         root = self.root
         self.emit(news.DeadlinePassed, path="", epoch=1, attempt=0, budget_left=root.budget_left(), left=left)
+        self._cancel_all(f"the stop took longer than its deadline of {self.deadline:g} s")
+
+    def _cancel_all(self, reason: str) -> None:
+        """No more patience: everyone at once, and nobody is started again."""
+        live = [cell.live for cell in self.cells() if cell.live is not None]
         for actor in live:
             if isinstance(actor, Node):
                 actor.shut_down(reason)
@@ -170,11 +192,13 @@ class Tree:
         event = kind(at=trio.current_time(), wall=time.time(), **details)
         for listener in tuple(self.listeners):
             try:
-                listener(event)
+                unprotected(listener, event)
             except Exception:
                 # An observer must not harm what it observes; it is reported and heard no more.
                 self.listeners.remove(listener)
                 log.exception("a listener failed on %r and was removed", event)
+            except BaseException as error:
+                self.check_panic(error)
 
     def reply_dropped(self, cell: Cell, count: int) -> None:
         parent = self.find(cell.path.rpartition("/")[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._errors import ChildFailed, Escalation, RestartLimitExceeded
+from ._interrupts import unprotected
 from ._outcome import Failed, Failure, root_cause
 from ._records import Ending, Exit
 from ._spec import SupervisorSpec
@@ -17,9 +18,9 @@ def judge(spec: SupervisorSpec, outcome: Failed) -> tuple[Failed, Exit]:
         return outcome, Exit.FAILED
     try:
         for leaf in outcome.leaves or (outcome.error,):
-            if spec.escalate(root_cause(leaf)):
+            if unprotected(spec.escalate, root_cause(leaf)):
                 return Failed(leaf, outcome.leaves), Exit.FATAL
-    except Exception as bug:
+    except BaseException as bug:
         bug.__cause__ = outcome.error
         return Failed(bug, outcome.leaves), Exit.FATAL
     return outcome, Exit.FAILED

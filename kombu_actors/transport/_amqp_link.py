@@ -186,6 +186,7 @@ class AMQPLink:
         if not isinstance(reason, ConnectionClosed):
             raise reason.with_traceback(None)
 
+    @trio.lowlevel.enable_ki_protection
     async def _serve(self, role: str) -> None:
         if role not in self._serving:
             self._serving.add(role)

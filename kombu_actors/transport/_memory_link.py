@@ -314,6 +314,7 @@ class MemoryLink:
             return False
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def _dispatch(self) -> None:
         session = self.session
         while self._ending.reason is None:

@@ -73,6 +73,7 @@ class Keeper:
                 await self._schedule.wait()
             nursery.cancel_scope.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def _look_out(self, until_moved: Callable[[], Awaitable[None]]) -> None:
         try:
             await until_moved()

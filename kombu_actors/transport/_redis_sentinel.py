@@ -84,6 +84,7 @@ async def next_primary(
 async def _heard_or_dead(wire: RedisWire, hear: trio.MemoryReceiveChannel[None], pulse: float) -> None:
     async with trio.open_nursery() as nursery:
 
+        @trio.lowlevel.enable_ki_protection
         async def until_dead() -> None:
             await wire.wait_closed()
             nursery.cancel_scope.cancel()

@@ -225,14 +225,17 @@ class RedisWire:
 
     # -- roles ---------------------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     async def run_reader(self) -> None:
         """Take replies in until the wire is dead.  Cancelled, it may be run again: nothing is lost."""
         await self._serve("reader", self._read)
 
+    @trio.lowlevel.enable_ki_protection
     async def run_writer(self) -> None:
         """Send what is gathered until the wire is dead.  Cancelled while bytes leave, the wire dies."""
         await self._serve("writer", self._write)
 
+    @trio.lowlevel.enable_ki_protection
     async def run_pulse(self, interval: float) -> None:
         """Ask for a sign of life after each ``interval / 2`` seconds without sending, until the wire is dead.
 

@@ -116,7 +116,7 @@ class PendingReply:
         """Wait for the reply; raise the error that took its place."""
         try:
             await self._settled.wait()
-        except trio.Cancelled:
+        except BaseException:
             self._given_up = True
             if self._settled.is_set() and self._undo is not None and self._error is None:
                 self._undo(self._reply)

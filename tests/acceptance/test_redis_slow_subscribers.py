@@ -94,9 +94,7 @@ def unread(node: RedisNode) -> int:
 
 
 @pytest.mark.parametrize("how", ["ack", "no_ack"])
-def test_a_slow_subscriber_costs_a_bounded_amount_of_memory(
-    redis_server: RedisNode, redis_url: str, how: str
-) -> None:
+def test_a_slow_subscriber_costs_a_bounded_amount_of_memory(redis_server: RedisNode, redis_url: str, how: str) -> None:
     """130 MB are broadcast while it does nothing: its process grows by its inbox and its backlog, the server's buffer
     for it empties, its session lives, and it hears the last of them."""
     command = ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "tests.acceptance.slow_subscriber"]
