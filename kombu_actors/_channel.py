@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from amqp.exceptions import ChannelError, error_for_code
 
 from ._accepted import ACCEPTED, Accepted, returned_delivery, without_unknown
-from ._feeds import CancelNotice, Feed, ReturnNotice
+from ._feeds import CancelNotice, Feed, Notice, ReturnNotice
 from ._forking import start_afresh_after_fork
 from ._inbox import Inbox
 from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueSpec, Returned
@@ -22,6 +22,7 @@ from ._outlet import Outlet
 from ._portal import Portal
 from ._refusals import Refusals
 from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
+from .actors.topology import QueueNames
 from .errors import ConnectionClosed, ConnectionLost, DeadlineExceeded, StaleDelivery, UnknownProperty
 from .message import Message
 from .protocols.ledger import Entry
@@ -194,9 +195,12 @@ class Channel:
             actor = self._present
             if actor.live is None:
                 self._check_reopening()
-        topology = actor.owner.topology
-        if not exchange and topology.names:
-            routing_key = topology.names.current(routing_key)
+        names = actor.owner.topology.names
+        if names:
+            if not exchange:
+                routing_key = names.current(routing_key)
+            if isinstance(properties.get("reply_to"), str):
+                properties = {**properties, "reply_to": names.current(properties["reply_to"])}
         arguments: dict[str, Any] = {"exchange": exchange, "routing_key": routing_key, "mandatory": bool(mandatory)}
         try:
             prepared = self._prepare(body, properties=properties, **arguments)
@@ -353,6 +357,17 @@ class Channel:
                 name, convert = QUEUE_ARGUMENTS[option]
                 prepared[name] = convert(value)
         return prepared
+
+    @property
+    def queue_names(self) -> QueueNames:
+        """The names of this connection's queues that the broker names, in this session and before."""
+        names: QueueNames = self._actor.owner.topology.names
+        return names
+
+    def on_queue_renamed(self, queue: str, fn: Callable[[str, int, int], object]) -> None:
+        """Have ``fn(name, 0, 0)`` called where events are drained, whenever the broker gives a queue another name."""
+        inbox, notice = self._inbox, Notice(fn)
+        self.queue_names.watch(queue, lambda name: inbox.put(notice, [(name, 0, 0)]))
 
     # Consuming
 

@@ -117,8 +117,9 @@ class Consumer:
         if self.prefetch_count is not None:
             self.qos(prefetch_count=self.prefetch_count)
         for queue in self._queues:
-            if queue.name in active:
-                self._basic_consume(queue, no_ack=active[queue.name][1])
+            key = self._key(queue)
+            if key in active:
+                self._basic_consume(queue, no_ack=active[key][1])
 
     def declare(self) -> None:
         """Declare queues, exchanges and bindings."""
@@ -144,15 +145,16 @@ class Consumer:
             self._basic_consume(queue, no_ack=no_ack)
 
     def _basic_consume(self, queue: Queue, consumer_tag: str | None = None, no_ack: bool | None = None) -> str:
-        if queue.name in self._active:
-            return self._active[queue.name][0]
+        key = self._key(queue)
+        if key in self._active:
+            return self._active[key][0]
         no_ack = queue.no_ack if no_ack is None else no_ack
         tag = consumer_tag or f"{self.tag_prefix}{next(self._tags)}"  # "None1" without prefix: kombu's tags
-        self._active[queue.name] = (tag, no_ack)
+        self._active[key] = (tag, no_ack)
         try:
             queue.consume(tag, self._receive_callback, no_ack=no_ack)
         except BaseException:
-            del self._active[queue.name]
+            del self._active[key]
             raise
         return tag
 
@@ -166,15 +168,21 @@ class Consumer:
 
     def cancel_by_queue(self, queue: Queue | str) -> None:
         """Stop consuming from one queue, and forget it."""
-        name = queue.name if isinstance(queue, Queue) else queue
-        self._queues = [known for known in self._queues if known.name != name]
-        tag, _ = self._active.pop(name, (None, None))
+        key = self._key(queue)
+        self._queues = [known for known in self._queues if self._key(known) != key]
+        tag, _ = self._active.pop(key, (None, None))
         if tag is not None:
             self.channel.basic_cancel(tag)
 
     def consuming_from(self, queue: Queue | str) -> bool:
         """Whether a queue (or queue name) is being consumed from."""
-        return (queue.name if isinstance(queue, Queue) else queue) in self._active
+        return self._key(queue) in self._active
+
+    def _key(self, queue: Queue | str) -> str:
+        """What a queue is filed under: the first name that it had, should the broker have named it anew since."""
+        name = queue.name if isinstance(queue, Queue) else queue
+        names = getattr(self.channel, "queue_names", None)
+        return names.known(name) if names else name
 
     def purge(self) -> int:
         """Delete all ready messages of all queues; returns how many there were."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ._model import Delivery, Returned
 from .actors.channel import Epoch
@@ -70,4 +70,18 @@ class ReturnNotice:
             return False
         for callback in list(channel.events["basic_return"]):
             callback(*channel.return_arguments(returned))
+        return True
+
+
+class Notice:
+    """Something to call where events are drained."""
+
+    __slots__ = ("fn",)
+
+    def __init__(self, fn: Callable[..., object]) -> None:
+        self.fn = fn
+
+    def dispatch(self, channels: Mapping[int, Any], arguments: tuple[Any, ...]) -> bool:
+        """Call it."""
+        self.fn(*arguments)
         return True

@@ -24,12 +24,13 @@ class Queue(MaybeChannelBound):
     consumers of it need not acknowledge.  ``on_declared(name, messages, consumers)`` is called after
     each declaration.  ``no_declare`` never declares it.  ``alias`` is yours to use.
 
-    A queue without name gets one from the broker when it is declared.
+    A queue without name gets one from the broker when it is declared, and another one when it has to be made
+    again after a fault: ``name`` follows, and ``on_declared`` is called with the new one where events are drained.
     """
 
     ContentDisallowed = ContentDisallowed
 
-    name: str = ""
+    _name: str = ""
     exchange: Exchange | None = Exchange("")
     routing_key: str = ""
     queue_arguments: dict[str, Any] | None
@@ -101,6 +102,16 @@ class Queue(MaybeChannelBound):
         bound.on_declared = self.on_declared
         return bound
 
+    @property
+    def name(self) -> str:
+        """Its name; while bound, the one that the broker knows it by now."""
+        names = getattr(self._channel, "queue_names", None)
+        return names.current(self._name) if names else self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+
     def when_bound(self) -> None:
         """Bind the exchange to the same channel."""
         if self.exchange:
@@ -148,6 +159,8 @@ class Queue(MaybeChannelBound):
         if declared is not None:  # nowait has no answer
             if not self.name:
                 self.name = declared[0]
+                if self.on_declared and hasattr(channel, "on_queue_renamed"):
+                    channel.on_queue_renamed(self.name, self.on_declared)
             if self.on_declared:
                 self.on_declared(*declared)
         return declared
@@ -301,13 +314,13 @@ class Queue(MaybeChannelBound):
         return result
 
     def __hash__(self) -> int:
-        return hash(f"Q|{self.name}")
+        return hash(f"Q|{self._name}")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Queue):
             return NotImplemented
         return (
-            self.name == other.name
+            self._name == other._name
             and self.exchange == other.exchange
             and self.routing_key == other.routing_key
             and self.queue_arguments == other.queue_arguments

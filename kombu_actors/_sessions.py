@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
+from ._feeds import Notice
 from ._inbox import Inbox
 from .connection import Connection
 from .supervisors import Event, EventStream, Supervisor, root_cause
@@ -12,20 +12,6 @@ from .supervisors.events import ChildBackingOff, ChildFailed, ChildReady
 
 CAPACITY = 64
 """Events between two looks of the runtime's task at them; it looks at once."""
-
-
-class Notice:
-    """Something to call where events are drained."""
-
-    __slots__ = ("fn",)
-
-    def __init__(self, fn: Callable[..., object]) -> None:
-        self.fn = fn
-
-    def dispatch(self, channels: Mapping[int, Any], arguments: tuple[Any, ...]) -> bool:
-        """Call it."""
-        self.fn(*arguments)
-        return True
 
 
 class SessionWatch:

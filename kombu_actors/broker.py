@@ -180,6 +180,15 @@ class Broker:
         """How many messages and consumers a queue has; ``NotFound`` when there is none."""
         return await self._actor.declare_queue(QueueSpec(name=name), passive=True)
 
+    def queue_name(self, name: str) -> str:
+        """The name by which the broker knows a queue now.
+
+        A queue that the broker named has another name when it had to be made again after a fault.  It goes by any of
+        its names in all calls here, ``publish``'s ``routing_key`` (to the default exchange) and ``reply_to``
+        included; others have to be told this one.  ``QueueRenamed`` is the event.
+        """
+        return self._actor.topology.names.current(name)
+
     async def unbind(self, binding: BindingSpec) -> None:
         """Remove a binding, for good."""
         await self._actor.unbind(binding)
@@ -309,9 +318,12 @@ class Broker:
     def _entry(
         self, body: bytes, exchange: str, routing_key: str, properties: dict[str, Any], mandatory: bool
     ) -> Entry:
-        topology = self._actor.topology
-        if not exchange and topology.names:
-            routing_key = topology.names.current(routing_key)
+        names = self._actor.topology.names
+        if names:
+            if not exchange:
+                routing_key = names.current(routing_key)
+            if isinstance(properties.get("reply_to"), str):
+                properties["reply_to"] = names.current(properties["reply_to"])
         prepared = self._actor.transport.prepare(
             body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
         )

@@ -51,6 +51,7 @@ class QueueNames:
         self._current: dict[str, str] = {}
         self._known: dict[str, str] = {}
         self._former: dict[str, deque[str]] = {}
+        self._watchers: dict[str, list[Callable[[str], object]]] = {}
 
     def __len__(self) -> int:
         return len(self._current)
@@ -72,10 +73,17 @@ class QueueNames:
         self._current[known] = current
         if len(former) > FORMER_NAMES:
             del self._known[former.popleft()]
+        for watcher in self._watchers.get(known, ()):
+            watcher(current)
+
+    def watch(self, name: str, watcher: Callable[[str], object]) -> None:
+        """Have ``watcher(new name)`` called in the runtime, which it must not block, whenever the queue is renamed."""
+        self._watchers.setdefault(self.known(name), []).append(watcher)
 
     def forget(self, known: str) -> None:
         """The queue is wished for no more."""
         self._current.pop(known, None)
+        self._watchers.pop(known, None)
         for name in self._former.pop(known, ()):
             del self._known[name]
 

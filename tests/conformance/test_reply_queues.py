@@ -1,0 +1,102 @@
+"""A reply queue that the broker named has another name after a fault: requests say the new one, replies arrive."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+import trio
+
+from kombu_actors import Connection, Consumer, Producer, Queue
+from kombu_actors.broker import Broker, QueueRenamed, QueueSpec
+
+from .native import PATIENCE, payloads, queue
+from .realms import Realm
+
+HARM = pytest.mark.parametrize("harm", ["drop_connections", "cut_connections"])
+
+
+@HARM
+async def test_a_native_reply_to_follows_the_queue_and_the_program_hears_of_it(
+    realm: Realm, broker: Broker, harm: str
+) -> None:
+    """The name that the program read at its start goes on working as ``reply_to``: what the server sees is the
+    name of the present session."""
+    await queue(broker, "requests")
+    info = await broker.declare(QueueSpec(name="", exclusive=True))
+    assert info is not None
+    name = info.name
+    async with (
+        realm.open_broker() as server,
+        broker.subscribe(name) as replies,
+        server.subscribe("requests") as requests,
+    ):
+        for round in range(3):
+            await broker.publish(round, routing_key="requests", reply_to=name)
+            with trio.fail_after(PATIENCE):
+                while (request := await anext(requests)).payload != round:
+                    request.ack()  # of a round before, delivered again
+            request.ack()
+            assert request.properties["reply_to"] == broker.queue_name(name)
+            await server.publish(round, routing_key=request.properties["reply_to"], mandatory=True)
+            assert await payloads(replies, 1) == [round]
+            async with broker.events() as stream:
+                await trio.to_thread.run_sync(getattr(realm, harm))
+                with trio.fail_after(PATIENCE):
+                    async for event in stream:
+                        if isinstance(event, QueueRenamed):
+                            break
+                assert event.known == name
+                assert event.current == broker.queue_name(name) == broker.queue_name(event.current) != name
+            with trio.fail_after(PATIENCE):
+                await broker.wait_ready()
+                await server.wait_ready()
+
+
+def test_a_queue_object_follows_its_name_and_on_declared_tells_it(realm: Realm) -> None:
+    """``queue.name``, ``reply_to=queue``, ``reply_to=queue.name`` and the name stored at the start all lead to the
+    reply; ``on_declared`` hears of each new name; the consumer knows its queue by all of them."""
+    told: list[str] = []
+    replies: list[Any] = []
+    with realm.connect() as connection, realm.connect() as server:
+        channel = connection.channel()
+        requests = Queue("requests")(server.channel())
+        requests.declare()
+        reply = Queue("", exclusive=True, on_declared=lambda name, *_: told.append(name))(channel)
+        reply.declare()
+        stored = reply.name
+        consumer = Consumer(channel, [reply], callbacks=[lambda body, _: replies.append(body)], no_ack=True)
+        consumer.consume()
+        producer = Producer(channel)
+        for round in range(3):
+            for number, reply_to in enumerate((reply, reply.name, stored)):
+                producer.publish([round, number], routing_key="requests", reply_to=reply_to, retry=True)
+                answer(server, requests, [round, number])
+                drain_until(connection, lambda: replies[-1:] == [[round, number]])  # noqa: B023
+            assert told[-1] == reply.name
+            former = reply.name
+            realm.cut_connections()
+            drain_until(connection, lambda: told[-1] != former)  # noqa: B023
+            assert reply.name == told[-1] == consumer.queues[0].name
+            assert all(consumer.consuming_from(known) for known in (reply, stored, former))
+        assert len(set(told)) == 4
+        consumer.consume()  # knows that it does
+        assert len(consumer._active) == 1
+        consumer.cancel_by_queue(stored)
+        assert not consumer.consuming_from(reply)
+
+
+def answer(server: Connection, requests: Any, expected: Any) -> None:
+    """Take a request, and send its body back to where it asks for."""
+    deadline = time.monotonic() + PATIENCE
+    while (message := requests.get(no_ack=True)) is None or message.payload != expected:
+        assert time.monotonic() < deadline, f"no request {expected}"
+    Producer(server).publish(message.payload, routing_key=message.properties["reply_to"], retry=True)
+
+
+def drain_until(connection: Connection, condition: Any) -> None:
+    """Drain events until something has happened."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        connection.drain_events(timeout=max(deadline - time.monotonic(), 0.001))
