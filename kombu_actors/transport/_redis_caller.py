@@ -50,13 +50,15 @@ class Terms:
     """Which run of the server it is connected to; empty when that may not be known."""
     layout: Layout
     options: RedisOptions
+    body_max: int
+    """Bytes of the largest body that is received."""
     common: tuple[bytes, ...] = attrs.field(init=False)
     """What every call begins with."""
     settings: publish_calls.Settings = attrs.field(init=False)
 
     @common.default
     def _call_as_owner(self) -> tuple[bytes, ...]:
-        return self.layout.common(self.owner)
+        return self.layout.common(self.owner, self.body_max)
 
     @settings.default
     def _tell_of_options(self) -> publish_calls.Settings:

@@ -257,6 +257,8 @@ class RedisChannel:
         while True:
             got = await self._ask(consuming.get(str(self.number), queue, no_ack=no_ack), undo=give_back)
             self.link.settling.attend(got.deaths)
+            if got.more:
+                continue
             if got.raw is None:
                 return None
             envelope = self.link.settling.decoded(queue, got.claim, got.raw)

@@ -116,8 +116,12 @@ class Settling:
         """See to dead letters that are to be written, and to a time (in so many seconds) to come back at."""
         if next_timer is not None:
             self._schedule.bring_forward("timer", trio.current_time() + next_timer)
+        terms = self._caller.terms
         for death in deaths:
-            terms = self._caller.terms
+            if death.size:
+                self._tell_oversize(death)
+            if not death.claim:
+                continue
             try:
                 letter = dead_letter_arguments(
                     death,
@@ -129,7 +133,19 @@ class Settling:
             except UndecodableEnvelope as error:
                 self._put_aside(death.queue, death.claim, error)
             else:
-                self._caller.submit(publish_calls.bury(death.claim, terms.settings, letter), self._buried)
+                self._caller.submit(publish_calls.bury(death, terms.settings, letter), self._buried)
+
+    def _tell_oversize(self, death: Death) -> None:
+        fate = "dropped: the queue has no dead letter exchange"
+        if death.claim:
+            fate = f"a dead letter now, for exchange {death.exchange!r}"
+        elif death.reason == "undecodable":
+            fate = f"put aside, in list {self._caller.terms.layout.namespace.decode()}undecodable"
+        logger.error(
+            "%s: a message in queue %r has %d bytes, where body_max allows %d; it was not received, and is %s."
+            " Raise body_max to receive such messages",
+            *(self._name, death.queue, death.size, self._caller.terms.body_max, fate),
+        )
 
     def _buried(self, answer: Published | None) -> None:
         if answer is not None:
@@ -138,12 +154,24 @@ class Settling:
             self.attend(answer.deaths, answer.next_timer)
 
     def decoded(self, queue: str, claim: int, raw: bytes, *, counted: bool = False) -> Envelope | None:
-        """Read a claimed message; one that can't be read is put aside."""
+        """Read a claimed message; one that can't be read is put aside, one that is too large is discarded."""
         try:
-            return decode(raw, queue=queue, counted=counted)
+            envelope = decode(raw, queue=queue, counted=counted)
         except UndecodableEnvelope as error:
             self._put_aside(queue, claim, error)
             return None
+        body_max = self._caller.terms.body_max
+        if len(envelope.body) <= body_max:
+            return envelope
+        # The script can't tell when the body is written as text.
+        logger.error(
+            "%s: a message in queue %r has %d bytes, where body_max allows %d: it is rejected."
+            " Raise body_max to receive such messages",
+            *(self._name, queue, len(envelope.body), body_max),
+        )
+        if claim:
+            self.settle(Decision.DISCARD, [claim])
+        return None
 
     def _put_aside(self, queue: str, claim: int, error: UndecodableEnvelope) -> None:
         where = f"put aside, in list {self._caller.terms.layout.namespace.decode()}undecodable"

@@ -98,7 +98,13 @@ class RedisTransport:
         main = opened["main"]
         return RedisLink(
             Wires(main.wire, opened["listener"].wire, opened.get("publisher", main).wire),
-            Terms(uuid4().hex, main.server.run_id, self.options.layout_in(endpoint.database), self.options),
+            Terms(
+                uuid4().hex,
+                main.server.run_id,
+                self.options.layout_in(endpoint.database),
+                self.options,
+                options.body_max,
+            ),
             server_properties={"product": "Redis", "version": main.server.version},
             heartbeat=pulse_interval(options),
             leftovers=self._estate.leftovers,

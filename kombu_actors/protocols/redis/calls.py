@@ -46,19 +46,32 @@ class Death(NamedTuple):
     claim: int
     queue: str
     reason: str
-    """``rejected``, ``expired``, ``maxlen`` or ``delivery_limit``."""
+    """``rejected``, ``expired``, ``maxlen`` or ``delivery_limit``; ``undecodable`` for what was put aside."""
     exchange: str
     """The dead letter exchange."""
     routing_key: str | None
     """The one that replaces the message's own; None keeps them."""
     raw: bytes
+    """The envelope; of a long one without its body, if it is ``cut``."""
+    cut: bool = False
+    size: int = 0
+    """Bytes of its body, if it died because nobody can receive so many.  Then ``claim`` may be 0: it left no letter."""
 
 
 def read_deaths(reply: Sequence[Sequence[Any]]) -> list[Death]:
     """The deaths that a script reports."""
     return [
-        Death(claim, queue.decode(), reason.decode(), exchange.decode(), None if key is None else key.decode(), raw)
-        for claim, queue, reason, exchange, key, raw in reply
+        Death(
+            claim,
+            queue.decode(),
+            reason.decode(),
+            exchange.decode(),
+            None if key is None else key.decode(),
+            raw,
+            bool(cut),
+            size,
+        )
+        for claim, queue, reason, exchange, key, raw, cut, size in reply
     ]
 
 

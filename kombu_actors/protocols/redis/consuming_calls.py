@@ -120,6 +120,8 @@ class Got(NamedTuple):
     """None: the queue was empty."""
     remaining: int
     deaths: list[Death]
+    more: bool = False
+    """What was polled died, and that was enough for one call: poll again."""
 
 
 class Settled(NamedTuple):
@@ -222,6 +224,8 @@ def get(channel: str, queue: str, *, no_ack: bool = False, virtual_host: str = H
                 return Got(claim, raw, remaining, read_deaths(deaths))
             case [b"empty", deaths]:
                 return Got(0, None, 0, read_deaths(deaths))
+            case [b"more", deaths]:
+                return Got(0, None, 0, read_deaths(deaths), more=True)
         _refuse(_GET, reply[0], Named("queue", queue, virtual_host))
 
     return Call(ALL_SCRIPTS["get"], (channel.encode(), queue.encode(), PRESENT[no_ack]), parse)

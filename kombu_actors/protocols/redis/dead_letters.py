@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from ..virtual import new_message
 from ..virtual._dead_letter import closes_cycle, dead_letter
 from .calls import Death
-from .envelope import decode, encode
+from .envelope import body_encoding_of, decode, encode
 from .layout import Layout
 from .preparing import message_arguments
 
@@ -21,7 +21,8 @@ def dead_letter_arguments(
     """Write the dead letter of ``death`` as ``publish_calls.bury`` takes it; ``now`` is in seconds since 1970.
 
     Queues that it would go round through for ever are among those that must not get it.  It has a delivery
-    tag of its own: stock kombu keeps what is unacknowledged by that name.
+    tag of its own: stock kombu keeps what is unacknowledged by that name.  The letter of a message that is ``cut``
+    has no body yet, and names the encoding of the one it will get.
 
     Raises:
         UndecodableEnvelope: what died is no message of kombu's; there is nothing to write.
@@ -39,7 +40,12 @@ def dead_letter_arguments(
         at=datetime.fromtimestamp(int(now), UTC).replace(tzinfo=None),
     )
     envelope = encode(
-        letter.body, letter.properties, letter.exchange, letter.routing_key, new_tag(), body_encoding=body_encoding
+        None if death.cut else letter.body,
+        letter.properties,
+        letter.exchange,
+        letter.routing_key,
+        new_tag(),
+        body_encoding=body_encoding_of(death.raw) if death.cut else body_encoding,
     )
     return message_arguments(
         letter.exchange,

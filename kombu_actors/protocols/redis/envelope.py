@@ -21,7 +21,7 @@ import attrs
 
 from ...utils.json import dumps, loads
 
-__all__ = ["BODY_ENCODINGS", "SUFFIX", "Envelope", "UndecodableEnvelope", "decode", "encode"]
+__all__ = ["BODY_ENCODINGS", "SUFFIX", "Envelope", "UndecodableEnvelope", "body_encoding_of", "decode", "encode"]
 
 BODY_ENCODINGS: Final = ("base64", "utf-8", None)
 """``base64`` is kombu's default.  The others put text into the envelope as it is."""
@@ -63,7 +63,7 @@ class Envelope:
 
 
 def encode(
-    body: bytes,
+    body: bytes | None,
     properties: Mapping[str, Any],
     exchange: str,
     routing_key: str,
@@ -75,7 +75,8 @@ def encode(
 
     ``properties`` are under AMQP's names with ``headers`` among them; kombu names a missing content type or
     encoding ``null`` and a missing priority 0.  Headers and properties may hold what
-    ``utils.json`` knows.  Raises ``TypeError`` for a type that it doesn't.
+    ``utils.json`` knows.  Raises ``TypeError`` for a type that it doesn't.  Without a body (None) there are only
+    its quotes, between which its text is to be put.
     """
     others = dict(properties)
     headers = others.pop("headers", None)
@@ -84,7 +85,9 @@ def encode(
     content_type = others.pop("content_type", None)
     return b"".join((
         b'{"body": ',
-        b'"%b"' % b2a_base64(body, newline=False)
+        b'""'
+        if body is None
+        else b'"%b"' % b2a_base64(body, newline=False)
         if body_encoding == "base64"
         else _text_body(body, content_encoding),
         _content(content_encoding, content_type),
@@ -177,6 +180,12 @@ def decode(raw: bytes, *, queue: str = "", counted: bool = False) -> Envelope:
         ours,
         len(raw),
     )
+
+
+def body_encoding_of(raw: bytes) -> str | None:
+    """How the body of an envelope that ``decode`` takes is written."""
+    encoding: str | None = _parse(raw)["properties"].get("body_encoding")
+    return encoding
 
 
 def _parse(raw: bytes) -> Any:

@@ -122,8 +122,11 @@ class Layout:
             wanted = 0
         return self.priority_steps[bisect(self.priority_steps, wanted) - 1]
 
-    def common(self, owner: str) -> tuple[bytes, ...]:
-        """The arguments that every script call of ``owner`` starts with, from the number of keys on."""
+    def common(self, owner: str, body_max: int) -> tuple[bytes, ...]:
+        """The arguments that every script call of ``owner`` starts with, from the number of keys on.
+
+        Messages whose bodies have more than ``body_max`` bytes are not handed out.
+        """
         return (
             b"3",
             self.namespace,
@@ -133,6 +136,7 @@ class Layout:
             self.sep.encode(),
             ",".join(map(str, self.serving_order)).encode(),
             owner.encode(),
+            b"%d" % body_max,
         )
 
     # Pub/Sub

@@ -60,12 +60,12 @@ def publish(settings: Settings, messages: Iterable[tuple[bytes, ...]]) -> Call[P
     return Call(_PUBLISH, [*settings, *chain.from_iterable(messages)], _read_published)
 
 
-def bury(claim: int, settings: Settings, message: tuple[bytes, ...]) -> Call[Published | None]:
+def bury(death: Death, settings: Settings, message: tuple[bytes, ...]) -> Call[Published | None]:
     """Put a dead letter where it belongs and drop the claim on what died, in one step.
 
-    ``message`` is what ``preparing.message_arguments`` makes.  None: that claim is gone, and nothing was done.
+    ``message`` is what ``dead_letters.dead_letter_arguments`` makes.  None: that claim is gone, and nothing was done.
     """
-    return Call(_BURY, (b"%d" % claim, *settings, *message), _read_buried)
+    return Call(_BURY, (b"%d" % death.claim, PRESENT[death.cut], *settings, *message), _read_buried)
 
 
 def adopt(queue: str, delivery_tag: str, envelope: bytes, *, step: int = 0, expiration: str = "") -> Call[Published]:

@@ -1,13 +1,14 @@
 """The scripts that Redis runs for us: every step of the broker is one of them, hence atomic.
 
 A script is ``lua/lib.lua``, the parts its first line asks for (``-- needs: ending routing``), and its own file.
-It is called as ``EVALSHA sha 3 NS unacked unacked_index  P SEP steps owner  <its own arguments>``:
+It is called as ``EVALSHA sha 3 NS unacked unacked_index  P SEP steps owner body_max  <its own arguments>``:
 
 * ``NS``: what the names of our own keys begin with; ``unacked``, ``unacked_index``: kombu's;
 * ``P``: kombu's ``global_keyprefix``; ``SEP``: what kombu puts between a queue's name and a priority step;
 * ``steps``: the priority steps in the order they are served, separated by commas;
 * ``owner``: the caller's lease.  A script called under a lease that was released changes nothing and
-  answers with the error ``FENCED <owner>``.
+  answers with the error ``FENCED <owner>``;
+* ``body_max``: the bytes of the largest body that the caller receives.
 
 All other keys are named by the scripts themselves, which Redis allows outside a cluster.
 """

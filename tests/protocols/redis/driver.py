@@ -13,7 +13,7 @@ import redis
 
 from kombu_actors._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from kombu_actors.protocols.redis import publish_calls, topology_calls
-from kombu_actors.protocols.redis.calls import Call
+from kombu_actors.protocols.redis.calls import Call, Death
 from kombu_actors.protocols.redis.layout import Layout
 from kombu_actors.protocols.redis.preparing import PreparedMessage, message_arguments, prepare
 from kombu_actors.protocols.redis.publish_calls import Code, Published
@@ -34,6 +34,7 @@ class Driver:
     client: Client
     layout: Layout = attrs.field(factory=Layout)
     owner: str = attrs.field(factory=lambda: f"{next(_owners):032x}")
+    body_max: int = 64 * 1024 * 1024
     settings: publish_calls.Settings = attrs.field(init=False)
     tags: Iterator[int] = attrs.field(factory=lambda: count(1))
 
@@ -63,7 +64,7 @@ class Driver:
             return self.client.execute_command(*command)
 
     def run(self, call: Call[T]) -> T:
-        return call.parse(self.send(call.command(self.layout.common(self.owner))))
+        return call.parse(self.send(call.command(self.layout.common(self.owner, self.body_max))))
 
     # topology
 
@@ -120,7 +121,7 @@ class Driver:
 
     def bury(self, claim: int, key: str, exchange: str = "", never_to: tuple[str, ...] = ()) -> Published | None:
         message = message_arguments(exchange, (key,), b'{"body": "letter"}', step=0, never_to=never_to)
-        return self.run(publish_calls.bury(claim, self.settings, message))
+        return self.run(publish_calls.bury(Death(claim, "", "", "", None, b""), self.settings, message))
 
     # looking
 

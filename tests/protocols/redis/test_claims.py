@@ -143,7 +143,7 @@ def test_discarded_messages_become_the_callers_to_bury(member: Member) -> None:
     put(member.client, "mortal", stock(0), stock(1))
     put(member.client, "q", stock(2))
     claims = seqs(member.claim("mortal", "q", count=3))
-    ((claim, queue, reason, exchange, key, raw), _) = member.settle(discarded=claims).deaths
+    ((claim, queue, reason, exchange, key, raw, *_), _) = member.settle(discarded=claims).deaths
     assert (claim, queue, reason, exchange, key, body(raw)) == (claims[0], "mortal", "rejected", "dlx", "key", "0")
     assert set(unacked(member).values()) == {"0", "1"}
     assert member.leave().returned == 0

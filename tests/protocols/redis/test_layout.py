@@ -85,9 +85,9 @@ def test_a_binding_key_is_a_pattern_of_pubsub() -> None:
 def test_every_script_call_starts_alike() -> None:
     """Three keys, then what the scripts make names of."""
     layout = Layout(global_keyprefix="p.", unacked_key="u", unacked_index_key="i", priority_order="amqp")
-    assert layout.common("owner") == (
+    assert layout.common("owner", 1000) == (
         *(b"3", b"p._kombu_actors.", b"p.u", b"p.i"),
-        *(b"p.", b"\x06\x16", b"9,6,3,0", b"owner"),
+        *(b"p.", b"\x06\x16", b"9,6,3,0", b"owner", b"1000"),
     )  # fmt: skip
 
 

@@ -66,9 +66,9 @@ def envelopes(draw: st.DrawFn) -> bytes:
 
 @pytest.fixture
 def lua(driver: Driver) -> Any:
-    """Evaluate an expression with what lib.lua defines; its arguments are ``ARGV[5]`` and so on."""
+    """Evaluate an expression with what lib.lua defines; its arguments are ``ARGV[6]`` and so on."""
     library = files("kombu_actors.protocols.redis").joinpath("lua", "lib.lua").read_text()
-    common = driver.layout.common(driver.owner)
+    common = driver.layout.common(driver.owner, driver.body_max)
 
     def evaluate(expression: str, *arguments: bytes | int) -> Any:
         return driver.client.execute_command("EVAL", f"{library}\nreturn {expression}", *common, *arguments)
@@ -83,22 +83,22 @@ by_hypothesis = settings(max_examples=200, deadline=None, suppress_health_check=
 @given(raw=envelopes(), count=COUNTS, expires=MOMENTS, more=COUNTS)
 def test_the_note_is_added_replaced_and_read(lua: Any, raw: bytes, count: int, expires: int, more: int) -> None:
     """The rest stays to the byte, and JSON readers see one more key at the end."""
-    noted = lua("with_metadata(ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]))", raw, count, expires)
+    noted = lua("with_metadata(ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]))", raw, count, expires)
     assert noted == raw[:-1] + b',"kombu_actors":[%d,%d]}' % (count, expires)
-    assert lua("{metadata(ARGV[5])}", noted) == [count, expires, len(raw)]
+    assert lua("{metadata(ARGV[6])}", noted) == [count, expires, len(raw)]
     assert (
-        lua("with_metadata(ARGV[5], tonumber(ARGV[6]), 0)", noted, more) == raw[:-1] + b',"kombu_actors":[%d,0]}' % more
+        lua("with_metadata(ARGV[6], tonumber(ARGV[7]), 0)", noted, more) == raw[:-1] + b',"kombu_actors":[%d,0]}' % more
     )
-    assert lua("{metadata(ARGV[5])}", raw)[:2] == [0, 0]
+    assert lua("{metadata(ARGV[6])}", raw)[:2] == [0, 0]
 
 
 @by_hypothesis
 @given(raw=envelopes(), count=COUNTS, expires=MOMENTS)
 def test_kombus_spelling_of_the_note_is_read(lua: Any, raw: bytes, count: int, expires: int) -> None:
     """Stock kombu writes the message anew when it restores it: spaces, and whatever it adds elsewhere."""
-    noted = lua("with_metadata(ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7]))", raw, count, expires)
+    noted = lua("with_metadata(ARGV[6], tonumber(ARGV[7]), tonumber(ARGV[8]))", raw, count, expires)
     rewritten = json.dumps(json.loads(noted)).encode()
-    assert lua("{metadata(ARGV[5])}", rewritten)[:2] == [count, expires]
+    assert lua("{metadata(ARGV[6])}", rewritten)[:2] == [count, expires]
 
 
 @by_hypothesis
@@ -107,7 +107,7 @@ def test_going_back_is_noted_for_all_readers(lua: Any, raw: bytes, returns: int)
     """Counted for us, ``redelivered`` for stock kombu, said once; everything else is as it was."""
     back = raw
     for _ in range(returns):
-        back = lua("(returned(ARGV[5]))", back)
+        back = lua("(returned(ARGV[6]))", back)
     message, before = json.loads(back), json.loads(raw)
     assert message.pop("kombu_actors") == [returns, 0]
     assert message["properties"]["delivery_info"].pop("redelivered") is True
@@ -120,15 +120,15 @@ def test_going_back_is_noted_for_all_readers(lua: Any, raw: bytes, returns: int)
 @pytest.mark.parametrize("raw", [b"", b"{}", b"not json", b"[1]", b'"x"', b"\x00\xff", b"{" * 100])
 def test_what_is_no_envelope_stays_as_it_is(lua: Any, raw: bytes) -> None:
     """It fails to decode as it came, not as we would have broken it."""
-    assert lua("with_metadata(ARGV[5], 1, 2)", raw) == raw
-    assert lua("(returned(ARGV[5]))", raw) == raw
-    assert lua("{metadata(ARGV[5])}", raw)[:2] == [0, 0]
+    assert lua("with_metadata(ARGV[6], 1, 2)", raw) == raw
+    assert lua("(returned(ARGV[6]))", raw) == raw
+    assert lua("{metadata(ARGV[6])}", raw)[:2] == [0, 0]
 
 
 def test_numbers_survive_that_lua_could_not_hold(lua: Any) -> None:
     """Why envelopes are never decoded and encoded: 2**63 - 1, and lists without elements."""
     raw = encode(b"x", {"headers": {"n": 2**63 - 1, "empty": []}}, "", "q", "tag")
-    back = lua("(returned(ARGV[5]))", raw)
+    back = lua("(returned(ARGV[6]))", raw)
     envelope = decode(back)
     assert envelope.properties["headers"] == {"n": 2**63 - 1, "empty": []}
     assert envelope.redelivered
@@ -141,7 +141,7 @@ def test_a_claim_gives_back_what_it_took(lua: Any, raw: bytes, queue: str, chann
     """Whatever the names and the message: three records hold it, and none when it's gone."""
     name = queue.encode()
     found = lua(
-        "(function() local seq = claim(ARGV[5], P .. ARGV[5] .. SEP .. '3', ARGV[6], ARGV[7]) "
+        "(function() local seq = claim(ARGV[6], P .. ARGV[6] .. SEP .. '3', ARGV[7], ARGV[8]) "
         "local c = claimed(OWNER, seq) unclaim(OWNER, {seq}) "
         "return {c.channel, tostring(c.recorded), c.list, c.queue, c.raw, tostring(claimed(OWNER, seq))} end)()",
         name, raw, channel.encode(),

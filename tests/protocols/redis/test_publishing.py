@@ -391,7 +391,7 @@ def test_a_letter_may_die_in_turn(driver: Driver) -> None:
     assert (death.exchange, death.routing_key) == ("", None)
     published = driver.bury(death.claim, "r")
     assert published is not None
-    ((_, queue, reason, exchange, key, _),) = published.deaths
+    ((_, queue, reason, exchange, key, *_),) = published.deaths
     assert (queue, reason, exchange, key) == ("r", "maxlen", "", "")
 
 

@@ -40,10 +40,11 @@ local function take(index, name, list, most)
         for j = #popped, i, -1 do call('RPUSH', list, popped[j]) end
         break
       end
-      local cause = cause_of_death(raw, policy)
+      local cause, large = cause_of_death(raw, policy)
       if cause then
-        die(deaths, name, list, raw, cause)
+        die(deaths, name, list, raw, cause, large)
         died = died + 1
+        if large then bytes = bytes - #raw end -- looking at one of those is work enough for one call
       else
         taken[#taken + 1], served[index] = {index, list, raw}, true
         wanted, room, bytes = wanted - 1, room - 1, bytes - #raw

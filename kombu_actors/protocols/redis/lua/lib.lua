@@ -1,8 +1,8 @@
 -- Common to all scripts: names, and the steps they share.  KEYS and ARGV are described in scripts.py.
 local call, concat = redis.call, table.concat
 local NS, UNACKED, INDEX = KEYS[1], KEYS[2], KEYS[3]
-local P, SEP, OWNER = ARGV[1], ARGV[2], ARGV[4]
-local FIRST = 5 -- index of a script's first own argument
+local P, SEP, OWNER, BODY_MAX = ARGV[1], ARGV[2], ARGV[4], tonumber(ARGV[5])
+local FIRST = 6 -- index of a script's first own argument
 local SUFFIXES = {} -- of a queue's lists, in serving order
 for step in string.gmatch(ARGV[3], '[^,]+') do
   SUFFIXES[#SUFFIXES + 1] = step == '0' and '' or SEP .. step
@@ -226,14 +226,54 @@ local function unclaim(owner, seqs)
   call('HDEL', NS .. 'claims.' .. owner, unpack(seqs))
 end
 
--- Deaths.
+-- Deaths: [seq, queue, reason, dead letter exchange, routing key or false, envelope, cut, bytes of too large a body or 0].
+-- A long envelope is reported without its body (cut = 1): `bury` puts that into the dead letter, and nobody need take it.
+
+local HEAD, AFTER = '{"body": "', '", "content-encoding"' -- around the body, as kombu writes it
+local BULK_MAX = math.max(2 * BODY_MAX, 1048576) -- what a client takes in one piece (transport/_redis_replies.py)
+local LONG = 65536
+
+-- Where the body's closing quote is; nil of envelopes that aren't written as kombu does.
+local function body_end(raw)
+  if string.sub(raw, 1, #HEAD) ~= HEAD then return nil end
+  return (string.find(raw, AFTER, #HEAD + 1, true))
+end
+
+-- The bytes of a body that is too large to be received; nil of others.
+local function oversize(raw)
+  if #raw <= BODY_MAX then return nil end
+  local closing, size = body_end(raw), #raw
+  if closing then
+    size = closing - #HEAD - 1
+    if string.find(raw, '"body_encoding": "base64"', closing, true) then
+      size = math.floor(size * 3 / 4) - #string.match(string.sub(raw, closing - 2, closing - 1), '=*$')
+      if size > BODY_MAX then return size end
+    end
+  end
+  return #raw > BULK_MAX and size or nil
+end
+
+local function report_death(deaths, seq, name, reason, policy, raw, size)
+  local closing, cut = #raw > LONG and body_end(raw), 0
+  if closing then raw, cut = HEAD .. string.sub(raw, closing), 1 end
+  deaths[#deaths + 1] = {seq, name, reason, policy.dlx, policy.dlk or false, raw, cut, size or 0}
+end
+
+local function keep_aside(name, raw) -- for people to look at
+  call('LPUSH', NS .. 'undecodable', name .. SEP .. raw)
+end
 
 -- End a message that is in no list any more.  With a dead letter exchange the caller gets it as a claim, to bury.
-local function die(deaths, name, list, raw, reason)
+-- size: of a body that is too large, or nil.
+local function die(deaths, name, list, raw, reason, size)
   local policy = queue_of(name).policy
-  if policy.dlx then
-    local seq = claim(name, list, raw, DEAD)
-    deaths[#deaths + 1] = {seq, name, reason, policy.dlx, policy.dlk or false, raw}
+  if not policy.dlx then
+    if size then deaths[#deaths + 1] = {0, name, reason, '', false, '', 0, size} end
+  elseif #raw > BULK_MAX and not body_end(raw) then -- what nobody can take and nobody can cut
+    keep_aside(name, raw)
+    deaths[#deaths + 1] = {0, name, 'undecodable', '', false, '', 0, #raw}
+  else
+    report_death(deaths, claim(name, list, raw, DEAD), name, reason, policy, raw, size)
   end
 end
 
@@ -242,14 +282,10 @@ local function condemn(deaths, seq, found, reason) -- found: what claimed(OWNER,
   local policy = queue_of(found.queue).policy
   if policy.dlx then
     call('HSET', NS .. 'claims.' .. OWNER, seq, concat{DEAD, ' ', found.recorded and 'r' or 's', found.list})
-    deaths[#deaths + 1] = {seq, found.queue, reason, policy.dlx, policy.dlk or false, found.raw}
+    report_death(deaths, seq, found.queue, reason, policy, found.raw)
   else
     unclaim(OWNER, {seq})
   end
-end
-
-local function keep_aside(name, raw) -- for people to look at
-  call('LPUSH', NS .. 'undecodable', name .. SEP .. raw)
 end
 
 -- Put a message at the head of a list.  If that key holds something else it's kept aside: an error would end the script
