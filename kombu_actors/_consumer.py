@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from ._queue import Queue
-from ._surface import connection_of, maybe_channel
+from ._surface import connection_of, known_name, maybe_channel
 from .errors import ContentDisallowed
 from .message import Message
 from .serialization import prepare_accept_content
@@ -180,9 +180,7 @@ class Consumer:
 
     def _key(self, queue: Queue | str) -> str:
         """What a queue is filed under: the first name that it had, should the broker have named it anew since."""
-        name = queue.name if isinstance(queue, Queue) else queue
-        names = getattr(self.channel, "queue_names", None)
-        return names.known(name) if names else name
+        return known_name(self.channel, queue.name if isinstance(queue, Queue) else queue)
 
     def purge(self) -> int:
         """Delete all ready messages of all queues; returns how many there were."""

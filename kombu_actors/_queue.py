@@ -8,6 +8,7 @@ from typing import Any, Self
 from ._bound import MaybeChannelBound
 from ._exchange import Exchange, bare, binding, name_of
 from ._model import freeze
+from ._surface import current_name
 from .errors import ContentDisallowed
 from .serialization import prepare_accept_content
 
@@ -105,8 +106,7 @@ class Queue(MaybeChannelBound):
     @property
     def name(self) -> str:
         """Its name; while bound, the one that the broker knows it by now."""
-        names = getattr(self._channel, "queue_names", None)
-        return names.current(self._name) if names else self._name
+        return current_name(self._channel, self._name)
 
     @name.setter
     def name(self, name: str) -> None:
@@ -159,7 +159,7 @@ class Queue(MaybeChannelBound):
         if declared is not None:  # nowait has no answer
             if not self.name:
                 self.name = declared[0]
-                if self.on_declared and hasattr(channel, "on_queue_renamed"):
+                if self.on_declared and hasattr(type(channel), "on_queue_renamed"):
                     channel.on_queue_renamed(self.name, self.on_declared)
             if self.on_declared:
                 self.on_declared(*declared)

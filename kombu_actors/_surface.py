@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["connection_of", "is_connection", "maybe_channel"]
+__all__ = ["connection_of", "current_name", "is_connection", "known_name", "maybe_channel"]
 
 
 def is_connection(obj: object) -> bool:
@@ -21,3 +21,15 @@ def connection_of(channel: Any) -> Any:
     """The ``Connection`` a channel belongs to (kombu's is ``channel.connection.client``), or ``None``."""
     connection = channel.connection
     return getattr(connection, "client", connection)
+
+
+def current_name(channel: Any, queue: str) -> str:
+    """The name that a queue has now, where the channel knows that the broker has named it anew."""
+    names = channel.queue_names if hasattr(type(channel), "queue_names") else None
+    return names.current(queue) if names else queue
+
+
+def known_name(channel: Any, queue: str) -> str:
+    """The first name of a queue that the broker has named anew."""
+    names = channel.queue_names if hasattr(type(channel), "queue_names") else None
+    return names.known(queue) if names else queue
