@@ -23,7 +23,7 @@ from ._portal import Portal
 from ._refusals import Refusals
 from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
 from .actors.topology import QueueNames
-from .errors import ConnectionClosed, ConnectionLost, DeadlineExceeded, StaleDelivery, UnknownProperty
+from .errors import ConnectionClosed, ConnectionLost, StaleDelivery, UnknownProperty
 from .message import Message
 from .protocols.ledger import Entry
 from .utils.uuid import uuid
@@ -120,16 +120,17 @@ class Channel:
         """Cancel the consumers, hand out what was published, close the channel."""
         if self._closed:
             return
-        self._closed = True
-        self.callbacks.clear()
-        self.connection.forget_channel(self)
-        if self.connection.hosts(self._portal):
-            try:
+        try:
+            self._closed = True
+            self.callbacks.clear()
+            self.connection.forget_channel(self)
+            if self.connection.hosts(self._portal):
                 self._perform(self._close_actor)
-            except DeadlineExceeded:
-                # What was accepted still goes out; else supervision would keep the channel for ever.
-                self.connection.later(self._close_actor)
-                raise
+        except BaseException:
+            # Interrupted, or too late: what was accepted still goes out, and supervision must not keep the channel.
+            self.connection.forget_channel(self)
+            self.connection.later(self._close_actor)
+            raise
 
     async def _close_actor(self) -> None:
         self._actor.collect()
@@ -412,13 +413,16 @@ class Channel:
         )
         if tag in self._actor.consumers:  # checked before its callback is replaced
             raise ValueError(f"consumer tag {tag!r} is already in use on channel {self.channel_id}; cancel it first")
-        if callback is not None:
-            self.callbacks[tag] = callback
-        if no_ack:
-            self.no_ack_consumers.add(tag)
+        consumer = Consumer(spec, sink, cancelled)
         try:
-            self._call(self._owner.add_consumer, self._actor, Consumer(spec, sink, cancelled))
+            if callback is not None:
+                self.callbacks[tag] = callback
+            if no_ack:
+                self.no_ack_consumers.add(tag)
+            self._call(self._owner.add_consumer, self._actor, consumer)
         except BaseException:
+            if self._actor.consumers.get(tag) is consumer:  # interrupted when it had been added
+                self.cancel_soon(tag)
             self.callbacks.pop(tag, None)
             self.no_ack_consumers.discard(tag)
             raise
@@ -426,15 +430,26 @@ class Channel:
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> None:
         """End a subscription: what its callback has had stays to be acknowledged, what came too late goes back."""
-        self.callbacks.pop(consumer_tag, None)
-        self.no_ack_consumers.discard(consumer_tag)
-        self._perform(self._owner.remove_consumer, self._actor, consumer_tag)
+        try:
+            self.callbacks.pop(consumer_tag, None)
+            self.no_ack_consumers.discard(consumer_tag)
+            self._perform(self._owner.remove_consumer, self._actor, consumer_tag)
+        except BaseException:
+            self.cancel_soon(consumer_tag)
+            raise
 
         def was_for_it(key: object) -> bool:
             return isinstance(key, Feed) and (key.channel, key.tag) == (self.channel_id, consumer_tag)
 
         for feed, delivery in self._inbox.withdraw(was_for_it):
             feed.give_back(self, delivery)
+
+    def cancel_soon(self, consumer_tag: str) -> None:
+        """``basic_cancel`` for somebody who was interrupted: waits for nothing."""
+        self.callbacks.pop(consumer_tag, None)
+        self.no_ack_consumers.discard(consumer_tag)
+        if not self._inherited:
+            self.connection.later(self._actor.owner.remove_consumer, self._actor, consumer_tag)
 
     def give_back(self, epoch: Epoch, delivery: Delivery) -> None:
         """Requeue a delivery that no callback has had; a former epoch's comes again by itself."""
@@ -445,18 +460,26 @@ class Channel:
         """Take one message, or None when the queue is empty."""
         topology = self._owner.topology
 
-        async def get(epoch: Epoch) -> tuple[Epoch, tuple[Delivery, int] | None]:
+        got: list[tuple[Epoch, Delivery, int]] = []
+
+        async def get(epoch: Epoch) -> None:
             answer = await epoch.wire.get(topology.names.current(queue), no_ack=no_ack)
             if answer is not None:
                 self._actor.saw_tag(answer[0].delivery_tag + epoch.tag_offset)
-            return epoch, answer
+                got.append((epoch, *answer))
 
         actor = self._present
         owner = actor.owner
-        epoch, answer = self._call(owner.after_publishes, partial(owner.on_wire, actor, get), actor)
-        if answer is None:
-            return None
-        return self.make_message(answer[0], epoch, no_ack=no_ack, message_count=answer[1])
+        try:
+            self._call(owner.after_publishes, partial(owner.on_wire, actor, get), actor)
+            if not got:
+                return None
+            epoch, delivery, left = got[0]
+            return self.make_message(delivery, epoch, no_ack=no_ack, message_count=left)
+        except BaseException:
+            if got and not no_ack:  # interrupted when it had come: others may have it
+                self.give_back(got[0][0], got[0][1])
+            raise
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Have the broker deliver all unsettled messages of this channel again."""

@@ -8,6 +8,7 @@ from itertools import count
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from ._feeds import HANDS_OVER
 from ._queue import Queue
 from ._surface import connection_of, known_name, maybe_channel
 from .errors import ContentDisallowed
@@ -150,29 +151,41 @@ class Consumer:
             return self._active[key][0]
         no_ack = queue.no_ack if no_ack is None else no_ack
         tag = consumer_tag or f"{self.tag_prefix}{next(self._tags)}"  # "None1" without prefix: kombu's tags
-        self._active[key] = (tag, no_ack)
         try:
+            self._active[key] = (tag, no_ack)
             queue.consume(tag, self._receive_callback, no_ack=no_ack)
         except BaseException:
-            del self._active[key]
+            self._active.pop(key, None)
             raise
         return tag
 
     def cancel(self) -> None:
-        """Stop consuming.  Messages that were received before can still be acknowledged."""
-        for name in list(self._active):
-            tag, _ = self._active.pop(name)
-            self.channel.basic_cancel(tag)
+        """Stop consuming.  Messages that were received before can still be acknowledged.
+
+        Interrupted, it stops consuming all the same, without waiting for the broker's answer.
+        """
+        try:
+            for name in list(self._active):
+                self.channel.basic_cancel(self._active[name][0])
+                self._active.pop(name, None)
+        except BaseException:
+            self._cancel_soon()
+            raise
 
     close = cancel
+
+    def _cancel_soon(self) -> None:
+        for tag, _ in self._active.values():
+            self.channel.cancel_soon(tag)
+        self._active.clear()
 
     def cancel_by_queue(self, queue: Queue | str) -> None:
         """Stop consuming from one queue, and forget it."""
         key = self._key(queue)
         self._queues = [known for known in self._queues if self._key(known) != key]
-        tag, _ = self._active.pop(key, (None, None))
-        if tag is not None:
-            self.channel.basic_cancel(tag)
+        if key in self._active:
+            self.channel.basic_cancel(self._active[key][0])
+            self._active.pop(key, None)
 
     def consuming_from(self, queue: Queue | str) -> bool:
         """Whether a queue (or queue name) is being consumed from."""
@@ -205,6 +218,9 @@ class Consumer:
     def receive(self, body: Any, message: Message) -> None:
         """Give a decoded message to the callbacks; raises ``NotImplementedError`` when there are none."""
         callbacks = self.callbacks
+        taken = getattr(message, "_taken", None)
+        if taken is not None:
+            del taken[:]  # from here on it is the callbacks', whatever interrupts them
         if not callbacks:
             raise NotImplementedError("Consumer does not have any callbacks")
         for callback in callbacks:
@@ -215,33 +231,47 @@ class Consumer:
             message.accept = self.accept
         on_message = self.on_message
         if on_message is not None:
+            message._hand_over()
             if message.errors:
                 return message._reraise_error(self.on_decode_error)
             return on_message(message)
         try:
             body = message.decode()
         except Exception as exc:
+            message._hand_over()
             if self.on_decode_error is None:
                 raise
             return self.on_decode_error(message, exc)
+        if type(self).receive is not Consumer.receive:
+            message._hand_over()
         return self.receive(body, message)
 
     def __enter__(self) -> Self:
-        self.consume()
+        try:
+            self.consume()
+        except BaseException:
+            self._cancel_soon()  # the block is not entered, so nobody would leave it
+            raise
         return self
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
-        connection = self.connection
-        if connection is None:
-            return
+        connection = None
         # Also after a connection error: the connection would restore a subscription nobody has cancelled.
         try:
-            self.cancel()
-        except connection.connection_errors + connection.channel_errors as exc:
+            connection = self.connection
+            if connection is not None:
+                self.cancel()
+        except BaseException as exc:
+            self._cancel_soon()
+            if connection is None or not isinstance(exc, connection.connection_errors + connection.channel_errors):
+                raise
             # It has gone with its channel, which is all that leaving wanted.
             logger.warning("%r was not cancelled: %r", self, exc)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.queues}>"
+
+
+setattr(Consumer._receive_callback, HANDS_OVER, True)

@@ -6,6 +6,8 @@ it would block, in an extra tick); a message that travels alone pays that once p
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import threading
 from collections import deque
@@ -17,65 +19,88 @@ import trio
 from ._forking import start_afresh_after_fork
 from .errors import RuntimeStopped
 
+__all__ = ["Doorbell", "Refusable"]
+
 Call = tuple[Callable[..., object], tuple[Any, ...]]
+logger = logging.getLogger("kombu_actors.portal")
 
 
 class Doorbell:
-    """Calls from threads, carried out one by one in the trio thread."""
+    """Calls from threads, carried out one by one in the trio thread.
+
+    Only the trio thread changes ``_asleep``: whoever posts may be interrupted between any two steps.
+    The lock is reentrant: a signal handler or a finalizer may post in the middle of a post.
+    """
 
     def __init__(self) -> None:
         self._calls: deque[Call] = deque()
-        self._rung = False
+        self._asleep = True
         self._closed = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._out, self._in = os.pipe()
         os.set_blocking(self._out, False)
+        os.set_blocking(self._in, False)
         start_afresh_after_fork(self)
 
     def post(self, fn: Callable[..., object], *args: Any) -> None:
-        """Have ``fn(*args)`` called in the trio thread soon; ``fn`` must not raise.
+        """Have ``fn(*args)`` called in the trio thread soon.  What it raises is logged there.
+
+        Any thread, signal handlers and finalizers included.  Interrupted, it may have been posted or not.
 
         Raises:
             RuntimeStopped: nobody answers any more.
         """
-        self._calls.append((fn, args))
-        # Answering clears the flag before it empties the queue, so a call is never left behind.
-        if not self._rung:
-            self._rung = True
-            with self._lock:
-                if not self._closed:
-                    os.write(self._in, b"!")
+        try:
+            self._calls.append((fn, args))
+            # Who falls asleep looks once more afterwards, so a call is never left behind.
+            if self._asleep:
+                self._ring()
+        except BaseException:
+            self._ring()  # what was posted must not wait for the next
+            raise
         if self._closed:
             self._refuse()
             raise RuntimeStopped("kombu_actors' runtime has ended; make a new Connection")
+
+    def _ring(self) -> None:
+        with self._lock:  # the descriptor may be somebody else's once it is closed
+            if not self._closed:
+                with contextlib.suppress(BlockingIOError):  # full of rings that were not heard yet
+                    os.write(self._in, b"!")
 
     async def answer(self) -> None:
         """Carry out calls until cancelled, then refuse those that come."""
         calls = self._calls
         try:
             while True:
-                await trio.lowlevel.wait_readable(self._out)
-                os.read(self._out, 64)
-                self._rung = False
+                self._asleep = True
+                if not calls:
+                    await trio.lowlevel.wait_readable(self._out)
+                    os.read(self._out, 4096)
+                else:
+                    await trio.lowlevel.checkpoint()
+                self._asleep = False
                 while calls:
                     fn, args = calls.popleft()
-                    fn(*args)
+                    try:
+                        fn(*args)
+                    except Exception:
+                        logger.exception("%s failed, and nobody waits for it", getattr(fn, "__qualname__", fn))
         finally:
             self.close()
 
     def start_afresh(self) -> None:
         """In a forked child: the answering thread is not here, nor who may have held the lock."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.close()
 
     def close(self) -> None:
         """Refuse all calls from now on."""
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
-            os.close(self._in)
-            os.close(self._out)
+            if not self._closed:
+                self._closed = True
+                os.close(self._in)
+                os.close(self._out)
         self._refuse()
 
     def _refuse(self) -> None:

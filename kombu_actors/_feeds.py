@@ -1,15 +1,24 @@
-"""What the items in a connection's inbox belong to, and how each is handed to user code."""
+"""What the items in a connection's inbox belong to, and how each is handed to user code.
+
+``dispatch(channels, taken)`` hands over the one item in ``taken``, and empties it once user code has it: what is in
+there when it is interrupted goes back into the inbox.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ._model import Delivery, Returned
+from ._inbox import Taken
+from ._model import Delivery
 from .actors.channel import Epoch
 
 if TYPE_CHECKING:
     from ._channel import Channel
+
+
+HANDS_OVER = "hands_over"
+"""Marks callbacks that say themselves (``Message._hand_over``) when user code has the message: they decode it first."""
 
 
 class Feed:
@@ -23,7 +32,7 @@ class Feed:
         self.no_ack = no_ack
         self.epoch = epoch
 
-    def dispatch(self, channels: Mapping[int, Channel], delivery: Delivery) -> bool:
+    def dispatch(self, channels: Mapping[int, Channel], taken: Taken) -> bool:
         """Call the consumer's callback; False when there is none any more: the delivery will come again."""
         if self.epoch.wire.closed is not None and not self.no_ack:
             return False
@@ -31,10 +40,16 @@ class Feed:
         if channel is None:
             return False
         callback = channel.callbacks.get(self.tag)
+        delivery = taken[0][1]
         if callback is None:
             self.give_back(channel, delivery)
             return False
-        callback(channel.make_message(delivery, self.epoch, no_ack=self.no_ack))
+        message = channel.make_message(delivery, self.epoch, no_ack=self.no_ack)
+        if getattr(callback, HANDS_OVER, False):
+            message._taken = taken
+        else:
+            del taken[:]
+        callback(message)
         return True
 
     def give_back(self, channel: Channel, delivery: Delivery) -> None:
@@ -51,7 +66,9 @@ class CancelNotice:
     def __init__(self, callback: Callable[[str], object]) -> None:
         self.callback = callback
 
-    def dispatch(self, channels: Mapping[int, Channel], tag: str) -> bool:
+    def dispatch(self, channels: Mapping[int, Channel], taken: Taken) -> bool:
+        tag = taken[0][1]
+        del taken[:]
         self.callback(tag)
         return True
 
@@ -64,12 +81,15 @@ class ReturnNotice:
     def __init__(self, channel: int) -> None:
         self.channel = channel
 
-    def dispatch(self, channels: Mapping[int, Channel], returned: Returned) -> bool:
+    def dispatch(self, channels: Mapping[int, Channel], taken: Taken) -> bool:
         channel = channels.get(self.channel)
         if channel is None:
             return False
-        for callback in list(channel.events["basic_return"]):
-            callback(*channel.return_arguments(returned))
+        callbacks = list(channel.events["basic_return"])
+        arguments = channel.return_arguments(taken[0][1])
+        del taken[:]
+        for callback in callbacks:
+            callback(*arguments)
         return True
 
 
@@ -81,7 +101,9 @@ class Notice:
     def __init__(self, fn: Callable[..., object]) -> None:
         self.fn = fn
 
-    def dispatch(self, channels: Mapping[int, Any], arguments: tuple[Any, ...]) -> bool:
+    def dispatch(self, channels: Mapping[int, Any], taken: Taken) -> bool:
         """Call it."""
+        arguments: tuple[Any, ...] = taken[0][1]
+        del taken[:]
         self.fn(*arguments)
         return True

@@ -36,26 +36,24 @@ def _start_all_afresh() -> None:
 
 
 class SharedLock:
-    """A reentrant lock for a facade object that several threads share; in a forked child it is free."""
+    """A reentrant lock for a facade object that several threads share; in a forked child it is free.
 
-    __slots__ = ("__weakref__", "_lock")
+    It is taken as ``with lock.held``: a ``with`` that calls ``__enter__`` of Python's can be interrupted between the
+    lock's acquisition and the block, and nobody would release it.
+    """
+
+    __slots__ = ("__weakref__", "held")
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.held = threading.RLock()
         start_afresh_after_fork(self)
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self._lock.release()
 
     def start_afresh(self) -> None:
         """Replace it if its holder does not exist here; the thread that forked keeps its own hold."""
-        if self._lock.acquire(blocking=False):
-            self._lock.release()
+        if self.held.acquire(blocking=False):
+            self.held.release()
         else:
-            self._lock = threading.RLock()
+            self.held = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_start_all_afresh)

@@ -2,59 +2,61 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import count, repeat
 from typing import Any
 
-_own = threading.local()
+from ._bells import Sleepers
 
+__all__ = ["Inbox", "Taken"]
 
-def _own_bell() -> threading.Lock:
-    """The calling thread's bell: a held lock; whoever releases it wakes the thread."""
-    bell: threading.Lock | None = getattr(_own, "bell", None)
-    if bell is None:
-        bell = _own.bell = threading.Lock()
-        bell.acquire()
-    return bell
+Taken = list[tuple[Any, Any]]
+"""Room for one item on its way from the inbox to user code: ``(key, item)``, or nothing."""
+FEW = 16
+"""Items in the inbox at which reading goes on: not none, so that those who take needn't wait for the broker."""
+_NEVER = object()
 
 
 class Inbox:
     """Deliveries and other news on their way from the runtime to whoever drains.
 
-    Bounded by the prefetch of its consumers; where there is none, ``on_full`` is told once
-    more than ``limit`` bytes wait, and ``on_room`` when they have been taken.
+    Bounded by the prefetch of its consumers; where there is none, ``pause`` is called once more
+    than ``limit`` bytes wait, and ``resume`` when they have been taken.  Both are called in the
+    runtime, which alone decides; who takes an item only has it look again, through ``post``.
 
     What one thread takes may be what another waits for (its queue's message, its reply), so each
     ``handled`` ends the waiting of all others: they return with nothing and look again.
-
-    A thread that finds it empty hangs up its bell and looks again before it sleeps, so news is
-    never missed; a bell rung for nothing only makes it look once more.
     """
 
-    def __init__(self, limit: int, on_full: Callable[[], None]) -> None:
+    def __init__(self, limit: int, pause: Callable[[], object], resume: Callable[[], object]) -> None:
         self.limit = limit
-        self.on_room: Callable[[], None] | None = None
+        self.post: Callable[[Callable[[], object]], object] | None = None
+        self.handled_so_far = 0
+        """Changes whenever a thread has done what an item asked for."""
         self._items: deque[tuple[Any, Any]] = deque()
-        self._sleepers: deque[threading.Lock] = deque()
+        # An iterator of C's, for a loop takes from it without a point at which a signal handler could run: what is
+        # taken by a call is lost when the handler raises before the result is stored.
+        self._oldest = iter(self._items.popleft, _NEVER)
+        self._sleepers = Sleepers()
         self._failure: BaseException | None = None
         self._closed: BaseException | None = None
         self._numbers = count(1)
-        self.handled_so_far = 0
-        """Changes whenever a thread has done what an item asked for."""
-        self._on_full = on_full
+        self._pause = pause
+        self._resume = resume
         self._unmeasured = 0
         self._full = False
 
     def __len__(self) -> int:
         return len(self._items)
 
+    # What comes in: the runtime's thread
+
     def put(self, key: Any, batch: Iterable[Any]) -> None:
-        """Add news under one key, in order.  Runtime thread."""
+        """Add news under one key, in order."""
         self._items.extend(zip(repeat(key), batch))
-        self._wake()
+        self._sleepers.wake()
 
     def put_deliveries(self, key: Any, batch: list[Any]) -> None:
         """``put`` for messages, which count against the limit."""
@@ -66,7 +68,26 @@ class Inbox:
             waiting = sum(len(getattr(item, "body", b"")) for _, item in list(self._items))
             if waiting > self.limit and not self._full:
                 self._full = True
-                self._on_full()
+                self._pause()
+                self.look()  # all of it may have been taken while it was measured
+
+    def look(self) -> None:
+        """Have reading go on, if it was paused and few items are left."""
+        if self._full and len(self._items) < FEW:
+            self._full = False
+            self._resume()
+
+    def fail(self, error: BaseException) -> None:
+        """Have the next ``take`` raise ``error``, once what came before it has been taken."""
+        self._failure = error
+        self._sleepers.wake()
+
+    def close(self, reason: BaseException) -> None:
+        """Have every ``take`` that would wait raise ``reason``: nothing will come any more."""
+        self._closed = reason
+        self._sleepers.wake()
+
+    # What is taken out: any thread
 
     def withdraw(self, belongs: Callable[[Any], bool]) -> list[tuple[Any, Any]]:
         """Take out what is there now under such keys; what another thread takes meanwhile is that thread's."""
@@ -80,82 +101,68 @@ class Inbox:
                 taken.append(item)
         return taken
 
-    def fail(self, error: BaseException) -> None:
-        """Have the next ``get`` raise ``error``, once what came before it has been taken."""
-        self._failure = error
-        self._wake()
-
-    def close(self, reason: BaseException) -> None:
-        """Have every ``get`` that would wait raise ``reason``: nothing will come any more."""
-        self._closed = reason
-        self._wake()
-
     def pending_failure(self) -> BaseException | None:
-        """What ``fail`` was given and no ``get`` has raised yet; taking it settles it."""
+        """What ``fail`` was given and no ``take`` has raised yet; taking it settles it."""
         failure, self._failure = self._failure, None
         return failure
 
     def handled(self) -> None:
         """The calling thread has done what an item asked for."""
+        try:
+            self._tell_others()
+        except BaseException:
+            self._tell_others()  # who was interrupted has handled it all the same
+            raise
+
+    def _tell_others(self) -> None:
         self.handled_so_far = next(self._numbers)
         if self._sleepers:
-            self._wake()
+            self._sleepers.wake()
 
-    def get(self, timeout: float | None, since: int | None = None) -> tuple[Any, Any]:
-        """Take the oldest item; ``(None, None)`` when another thread has handled one meanwhile.
+    def put_back(self, taken: Taken) -> None:
+        """Whoever took the item was interrupted before user code had it: it is the oldest again."""
+        self._items.appendleft(taken[0])
+        self._sleepers.wake()
 
-        ``since`` is the ``handled_so_far`` from which on it counts; from now on when None.
+    def take(self, taken: Taken, timeout: float | None, since: int | None = None) -> None:
+        """Move the oldest item into ``taken``; nothing when another thread has handled one meanwhile.
+
+        ``since`` is the ``handled_so_far`` from which on it counts; from now on when None.  Interrupted
+        at any point, the item is here or there.
 
         Raises:
             TimeoutError: nothing came within ``timeout`` seconds.
             whatever ``fail`` was given: once; what ``close`` was given: always.
         """
-        if self._full and len(self._items) < 16:
-            self._full = False
-            if self.on_room is not None:
-                self.on_room()
+        if self._full and self.post is not None and len(self._items) < FEW:
+            self.post(self.look)
         try:
-            return self._items.popleft()
+            for item in self._oldest:
+                taken.append(item)
+                return
         except IndexError:
-            return self._wait(timeout, self.handled_so_far if since is None else since)
+            self._wait(taken, timeout, self.handled_so_far if since is None else since)
 
-    def _wait(self, timeout: float | None, since: int) -> tuple[Any, Any]:
+    def _wait(self, taken: Taken, timeout: float | None, since: int) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
-        bell = _own_bell()
         while True:
-            self._sleepers.append(bell)
-            rung = False
+            bell = self._sleepers.hang_up()
             try:
-                if self._items:
-                    return self._items.popleft()
+                for item in self._oldest:
+                    taken.append(item)
+                    return
+            except IndexError:
                 if self._failure is not None:
                     failure = self.pending_failure()
                     if failure is not None:
-                        raise failure
+                        raise failure from None
                 if self.handled_so_far != since:
-                    return None, None
+                    return
                 if self._closed is not None:
-                    raise self._closed.with_traceback(None)
-                remaining = -1.0 if deadline is None else deadline - time.monotonic()
-                if deadline is not None and remaining <= 0:
-                    raise TimeoutError("timed out")
-                rung = bell.acquire(timeout=remaining)
-            except IndexError:
-                continue  # another thread was faster
+                    raise self._closed.with_traceback(None) from None
+                remaining = None if deadline is None else deadline - time.monotonic()
+                if remaining is not None and remaining <= 0:
+                    raise TimeoutError("timed out") from None
+                bell.wait(remaining)
             finally:
-                if not rung:
-                    self._withdraw(bell)
-
-    def _withdraw(self, bell: threading.Lock) -> None:
-        try:
-            self._sleepers.remove(bell)
-        except ValueError:
-            bell.acquire()  # it has just been taken down to be rung
-
-    def _wake(self) -> None:
-        while True:
-            try:
-                bell = self._sleepers.popleft()
-            except IndexError:
-                return
-            bell.release()
+                self._sleepers.take_down(bell)

@@ -170,11 +170,12 @@ class RabbitMQManagement:
 
     def _request(self, method: str, path: tuple[str, ...], body: Any = None) -> Any:
         url = "/".join([self.url, *(quote(part, safe="") for part in path)])
-        portal = _portal.lease()
+        holder = object()
         try:
+            portal = _portal.lease(holder)
             status, answer = portal.call(self._exchange, method, url, body, timeout=self.timeout)
         finally:
-            _portal.release(portal)
+            _portal.release(holder)
         if status < 300:
             return json.loads(answer) if answer else None
         text = f"{method} {url}: {status} {_reason(answer)}"

@@ -99,10 +99,14 @@ class Outlet:
 
     def _into_bag(self, item: Entry | Settlement) -> None:
         channel = self._channel
-        channel.bag.append(item)
-        if not channel.bag_posted:
-            channel.bag_posted = True
-            self._portal.post(channel.collect)
+        try:
+            channel.bag.append(item)
+            if not channel.bag_posted:
+                channel.bag_posted = True
+                self._portal.post(channel.collect)
+        except BaseException:
+            self._portal.post(channel.collect)  # who was interrupted may have said so and not have done it
+            raise
 
     async def _accept(self, entry: Entry) -> None:
         publisher = self._channel.publisher

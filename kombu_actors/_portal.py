@@ -4,12 +4,16 @@ One background thread runs trio for the whole process while anyone holds a lease
 facade's calls become jobs in it; deliveries come back through an inbox (``_inbox.py``) drained in
 the caller's thread, so user code never runs on the runtime's thread and can't stop a heartbeat.
 
-This is the only file that imports both ``threading`` and ``trio``.  Rules:
+Rules:
 
 * a deadline is set inside trio, never as a timeout of the waiting thread, so that a job never
   outlives its caller;
-* a waiting thread that is interrupted (Ctrl-C) cancels its job and waits for its end;
-* a call that arrives when the runtime has ended fails; it can't crash trio's run.
+* a waiting thread that is interrupted (Ctrl-C) cancels its job and waits for its end; interrupted
+  once more, it waits no longer;
+* a signal handler may raise at any bytecode of the main thread, or call anything here: no lock is
+  taken twice but reentrant ones, and what must be undone can be undone twice;
+* a call that arrives when the runtime has ended fails; it can't crash trio's run.  When the runtime
+  has died all the same, every call that waits for it fails, and the next lease is on a new one.
 """
 
 from __future__ import annotations
@@ -25,86 +29,63 @@ from typing import Any, TypeVar
 
 import trio
 
-from ._doorbell import Doorbell, Refusable
+from ._bells import Bell
+from ._doorbell import Doorbell
+from ._jobs import Job
 from ._sockets import OwnSockets
-from .actors.connection import ConnectionActor
-from .errors import ConnectionClosed, DeadlineExceeded, RuntimeStopped
+from ._tenant import Tenant, for_nobody
+from .errors import BrokerUnreachable, RuntimeDied, RuntimeStopped
 
 T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.portal")
 
-GOODBYE = 0.25
-"""Seconds for the broker's goodbye when the drain has used up its time: a round trip to anywhere that answers."""
 EXIT_DRAIN = 5.0
 """Seconds that a process which exits without ``release()`` gives its publishes to be confirmed."""
-
-
-class _Job(Refusable):
-    """One call from a thread.  The thread waits on ``done``; the rest belongs to trio."""
-
-    __slots__ = ("args", "done", "error", "fn", "result", "scope", "timeout")
-
-    def __init__(self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], timeout: float | None) -> None:
-        self.fn = fn
-        self.args = args
-        self.timeout = timeout
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.scope = trio.CancelScope()
-        self.done = threading.Lock()
-        self.done.acquire()
-
-    async def run(self) -> None:
-        if self.timeout is not None:
-            self.scope.deadline = trio.current_time() + self.timeout
-        expired = True
-        try:
-            with self.scope:
-                try:
-                    self.result = await self.fn(*self.args)
-                except trio.Cancelled:
-                    raise
-                except BaseException as error:  # carried to the thread that asked
-                    self.error = error
-                expired = False
-            if expired:
-                self.error = DeadlineExceeded(
-                    f"{getattr(self.fn, '__name__', 'the call')} did not finish within {self.timeout} s"
-                )
-                expired = False
-        finally:
-            if expired:
-                self.error = RuntimeStopped("the runtime ended while the call was under way")
-            self.done.release()
-
-    def refuse(self) -> None:
-        """The runtime has ended before the call could begin."""
-        self.error = RuntimeStopped("kombu_actors' runtime is ending")
-        self.done.release()
+START_PATIENCE = 10.0
+"""Seconds for the runtime's thread to start, which takes milliseconds, on a machine that is very busy."""
+START_ATTEMPTS = 3
+"""How often a connection looks for a runtime: the one it found may be ending just then."""
 
 
 class Portal:
     """The runtime thread.  Get it with ``lease()``; give it back with ``release()``."""
 
     def __init__(self) -> None:
-        self.pid = os.getpid()
         self.drained = False
         """Whether the process is exiting: a tree that starts now is drained by nobody, so each publish waits."""
-        self._leases = 0
+        self.ended = False
+        """Whether it has ended, or is ending: whoever comes now needs another."""
+        self._failure: BaseException | None = None
         self._doorbell = Doorbell()
         self._sockets = OwnSockets()
         self.post = self._doorbell.post
-        """Have a function called in the runtime soon, from any thread; it must not raise."""
+        """Have a function called in the runtime soon, from any thread."""
         self._nursery: trio.Nursery | None = None
+        self._jobs: set[Job] = set()
+        self._tenants: set[Tenant] = set()
         self._stop = trio.Event()
-        self._started = threading.Event()
-        self._thread = threading.Thread(target=trio.run, args=(self._main,), name="kombu_actors", daemon=True)
+        self._started = Bell()
+        self._thread = threading.Thread(target=self._run, name="kombu_actors", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; raises why it can't be."""
+        try:
+            self._thread.start()
+            self._started.wait(START_PATIENCE)
+            if self._nursery is None:
+                raise self._failure or TimeoutError(f"its thread did not begin within {START_PATIENCE:g} s")
+        except BaseException:
+            self.end()
+            if self._thread.ident is None:
+                self._doorbell.close()  # as the thread would have done
+            raise
 
     def call(self, fn: Callable[..., Awaitable[T]], *args: Any, timeout: float | None) -> T:
         """Run ``await fn(*args)`` in the runtime and wait for its result.
 
         Raises:
             DeadlineExceeded: it took longer than ``timeout`` seconds; it has been cancelled.
+            RuntimeDied: the runtime has died meanwhile, or before.
             RuntimeStopped: the runtime has ended, or the interpreter has, and only finalizers are left to run.
         """
         check_interpreter()
@@ -113,13 +94,14 @@ class Portal:
                 "a blocking call was made from kombu_actors' own runtime thread, where it would wait for itself; "
                 "in trio code use kombu_actors.broker.open_broker instead"
             )
-        job = _Job(fn, args, timeout)
-        self.post(self._start, job)
+        job = Job(fn, args, timeout)
         try:
-            job.done.acquire()
+            self.post(self._start, job)
+            job.wait()
+        except RuntimeStopped:
+            raise self._stopped() from self._failure
         except BaseException:
-            self.post(job.scope.cancel)
-            job.done.acquire()
+            self._withdraw(job)
             raise
         if job.error is not None:
             try:
@@ -129,17 +111,24 @@ class Portal:
         result: T = job.result
         return result
 
-    async def host(self, actor: ConnectionActor) -> Tenant:
-        """Start a connection's tree in the runtime."""
-        assert self._nursery is not None
-        tenant = Tenant(actor)
-        await self._nursery.start(tenant.run)
-        return tenant
+    def _withdraw(self, job: Job) -> None:
+        try:
+            self.post(job.cancel)
+            job.wait()
+        except RuntimeStopped:
+            return  # and the job with it
+
+    def _stopped(self) -> RuntimeStopped:
+        if self._failure is None:
+            return RuntimeStopped("kombu_actors' runtime has ended; make a new Connection")
+        died = RuntimeDied(f"kombu_actors' runtime has died ({self._failure!r}); the next use gets a new one")
+        died.__cause__ = self._failure
+        return died
 
     def spawn(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
         """Run ``fn`` as a task of the runtime; for ``post``."""
         if self._nursery is not None:
-            self._nursery.start_soon(fn, *args)
+            self._nursery.start_soon(for_nobody, fn, *args)
 
     def run_in_thread(self, fn: Callable[..., object], *args: Any) -> None:
         """Have ``fn``, which must not raise, called in a thread of its own.  Runtime thread.
@@ -148,84 +137,87 @@ class Portal:
         """
         self.spawn(partial(trio.to_thread.run_sync, fn, *args, abandon_on_cancel=True))
 
-    def _start(self, job: _Job) -> None:
+    # Tenants
+
+    async def host(self, tenant: Tenant) -> None:
+        """Start a connection's tree in the runtime."""
+        if self._nursery is None:
+            raise RuntimeStopped("kombu_actors' runtime is ending")
+        self._tenants.add(tenant)
+        await self._nursery.start(tenant.run)
+
+    def dismiss(self, tenant: Tenant, drain: float) -> None:
+        """Have a tree drain for ``drain`` seconds, stop, and give its lease back; for ``post``.  Again: hastens it."""
+        if self._nursery is None:
+            return
+        tenant.hasten(trio.current_time() + drain)
+        if not tenant.leaving:
+            tenant.leaving = True
+            self._nursery.start_soon(self._see_off, tenant)
+
+    async def _see_off(self, tenant: Tenant) -> None:
+        await for_nobody(tenant.leave)
+        self._tenants.discard(tenant)
+        release(tenant, wait=False)
+        tenant.gone()
+
+    # The thread
+
+    def end(self) -> None:
+        """Nobody needs it any more."""
         try:
-            if self._nursery is None:
-                raise RuntimeError("nursery is gone")
-            self._nursery.start_soon(job.run)
-        except RuntimeError:
+            self.post(self._stop.set)
+        except RuntimeStopped:
+            logger.debug("the runtime had ended already")
+        self.ended = True
+
+    def join(self) -> None:
+        """Wait for the thread's end, if it is ending."""
+        if self.ended and threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _start(self, job: Job) -> None:
+        if job.finished:
+            return  # whoever asked has been interrupted meanwhile
+        if self._nursery is None:
             job.refuse()
+            return
+        self._nursery.start_soon(job.run, self._jobs)
+        job.started = True
+        self._jobs.add(job)
 
     async def _main(self) -> None:
         trio.socket.set_custom_socket_factory(self._sockets)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._doorbell.answer)
-            self._started.set()
+            self._started.ring()
             await self._stop.wait()
             self._nursery = None
             nursery.cancel_scope.cancel()
 
-
-class Tenant:
-    """One connection's tree, living in the runtime."""
-
-    def __init__(self, actor: ConnectionActor) -> None:
-        self.actor = actor
-        self._leave = trio.Event()
-        self._gone = trio.Event()
-        self._chores: trio.Nursery | None = None
-
-    @property
-    def left(self) -> bool:
-        """Whether the tree has been told to stop.  Any thread."""
-        return self._leave.is_set()
-
-    def spawn(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        """Run ``fn``, which must not raise, for as long as the tree runs at most; for ``post``."""
-        if self._chores is not None:
-            self._chores.start_soon(fn, *args)
-
-    async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        """Run the tree until ``leave``; its failure is kept in ``actor.failure`` for those who ask."""
+    def _run(self) -> None:
         try:
-            async with self.actor.running(), trio.open_nursery() as chores:
-                self._chores = chores
-                task_status.started()
-                try:
-                    await self._leave.wait()
-                finally:
-                    self._chores = None
-                    chores.cancel_scope.cancel()
-        except Exception as error:
-            if error is not self.actor.failure:
-                self.actor.failure = error
-            logger.info("supervision of the connection gave up: %r", error)
+            trio.run(self._main)
+        except BaseException as error:
+            self._failure = error
         finally:
-            self._gone.set()
+            self._bury()
 
-    async def leave(self, drain: float) -> int:
-        """Give the ledgers ``drain`` seconds, then stop the tree.  Returns how many publishes stayed unconfirmed.
-
-        What the drain leaves of its time the goodbye may use; then the socket is closed without an answer.
-        """
-        deadline = trio.current_time() + drain
-        publishers = [channel.publisher for channel in self.actor.channels.values()]
-        for channel in self.actor.channels.values():
-            channel.collect()
-        if self.actor.failure is None:
-            with trio.move_on_at(deadline):
-                for publisher in publishers:
-                    await publisher.wait_empty()
-        unconfirmed = sum(publisher.under_way for publisher in publishers)
-        self._leave.set()
-        with trio.move_on_at(max(deadline, trio.current_time() + GOODBYE)):
-            await self._gone.wait()
-        link = self.actor.session.link
-        if not self._gone.is_set() and link is not None:
-            link.kill(ConnectionClosed("the connection was closed without waiting any longer for the broker's goodbye"))
-        await self._gone.wait()
-        return unconfirmed
+    def _bury(self) -> None:
+        """Nothing goes on in the runtime: whoever waits for something of it is told, and its sockets are closed."""
+        began, self._nursery, self.ended = self._nursery is not None, None, True
+        if self._failure is not None and began:
+            logger.critical("the runtime died, and all connections with it", exc_info=self._failure)
+        self._doorbell.close()
+        why = self._stopped()
+        for job in list(self._jobs):
+            job.fail(why)
+        for tenant in list(self._tenants):
+            release(tenant, wait=False)
+            tenant.gone(why)
+        self._sockets.close()
+        self._started.ring()
 
 
 def check_interpreter() -> None:
@@ -243,76 +235,113 @@ def new_lock() -> threading.RLock:
     return threading.RLock()
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _portal: Portal | None = None
-_tenants: dict[int, tuple[Portal, Tenant]] = {}
+_leases: dict[object, Portal] = {}
+"""Who needs which runtime; a runtime that nobody needs ends."""
 _told_multiprocessing = False
 
 
-def lease() -> Portal:
-    """The process's runtime, started when this is the first lease."""
+def lease(holder: object) -> Portal:
+    """The process's runtime, started when there is none, for as long as ``holder`` needs it.
+
+    Raises:
+        BrokerUnreachable: it can't be started.
+    """
     global _portal
     with _lock:
-        if _portal is None:
-            _portal = Portal()
-            _portal._thread.start()
-            _portal._started.wait()
-            _tell_multiprocessing()
-        _portal._leases += 1
-        return _portal
+        portal = _portal
+        try:
+            if portal is None or portal.ended:
+                portal = Portal()
+                portal.start()
+                _portal = portal
+                _tell_multiprocessing()
+            _leases[holder] = portal
+        except BaseException as error:
+            if portal is not None:
+                _end_unless_needed(portal)
+            if isinstance(error, OSError | RuntimeError):
+                raise BrokerUnreachable(
+                    f"kombu_actors could not start its runtime: {error}. It takes one thread and about ten file "
+                    "descriptors; try again when the process has them"
+                ) from error
+            raise
+        return portal
 
 
-def release(portal: Portal, *, wait: bool = True) -> None:
-    """Give one lease back; the last one ends the runtime and joins its thread (unless not to ``wait``)."""
-    global _portal
+def release(holder: object, *, wait: bool = True) -> None:
+    """Give a lease back, if there is one; the last one ends the runtime and joins its thread (if to ``wait``)."""
     with _lock:
-        portal._leases -= 1
-        if portal._leases or portal is not _portal:
-            return
-        _portal = None
-    portal.post(portal._stop.set)
-    if wait and threading.current_thread() is not portal._thread:
-        portal._thread.join()
+        portal = _leases.pop(holder, None)
+        if portal is not None:
+            _end_unless_needed(portal)
+    if portal is not None and wait:
+        portal.join()
 
 
-def start_tree(actor: ConnectionActor) -> tuple[Portal, Tenant]:
-    """Lease the runtime and start a connection's tree in it."""
-    portal = lease()
+def _end_unless_needed(portal: Portal) -> None:
+    if not portal.ended and portal not in _leases.values():
+        portal.end()
+
+
+def start_tree(tenant: Tenant) -> Portal:
+    """Lease the runtime and start a connection's tree in it.
+
+    Raises:
+        BrokerUnreachable: the runtime can't be started.
+    """
     try:
-        tenant = portal.call(portal.host, actor, timeout=None)
+        for attempt in range(START_ATTEMPTS):
+            portal = lease(tenant)
+            try:
+                portal.call(portal.host, tenant, timeout=START_PATIENCE)
+            except RuntimeStopped:
+                release(tenant)
+                if attempt == START_ATTEMPTS - 1:
+                    raise
+            else:
+                break
     except BaseException:
-        release(portal)
+        abandon_tree(tenant, 0)
         raise
-    _tenants[id(tenant)] = (portal, tenant)
-    return portal, tenant
+    return portal
 
 
-def stop_tree(portal: Portal, tenant: Tenant, drain: float) -> int:
-    """Drain the ledgers, stop the tree, give the lease back; returns how many publishes stayed unconfirmed."""
-    if _tenants.pop(id(tenant), None) is None:
+def stop_tree(tenant: Tenant, drain: float) -> int:
+    """Drain the ledgers, stop the tree, give the lease back; returns how many publishes stayed unconfirmed.
+
+    Interrupted, it drains no longer; interrupted once more, the tree is stopped without anybody waiting.
+    """
+    portal = _leases.get(tenant)
+    if portal is None:
         return 0
     try:
-        return portal.call(tenant.leave, drain, timeout=None)
-    finally:
-        release(portal)
+        _see_it_go(portal, tenant, drain)
+    except BaseException:
+        _see_it_go(portal, tenant, 0)
+        raise
+    portal.join()
+    unconfirmed, tenant.unconfirmed = tenant.unconfirmed, 0
+    return unconfirmed
 
 
-def abandon_tree(portal: Portal, tenant: Tenant) -> None:
-    """``stop_tree`` for an owner that was garbage-collected: waits for nothing, in any thread."""
-    if _tenants.pop(id(tenant), None) is not None:
-        portal.post(portal.spawn, _leave_and_release, portal, tenant)
+def _see_it_go(portal: Portal, tenant: Tenant, drain: float) -> None:
+    try:
+        portal.post(portal.dismiss, tenant, drain)
+        portal.call(tenant.wait_over, timeout=None)
+    except RuntimeStopped:
+        release(tenant)  # it went with its runtime
 
 
-async def _leave_and_release(portal: Portal, tenant: Tenant) -> None:
-    unconfirmed = await tenant.leave(EXIT_DRAIN)
-    if unconfirmed:
-        logger.error("a connection was dropped without release(): %d publishes stayed unconfirmed", unconfirmed)
-    release(portal, wait=False)
-
-
-def pause(portal: Portal, seconds: float) -> None:
-    """Sleep in the calling thread, interruptibly, until the runtime's clock says so."""
-    portal.call(trio.sleep, seconds, timeout=None)
+def abandon_tree(tenant: Tenant, drain: float = EXIT_DRAIN) -> None:
+    """``stop_tree`` for an owner that was garbage-collected, or interrupted: waits for nothing, in any thread."""
+    portal = _leases.get(tenant)
+    if portal is not None:
+        try:
+            portal.post(portal.dismiss, tenant, drain)
+        except RuntimeStopped:
+            release(tenant, wait=False)
 
 
 def _drain_at_exit() -> None:
@@ -322,9 +351,9 @@ def _drain_at_exit() -> None:
     the thread that they need, so the lease taken here is never given back.
     """
     if _portal is not None:
-        lease().drained = True
-    for portal, tenant in list(_tenants.values()):
-        unconfirmed = stop_tree(portal, tenant, EXIT_DRAIN)
+        lease(_drain_at_exit).drained = True
+    for holder in list(_leases):
+        unconfirmed = stop_tree(holder, EXIT_DRAIN) if isinstance(holder, Tenant) else 0
         if unconfirmed:
             logger.error("the process ends with %d publishes not confirmed by the broker", unconfirmed)
 
@@ -341,10 +370,10 @@ def _tell_multiprocessing() -> None:
 def _start_afresh() -> None:
     """In a forked child nothing of the parent's runtime is alive, and its publishes are the parent's."""
     global _portal, _lock, _told_multiprocessing
-    _lock = threading.Lock()
+    _lock = threading.RLock()
     _portal = None
     _told_multiprocessing = False
-    _tenants.clear()
+    _leases.clear()
 
 
 atexit.register(_drain_at_exit)

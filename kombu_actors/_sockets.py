@@ -33,6 +33,11 @@ class OwnSockets(trio.abc.SocketFactory):
         self._sockets.add(made)
         return trio.socket.from_stdlib_socket(made)
 
+    def close(self) -> None:
+        """Close what is left of a runtime that died: the peers must hear of it."""
+        for left in list(self._sockets):
+            left.close()
+
     def start_afresh(self) -> None:
         """Close this process's copies under TLS's and trio's feet: nothing is sent, the parent's stay open."""
         for inherited in list(self._sockets):

@@ -15,8 +15,10 @@ from . import _portal
 from ._endpoint import Endpoint
 from ._inbox import Inbox
 from ._parameters import Parameters
+from ._tenant import Tenant
+from .actors.channel import ChannelActor
 from .actors.connection import ConnectionActor
-from .errors import ConnectionClosed, DeadlineExceeded
+from .errors import DeadlineExceeded
 from .transport._link import Transport
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Tree:
     a connection that nobody refers to any more could not be collected, and its tree not ended.
     """
 
-    def __init__(self, owner: object, driver: Transport, parameters: Parameters, *, hold: bool = False) -> None:
+    def __init__(self, driver: Transport, parameters: Parameters, *, holder: object | None = None) -> None:
         _portal.check_interpreter()
         self.pid = os.getpid()
         self.channels: dict[int, Channel] = {}
@@ -47,19 +49,23 @@ class Tree:
             failover_strategy=parameters.strategy(),
             on_dial_failed=partial(_note, self.dial_errors),
         )
-        self.inbox = Inbox(INBOX_LIMIT, actor.pause_reading)
+        self.inbox = Inbox(INBOX_LIMIT, actor.pause_reading, actor.resume_reading)
         actor.on_failure = self.inbox.fail
-        if hold:
-            actor.session.dialler.hold()
-        self.portal, self._tenant = _portal.start_tree(actor)
-        self.inbox.on_room = partial(self.portal.post, actor.resume_reading)
-        self._finalizer = weakref.finalize(owner, _portal.abandon_tree, self.portal, self._tenant)
+        if holder is not None:
+            actor.session.dialler.hold(holder)
+        self.stopped = False
+        """Whether somebody has begun to stop it: who uses the connection now needs another one."""
+        self._tenant = Tenant(actor, self.inbox.close)
+        self._finalizer = weakref.finalize(self, _portal.abandon_tree, self._tenant)
         self._finalizer.atexit = False  # the portal has its own, which waits
+        self.portal = _portal.start_tree(self._tenant)
+        self.inbox.post = self.portal.post
 
     @property
     def usable(self) -> bool:
         """Whether supervision still works on it, in this process."""
-        return self.pid == os.getpid() and self.actor.failure is None and not self._tenant.left
+        stopped = self.stopped or self._tenant.leaving
+        return not stopped and self.pid == os.getpid() and self.actor.failure is None
 
     @property
     def connected(self) -> bool:
@@ -72,13 +78,13 @@ class Tree:
         """The endpoint in use, or dialled next."""
         return self.actor.session.selector.current
 
-    def hold_dialling(self) -> None:
-        """Let this side decide when to dial; see ``Dialler``."""
-        self.portal.call(_call, self.actor.session.dialler.hold, timeout=None)
+    def hold_dialling(self, holder: object) -> None:
+        """Let this side decide when to dial, from its next call on; see ``Dialler``."""
+        self.portal.post(self.actor.session.dialler.hold, holder)
 
-    def let_dialling_go(self) -> None:
-        """Undo ``hold_dialling``."""
-        self.portal.call(_call, self.actor.session.dialler.let_go, timeout=None)
+    def let_dialling_go(self, holder: object) -> None:
+        """Undo ``hold_dialling``; may be done again."""
+        self.portal.post(self.actor.session.dialler.let_go, holder)
 
     def call(self, fn: Callable[..., Awaitable[T]], *args: Any, timeout: float) -> T:
         """Run ``await fn(*args)`` in the runtime.
@@ -91,9 +97,19 @@ class Tree:
         except DeadlineExceeded:
             raise DeadlineExceeded(f"no answer within {timeout:.3g} s: {self._condition()}") from None
 
-    def later(self, fn: Callable[..., Awaitable[Any]]) -> None:
-        """Run ``await fn()``, which must not raise, in the runtime; nobody waits for it."""
-        self.portal.post(self._tenant.spawn, fn)
+    def later(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Run ``await fn(*args)`` in the runtime; nobody waits for it, what it raises is logged."""
+        self.portal.post(self._tenant.spawn, fn, *args)
+
+    def open_channel(self, opened: list[ChannelActor], timeout: float, inherited: ChannelActor | None = None) -> None:
+        """Open a channel, found in ``opened`` then, also by those who were interrupted."""
+        self.call(_open_channel, self.actor, self.inbox.fail, inherited, opened, timeout=timeout)
+
+    def take_back(self, opened: list[ChannelActor]) -> None:
+        """Close what was opened for somebody who was interrupted."""
+        for actor in opened:
+            self.channels.pop(actor.number, None)
+            self.later(self.actor.close_channel, actor)
 
     def _condition(self) -> str:
         link, where = self.actor.session.link, self.endpoint
@@ -105,20 +121,32 @@ class Tree:
         return f"{where} is connected, but has not answered"
 
     def stop(self, drain: float) -> int:
-        """End the tree; returns how many publishes stayed unconfirmed after ``drain`` seconds."""
-        self._finalizer.detach()
-        if self.pid != os.getpid():
-            return 0
+        """End the tree; returns how many publishes stayed unconfirmed after ``drain`` seconds.
+
+        Interrupted at any point it ends all the same, sooner.  Threads that drain its events get ``ConnectionClosed``.
+        """
         try:
-            return _portal.stop_tree(self.portal, self._tenant, drain)
-        finally:
-            # Other threads may be draining events: nobody will ring for them any more.
-            self.inbox.close(self.actor.failure or ConnectionClosed(f"the connection to {self.endpoint} was released"))
+            self.stopped = True
+            return _portal.stop_tree(self._tenant, drain) if self.pid == os.getpid() else 0
+        except BaseException:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """End the tree without waiting for that."""
+        self.stopped = True
+        if self.pid == os.getpid():
+            _portal.abandon_tree(self._tenant, 0)
 
 
 def _note(errors: deque[BaseException], endpoint: Endpoint, error: BaseException) -> None:
     errors.append(error)
 
 
-async def _call(fn: Any) -> None:
-    fn()
+async def _open_channel(
+    actor: ConnectionActor,
+    on_gone: Callable[[BaseException], None],
+    inherited: ChannelActor | None,
+    opened: list[ChannelActor],
+) -> None:
+    opened.append(await actor.open_channel(on_gone, inherited))

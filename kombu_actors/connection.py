@@ -23,6 +23,7 @@ from ._channel import Channel
 from ._connection_view import ConnectionView
 from ._endpoint import FAILOVER_STRATEGIES
 from ._forking import SharedLock
+from ._inbox import Taken
 from ._parameters import Parameters
 from ._tree import Tree
 from .actors.channel import ChannelActor
@@ -245,7 +246,7 @@ class Connection(ConnectionView):
         tree = self._tree
         if tree is not None and tree.default_channel is not None and self.keeps(tree.default_channel):
             return tree.default_channel
-        with self._lock:
+        with self._lock.held:
             self.ensure_connection(**self._first_connect())
             tree = self._running_tree()
             if tree.default_channel is None or not self.keeps(tree.default_channel):
@@ -261,21 +262,31 @@ class Connection(ConnectionView):
 
     def _new_channel(self, timeout: float | None = None) -> Channel:
         tree = self._running_tree()
-        actor = self.call(tree.actor.open_channel, tree.inbox.fail, timeout=timeout)
-        channel = Channel(self, tree.portal, actor, tree.inbox)
-        tree.channels[channel.channel_id] = channel
+        opened: list[ChannelActor] = []
+        try:
+            tree.open_channel(opened, timeout or self.call_timeout)
+            channel = Channel(self, tree.portal, opened[0], tree.inbox)
+            tree.channels[channel.channel_id] = channel
+        except BaseException:
+            tree.take_back(opened)
+            raise
         return channel
 
     def reopen(self, channel: Channel, inherited: ChannelActor) -> None:
         """In a forked child: open a channel of the child's own in place of the parent's."""
-        with self._lock:
+        with self._lock.held:
             if self.keeps(channel):
                 return
             self.ensure_connection(**self._first_connect())
             tree = self._running_tree()
-            actor = tree.portal.call(tree.actor.open_channel, tree.inbox.fail, inherited, timeout=self.call_timeout)
-            channel.attach(tree.portal, actor, tree.inbox)
-            tree.channels[channel.channel_id] = channel
+            opened: list[ChannelActor] = []
+            try:
+                tree.open_channel(opened, self.call_timeout, inherited)
+                tree.channels[opened[0].number] = channel
+                channel.attach(tree.portal, opened[0], tree.inbox)
+            except BaseException:
+                tree.take_back(opened)
+                raise
 
     def forget_channel(self, channel: Channel) -> None:
         """Drop a closed channel from the connection's books."""
@@ -306,26 +317,19 @@ class Connection(ConnectionView):
         Raises:
             PublishUnknown: some were not; its text says how many.
         """
-        address = self.as_uri()
-        with self._lock:
-            tree, self._tree = self._tree, None
-            self._released = True
-        self.declared_entities.clear()
-        unconfirmed = tree.stop(float(self.transport_options.get("drain_timeout", DRAIN_TIMEOUT))) if tree else 0
+        self._released = True
+        unconfirmed = self._stop_tree(float(self.transport_options.get("drain_timeout", DRAIN_TIMEOUT)))
         if unconfirmed:
             raise PublishUnknown(
-                f"{address} was closed with {unconfirmed} publishes that the broker had not confirmed; they may be lost"
+                f"{self.as_uri()} was closed with {unconfirmed} publishes that the broker had not confirmed; "
+                "they may be lost"
             )
 
     close = release
 
     def collect(self, socket_timeout: float | None = None) -> None:
         """Drop the connection at once, without waiting for anything; the next use makes a new one."""
-        with self._lock:
-            tree, self._tree = self._tree, None
-        self.declared_entities.clear()
-        if tree is not None:
-            tree.stop(0)
+        self._stop_tree(0)
 
     def revive(self, new_channel: Channel) -> None:
         """Make another channel the default one; supervision keeps the old one open for whoever uses it."""
@@ -358,12 +362,20 @@ class Connection(ConnectionView):
             self.connect()
             tree = self._running_tree()
         inbox, channels = tree.inbox, tree.channels
-        key, item = inbox.get(timeout, since)
+        taken: Taken = []
+        handled = False
         try:
-            while key is not None and not key.dispatch(channels, item):
-                key, item = inbox.get(timeout, since)
+            inbox.take(taken, timeout, since)
+            while taken:
+                handled = True
+                if taken[0][0].dispatch(channels, taken):
+                    return
+                del taken[:]
+                inbox.take(taken, timeout, since)
         finally:
-            if key is not None:
+            if taken:
+                inbox.put_back(taken)
+            elif handled:
                 inbox.handled()
 
     def heartbeat_check(self, rate: float = 2) -> None:
@@ -402,13 +414,11 @@ class Connection(ConnectionView):
         """
         if self.connected:
             return self
-        tree = self._running_tree(hold=True)
         deadline = time.monotonic() + timeout if timeout else math.inf
+        holder = object()
 
         def dial() -> None:
-            nonlocal tree
-            if not tree.usable:
-                tree = self._running_tree(hold=True)
+            tree = self._running_tree(holder)
             left = max(deadline - time.monotonic(), 0.0) + DIAL_MARGIN
             tree.call(tree.actor.dial_now, timeout=min(self.connect_timeout + self.call_timeout, left))
 
@@ -425,29 +435,37 @@ class Connection(ConnectionView):
                 timeout=timeout,
             )
         except BaseException as error:
-            if not tree.actor.session.epochs:
+            tree = self._tree
+            if tree is not None and not tree.actor.session.epochs:
                 self._discard(tree)
             if not reraise_as_library_errors or not isinstance(error, self.recoverable_connection_errors):
                 raise
             raise OperationalError(str(error)) from error  # none that another ensure would retry once more
         finally:
-            if self._tree is tree and tree.usable:
-                tree.let_dialling_go()
+            try:
+                self._let_dialling_go(holder)
+            except BaseException:
+                self._let_dialling_go(holder)
+                raise
         return self
 
     def reconnect(self, **policy: Any) -> None:
         """``ensure_connection`` for who has met a connection error: asks the broker whether it is still there."""
-        tree = self._running_tree(hold=True)
+        holder = object()
         try:
-            if self.connected:
-                tree.portal.call(tree.actor.probe, timeout=self.call_timeout)
-        except self.recoverable_connection_errors as error:
-            logger.debug("connecting again: %r", error)
-        try:
+            try:
+                tree = self._running_tree(holder)
+                if self.connected:
+                    tree.portal.call(tree.actor.probe, timeout=self.call_timeout)
+            except self.recoverable_connection_errors as error:
+                logger.debug("connecting again: %r", error)
             self.ensure_connection(**policy)
         finally:
-            if self._tree is tree and tree.usable:
-                tree.let_dialling_go()
+            try:
+                self._let_dialling_go(holder)
+            except BaseException:
+                self._let_dialling_go(holder)
+                raise
 
     def ensure(
         self,
@@ -567,38 +585,70 @@ class Connection(ConnectionView):
             return tree.call(_with_keywords, fn, args, kwargs, timeout=timeout)
         return tree.call(fn, *args, timeout=timeout)
 
-    def later(self, fn: Callable[..., Any]) -> None:
-        """Have ``fn()`` awaited in the runtime, by nobody, while this connection is open."""
+    def later(self, fn: Callable[..., Any], *args: Any) -> None:
+        """Have ``fn(*args)`` awaited in the runtime, by nobody, while this connection is open."""
         tree = self._tree
         if tree is not None and tree.usable:
-            tree.later(fn)
+            tree.later(fn, *args)
 
     @property
     def _dial_timeout(self) -> float:
         return max(float(self.connect_timeout) * len(self._endpoints), self.call_timeout) + DIAL_MARGIN
 
-    def _running_tree(self, *, hold: bool = False) -> Tree:
-        """The tree; with ``hold`` this side says when to dial, from the first dial on."""
+    def _running_tree(self, holder: object | None = None) -> Tree:
+        """The tree; with a ``holder`` this side says when to dial, from the first dial on."""
         tree = self._tree
         if tree is None or not tree.usable:
-            with self._lock:
+            with self._lock.held:
                 tree = self._tree
                 if tree is None or not tree.usable:
                     if tree is not None:
                         self._discard(tree)
-                    self._tree = tree = Tree(self, self.transport_driver, self._parameters, hold=hold)
-                    return tree
-        if hold:
-            tree.hold_dialling()
+                    return self._new_tree(holder)
+        if holder is not None:
+            tree.hold_dialling(holder)
         return tree
+
+    def _let_dialling_go(self, holder: object) -> None:
+        tree = self._tree
+        if tree is not None and tree.usable:
+            tree.let_dialling_go(holder)
+
+    def _new_tree(self, holder: object | None) -> Tree:
+        tree: Tree | None = None
+        try:
+            tree = Tree(self.transport_driver, self._parameters, holder=holder)
+            made_meanwhile, self._tree = self._tree, tree
+            if made_meanwhile is not None:  # by a signal handler
+                made_meanwhile.abandon()
+        except BaseException:
+            if tree is not None and self._tree is not tree:
+                tree.abandon()
+            raise
+        return tree
+
+    def _stop_tree(self, drain: float) -> int:
+        """End the present tree, whatever interrupts it; returns how many publishes stayed unconfirmed."""
+        tree = self._tree
+        if tree is None:
+            return 0
+        try:
+            return tree.stop(drain)
+        finally:
+            self._forget_tree(tree)
+
+    def _forget_tree(self, tree: Tree) -> None:
+        with self._lock.held:
+            if self._tree is tree:
+                self._tree = None
+                self.declared_entities.clear()
 
     def _discard(self, tree: Tree) -> None:
         """Put away a tree that gave up; the next one starts without channels."""
-        with self._lock:
-            if self._tree is tree:
-                self._tree = None
-        self.declared_entities.clear()
-        unconfirmed = tree.stop(0)
+        try:
+            unconfirmed = tree.stop(0)
+        finally:
+            self._forget_tree(tree)
         if unconfirmed:
             logger.error("%s: supervision gave up with %d publishes not confirmed", self.as_uri(), unconfirmed)
 

@@ -33,6 +33,7 @@ __all__ = [
     "PublishRefused",
     "PublishReturned",
     "PublishUnknown",
+    "RuntimeDied",
     "RuntimeStopped",
     "SerializationError",
     "SerializerNotInstalled",
@@ -159,3 +160,7 @@ class PublishReturned(OperationalError, amqp_errors.ChannelError):
 
 class RuntimeStopped(KombuError):
     """The runtime that serves this object has ended."""
+
+
+class RuntimeDied(RuntimeStopped, ConnectionLost):
+    """The runtime that served this connection has died, of what ``__cause__`` says; its next use gets a new one."""

@@ -13,6 +13,9 @@ from .errors import DecodeError, MessageStateError
 from .serialization import SKIP_DECODE, decode_text, loads, registry
 from .utils.functional import dictfilter
 
+if TYPE_CHECKING:
+    from ._inbox import Taken
+
 __all__ = ["Message"]
 
 _UNREAD: Final = object()
@@ -43,6 +46,7 @@ class Message:
         "_messages_left",
         "_payload",
         "_state",
+        "_taken",
         "accept",
         "body",
         "channel",
@@ -80,6 +84,7 @@ class Message:
         self._delivery: Delivery | None = None
         self._payload: Any = _UNREAD
         self._state = _RECEIVED
+        self._taken: Taken | None = None
         self.accept = accept
         self.channel = channel
         self.content_encoding = content_encoding
@@ -112,6 +117,7 @@ class Message:
         self._delivery = delivery
         self._payload = _UNREAD
         self._state = _NO_ACK if no_ack else _RECEIVED
+        self._taken = None
         self.accept = accept
         self.channel = channel
         self.content_encoding = encoding = properties.get("content_encoding")
@@ -142,6 +148,12 @@ class Message:
             else:
                 self._unpack(delivery.body, delivery.properties["headers"]["compression"])
             return object.__getattribute__(self, name)
+
+    def _hand_over(self) -> None:
+        """User code has it from now on: if it is interrupted, the message does not go back into the inbox."""
+        taken = self._taken
+        if taken is not None:
+            del taken[:]
 
     def _describe(self, delivery: Delivery) -> dict[str, Any]:
         info: dict[str, Any] = {"consumer_tag": delivery.consumer_tag} if delivery.consumer_tag else {}

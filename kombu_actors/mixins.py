@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property, partial
 from itertools import count
 from typing import Any
 
+from ._bells import Sleepers
 from ._channel import Channel
 from ._sessions import SessionWatch
 from .common import ignore_errors
@@ -64,13 +64,13 @@ class ConsumerMixin:
     def should_stop(self, value: bool) -> None:
         self._should_stop = value
         if value:
-            self._stopped.set()
+            self._stopping.wake()
             if self._watch is not None:
                 self._watch.wake()
 
     @cached_property
-    def _stopped(self) -> threading.Event:
-        return threading.Event()
+    def _stopping(self) -> Sleepers:
+        return Sleepers()
 
     @cached_property
     def restart_limit(self) -> TokenBucket:
@@ -142,9 +142,17 @@ class ConsumerMixin:
                     for _ in self.consume(limit=None, **kwargs):
                         pass
                 else:
-                    self._stopped.wait(self.restart_limit.expected_time(_tokens))
+                    self._pause(self.restart_limit.expected_time(_tokens))
             except (*self.connection_errors, *self.channel_errors):
                 logger.warning("Connection to broker lost, trying to re-establish connection...", exc_info=True)
+
+    def _pause(self, seconds: float) -> None:
+        bell = self._stopping.hang_up()
+        try:
+            if not self.should_stop:
+                bell.wait(seconds)
+        finally:
+            self._stopping.take_down(bell)
 
     def consume(
         self, limit: int | None = None, timeout: float | None = None, safety_interval: float = 1, **kwargs: Any

@@ -89,10 +89,7 @@ class PooledConnection(Connection):
         Raises:
             PublishUnknown: some were not confirmed.
         """
-        with self._lock:
-            tree, self._tree = self._tree, None
-        self.declared_entities.clear()
-        unconfirmed = tree.stop(drain) if tree is not None else 0
+        unconfirmed = self._stop_tree(drain)
         if unconfirmed:
             raise PublishUnknown(
                 f"{self.as_uri()} was closed with its pool; the broker had not confirmed {unconfirmed} publishes"
@@ -223,21 +220,26 @@ class ProducerPool(Resource[_Producer]):
         return self.create_producer()
 
     def _make(self, deadline: float) -> _Producer:
-        connection = self._borrow(deadline)
+        connection = None
         try:
+            connection = self._borrow(deadline)
             producer: _Producer = self.Producer(connection)
         except BaseException:
-            connection.release()
+            if connection is not None:
+                connection.release()
             raise
         return producer
 
     def _make_ready(self, resource: _Producer, deadline: float) -> _Producer:
         if resource._channel is None:
-            connection = self._borrow(deadline)
+            connection = None
             try:
+                connection = self._borrow(deadline)
                 resource.revive(connection)
             except BaseException:
-                connection.release()
+                if connection is not None:
+                    connection.release()
+                resource._channel = resource.__connection__ = None
                 raise
         return self.prepare(resource)
 
@@ -248,10 +250,17 @@ class ProducerPool(Resource[_Producer]):
 
     def release_resource(self, resource: _Producer) -> None:
         """Give its connection back."""
-        connection, resource.__connection__ = resource.__connection__, None
-        resource.channel = None
-        if connection is not None:
-            connection.release()
+        connection = resource.__connection__
+        try:
+            resource.channel = None
+            if connection is not None:
+                connection.release()
+        except BaseException:
+            if connection is not None:
+                connection.release()  # does no harm if it was interrupted after it had been released
+            raise
+        finally:
+            resource.__connection__ = None
 
     close_resource = release_resource
 
@@ -286,7 +295,7 @@ class PoolGroup(dict[Any, Any]):
         with self._lock:
             if not super().__contains__(key):
                 limit = get_limit() if self.limit is use_global_limit else self.limit
-                super().__setitem__(key, self.create(resource, limit))
+                super().setdefault(key, self.create(resource, limit))  # a signal handler may have made one meanwhile
             return super().__getitem__(key)
 
     def __setitem__(self, resource: Any, pool: Any) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
+from ._bells import Sleepers
 from ._forking import start_afresh_after_fork
 from .errors import LimitExceeded
 
@@ -19,6 +20,16 @@ CLOSE_PATIENCE = 5.0
 """Seconds for ``force_close_all``, as for a connection's ``release()``."""
 R = TypeVar("R")
 logger = logging.getLogger(__name__)
+
+
+class _Place(Generic[R]):
+    """One place of a pool while its resource is being made or taken back."""
+
+    __slots__ = ("resource",)
+
+    def __init__(self) -> None:
+        self.resource: R | None = None
+        """The resource that was idle in it, or comes back to it."""
 
 
 class Resource(Generic[R]):
@@ -44,9 +55,11 @@ class Resource(Generic[R]):
         self.preload = preload or 0
         self._idle: list[R] = []
         self._lent: dict[int, R] = {}
-        self._changing = 0
+        self._changing: set[_Place[R]] = set()
         """Places of resources that are being made or taken back just now."""
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._waiting = Sleepers()
+        """Threads that wait for a place; each looks again whenever there may be one."""
         self._closed = False
         start_afresh_after_fork(self)
 
@@ -102,81 +115,112 @@ class Resource(Generic[R]):
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         if not block:
             deadline = -math.inf
-        idle = self._take_place(deadline)
-        resource = None
+        place = _Place[R]()
+        resource: R | None = None
         try:
-            resource = self._make(deadline) if idle is None else idle.pop()
-            lent = self._make_ready(resource, deadline)
-        except BaseException:
-            self._changing_done()
-            if resource is not None:
-                self._try(self.close_resource, resource)
-            raise
-        with self._changed:
-            closed = self._closed
-            if self.limit and not closed:
-                self._lent[id(lent)] = lent
-        self._changing_done()
-        if closed:
-            self._try(self.collect_resource, lent)
-            self._check_open()
-        self._lend(lent)
-        return lent
-
-    def _take_place(self, deadline: float) -> list[R] | None:
-        """Wait for a place; returns a list of the idle resource that comes with it, ``None`` without one."""
-        with self._changed:
-            while True:
+            self._take_place(place, deadline)
+            resource = place.resource if place.resource is not None else self._make(deadline)
+            resource = self._make_ready(resource, deadline)
+            with self._lock:
                 self._check_open()
-                if not self.limit or self._idle or len(self._lent) + self._changing < self.limit:
-                    self._changing += 1
-                    return [self._idle.pop()] if self._idle else None
+                if self.limit:
+                    self._lent[id(resource)] = resource
+            self._leave(place)
+            self._lend(resource)
+        except BaseException as error:
+            self._give_up(place, resource, broken=isinstance(error, Exception))
+            raise
+        return resource
+
+    def _take_place(self, place: _Place[R], deadline: float) -> None:
+        """Wait for a place, and take the idle resource that comes with it, if there is one."""
+        while True:
+            bell = self._waiting.hang_up()
+            try:
+                with self._lock:
+                    self._check_open()
+                    if not self.limit or self._idle or len(self._lent) + len(self._changing) < self.limit:
+                        self._changing.add(place)
+                        if self._idle:
+                            place.resource = self._idle[-1]
+                            del self._idle[-1]
+                        return
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise self.LimitExceeded(f"{self.limit}: all {self.members} of this pool are in use")
-                self._changed.wait(None if left == math.inf else left)
+                bell.wait(None if left == math.inf else left)
+            finally:
+                self._waiting.take_down(bell)
+
+    def _leave(self, place: _Place[R]) -> None:
+        try:
+            self._changing.discard(place)
+        finally:
+            self._waiting.wake()
+
+    def _give_up(self, place: _Place[R], resource: R | None, *, broken: bool) -> None:
+        """Acquiring failed or was interrupted: nobody has the resource, and its place is free."""
+        if resource is None:
+            resource = place.resource
+        with self._lock:
+            if resource is not None:
+                self._lent.pop(id(resource), None)
+            sound = resource is not None and resource is place.resource and not broken and not self._closed
+            if sound:
+                self._idle.append(cast(R, resource))
+        self._leave(place)
+        if resource is not None and not sound:
+            self._try(self.collect_resource if self._closed else self.close_resource, resource)
 
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError("Acquire on closed pool")
 
-    def _changing_done(self) -> None:
-        with self._changed:
-            self._changing -= 1
-            self._changed.notify()
-
     def release(self, resource: R) -> None:
         """Take one back.  Releasing it twice does no harm while nobody else has it.
 
         One that doesn't belong here any more (the pool was closed, reset or made smaller) is closed.
+        Interrupted, it has been taken back all the same.
         """
-        with self._changed:
-            if any(idle is resource for idle in self._idle):
-                return
-            known = self._lent.pop(id(resource), None) is not None
-            self._changing += known
-        if not known:
-            self.close_resource(resource)
-            return
-        keep = False
+        place = _Place[R]()
         try:
-            self.release_resource(resource)
-            with self._changed:
-                held = len(self._idle) + len(self._lent) + self._changing
-                keep = not self._closed and bool(self.limit) and held <= cast(int, self.limit)
-                if keep:
-                    self._idle.append(resource)
-        finally:
-            self._changing_done()
-        if not keep:
+            surplus = self._take_back(resource, place)
+        except Exception:
+            self._leave(place)
+            raise
+        except BaseException:
+            self._take_back(resource, place)
+            raise
+        if surplus:
             self.close_resource(resource)
+
+    def _take_back(self, resource: R, place: _Place[R]) -> bool:
+        """Have it among the idle again; returns whether it must be closed instead.  May be done again."""
+        with self._lock:
+            idle = any(other is resource for other in self._idle)
+            if not idle and id(resource) in self._lent:
+                place.resource = resource
+                self._changing.add(place)
+                self._lent.pop(id(resource), None)
+        if not idle and place.resource is None:
+            return True
+        if not idle:
+            self.release_resource(resource)
+            with self._lock:
+                held = len(self._idle) + len(self._lent) + len(self._changing)
+                idle = not self._closed and bool(self.limit) and held <= cast(int, self.limit)
+                if idle:
+                    self._idle.append(resource)
+        self._leave(place)
+        return not idle
 
     def replace(self, resource: R) -> None:
         """Close one that is broken; the next ``acquire`` makes another in its place."""
-        with self._changed:
+        try:
             self._lent.pop(id(resource), None)
-            self._changed.notify()
-        self.close_resource(resource)
+        finally:
+            self._waiting.wake()
+            self.close_resource(resource)
 
     def force_close_all(self, close_pool: bool = True) -> None:
         """Drop all resources, those in use as well; with ``close_pool`` (default) the pool can't be used again.
@@ -184,17 +228,23 @@ class Resource(Generic[R]):
         Takes five seconds at the most, in which publishes under way may be confirmed, and a quarter
         of a second for each connection to a broker that does not answer.
         """
-        with self._changed:
+        with self._lock:
             if self._closed:
                 return
             self._closed = close_pool
             dropped = [*self._lent.values(), *self._idle]
             self._lent.clear()
             self._idle.clear()
-            self._changed.notify_all()
+        self._waiting.wake()
         deadline = time.monotonic() + CLOSE_PATIENCE
-        for resource in dropped:
-            self._try(lambda resource: self._collect(resource, deadline), resource)
+        try:
+            while dropped:
+                self._try(lambda resource: self._collect(resource, deadline), dropped[-1])
+                del dropped[-1]
+        except BaseException:
+            for resource in dropped:
+                self._try(self.collect_resource, resource)
+            raise
 
     # Its size
 
@@ -215,7 +265,7 @@ class Resource(Generic[R]):
                 ``ignore_errors`` waits for each to come back.
         """
         _checked(limit)
-        with self._changed:
+        with self._lock:
             if self._lent and limit and (not self.limit or limit < self.limit) and not ignore_errors:
                 if not force:
                     raise RuntimeError(f"Can't shrink pool when in use: was={self.limit} now={limit}")
@@ -223,7 +273,7 @@ class Resource(Generic[R]):
             self._limit = limit
             surplus = len(self._idle) + len(self._lent) - limit if limit else len(self._idle)
             dropped = [self._idle.pop(0) for _ in range(min(surplus, len(self._idle)))]
-            self._changed.notify_all()
+        self._waiting.wake()
         if reset:
             self.force_close_all(close_pool=False)
         for resource in dropped:
@@ -231,8 +281,9 @@ class Resource(Generic[R]):
 
     def start_afresh(self) -> None:
         """Forget everything, touching nothing: in a forked child it is the parent's."""
-        self._idle, self._lent, self._changing = [], {}, 0
-        self._changed = threading.Condition()
+        self._idle, self._lent, self._changing = [], {}, set()
+        self._lock = threading.RLock()
+        self._waiting = Sleepers()
 
     def _try(self, fn: Callable[[R], None], resource: R) -> None:
         try:

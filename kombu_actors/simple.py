@@ -8,6 +8,7 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable
 from queue import Empty
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -26,6 +27,7 @@ __all__ = ["SimpleBase", "SimpleBuffer", "SimpleQueue"]
 PREFETCH = 1
 """Messages that an idle queue object may hold back from others.  kombu sets no bound and takes all there are."""
 logger = logging.getLogger(__name__)
+_NEVER: Any = object()
 
 
 class Desk:
@@ -35,7 +37,7 @@ class Desk:
     """
 
     def __init__(self) -> None:
-        self._opening = threading.Lock()
+        self._opening = threading.RLock()
         self._channel: weakref.ref[Channel] | None = None
 
     def channel(self, connection: Connection) -> Channel:
@@ -58,14 +60,14 @@ class Desks:
 
     def start_afresh(self) -> None:
         """Forget all desks: in a forked child their locks may be held for ever."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._desks: weakref.WeakKeyDictionary[Connection, Desk] = weakref.WeakKeyDictionary()
 
     def __getitem__(self, connection: Connection) -> Desk:
         with self._lock:
             desk = self._desks.get(connection)
             if desk is None:
-                desk = self._desks[connection] = Desk()
+                desk = self._desks.setdefault(connection, Desk())  # a signal handler may have made one meanwhile
             return desk
 
 
@@ -96,7 +98,10 @@ class SimpleBase:
         self._channel_given = given
         self._consuming_on: Channel | None = None
         self._subscribing = new_lock()
-        consumer.register_callback(self._receive)
+        # By C alone: between its arrival and the buffer, and between the buffer and who gets it, there must be no point
+        # at which a signal handler that raises loses a message (see Inbox).
+        self._oldest = iter(self.buffer.popleft, _NEVER)
+        consumer.on_message = self.buffer.append
         consumer.on_decode_error = self._receive_undecodable
 
     def __enter__(self) -> Self:
@@ -105,7 +110,11 @@ class SimpleBase:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except BaseException:
+            self._abandon()
+            raise
 
     def __len__(self) -> int:
         return self.qsize()
@@ -130,10 +139,10 @@ class SimpleBase:
         while True:
             self._consume()
             since = self._connection.events_handled
-            try:
-                return self.buffer.popleft()
-            except IndexError:
-                self._wait(deadline, since)
+            message = self._from_buffer()
+            if message is not None:
+                return message
+            self._wait(deadline, since)
 
     def get_nowait(self) -> Message:
         """Take a message if there is one.
@@ -142,8 +151,9 @@ class SimpleBase:
             Empty: there is none.
         """
         self._take_in()
-        if self.buffer:
-            return self.buffer.popleft()
+        arrived = self._from_buffer()
+        if arrived is not None:
+            return arrived
         self._renew()
         message: Message | None = self.queue.get(no_ack=self.no_ack, accept=self.consumer.accept)
         if message is None:
@@ -175,10 +185,7 @@ class SimpleBase:
         self._renew()
         purged = self.consumer.purge()
         self._take_in()
-        while self.buffer:
-            self.buffer.popleft().ack()
-            purged += 1
-        return purged
+        return purged + self._decide_all(Message.ack)
 
     def qsize(self) -> int:
         """About how many messages there are to get: others may be putting and getting meanwhile."""
@@ -189,21 +196,36 @@ class SimpleBase:
 
     def close(self) -> None:
         """Stop consuming; messages that nobody got yet go back to the queue at once."""
-        channel, self._consuming_on = self._consuming_on, None
-        if channel is None or not self._connection.keeps(channel):
-            self.buffer.clear()
-            return
+        try:
+            channel = self._consuming_on
+            if channel is None or not self._connection.keeps(channel):
+                self._consuming_on = None
+                self.buffer.clear()
+            else:
+                self._stop_consuming(channel)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _stop_consuming(self, channel: Channel) -> None:
         tags = [tag for tag, _ in self.consumer._active.values()]
-        self.consumer.cancel()
-        if self.no_ack:
-            return
-        for tag in tags:
-            channel.callbacks[tag] = self.buffer.append
-        self._drain_arrived()
-        for tag in tags:
-            channel.callbacks.pop(tag, None)
-        while self.buffer:
-            self.buffer.popleft().requeue()
+        try:
+            self.consumer.cancel()
+            if not self.no_ack:
+                for tag in tags:
+                    channel.callbacks[tag] = self.buffer.append
+                self._drain_arrived()
+        finally:
+            for tag in tags:
+                channel.callbacks.pop(tag, None)
+        self._abandon()
+
+    def _abandon(self) -> None:
+        """Consume no longer, and give back what nobody got, without waiting for anything."""
+        self._consuming_on = None
+        self.consumer._cancel_soon()
+        if not self.no_ack:
+            self._decide_all(Message.requeue)
 
     def _wait(self, deadline: float, since: int) -> None:
         """Wait until a thread, this one or another, has handled something since; ``Empty`` at the deadline."""
@@ -215,12 +237,30 @@ class SimpleBase:
         except TimeoutError:
             logger.debug("nothing came to %r in time", self.queue)  # or just now: the caller looks once more
 
-    def _receive(self, body: Any, message: Message) -> None:
-        self.buffer.append(message)
+    def _from_buffer(self) -> Message | None:
+        try:
+            for message in self._oldest:
+                return message
+        except IndexError:
+            return None
+        return None
+
+    def _decide_all(self, decide: Callable[[Message], None]) -> int:
+        """Decide about all messages in the buffer; returns how many there were."""
+        count, message = 0, None
+        try:
+            while (message := self._from_buffer()) is not None:
+                decide(message)
+                count += 1
+        except BaseException:
+            if message is not None and not message.acknowledged:
+                self.buffer.appendleft(message)
+            raise
+        return count
 
     def _receive_undecodable(self, message: Message, error: Exception) -> None:
         """It is the caller's: its ``payload`` raises the error, and it can be rejected."""
-        self._receive(None, message)
+        self.buffer.append(message)
 
     def _consume(self) -> None:
         """Have the consumer consume, on a channel that lives."""
@@ -239,8 +279,13 @@ class SimpleBase:
                 self._renew()
                 channel = _desks[connection].channel(connection)
                 self._move_consumer(channel)
-            self.consumer.consume(no_ack=self.no_ack)
-            self._consuming_on = channel
+            try:
+                self._consuming_on = channel
+                self.consumer.consume(no_ack=self.no_ack)
+            except BaseException:
+                self._consuming_on = None
+                self.consumer._cancel_soon()
+                raise
 
     def _renew(self) -> None:
         """Go on with the connection's present default channel, if the former one is gone for good."""

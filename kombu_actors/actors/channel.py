@@ -123,8 +123,13 @@ class Consumer:
 
     @property
     def id(self) -> str:
-        """Its name in the supervision tree: the tag, which may hold any character, without the path's slash."""
-        return self.spec.tag.replace("%", "%25").replace("/", "%2F")
+        """Its name in the supervision tree."""
+        return child_id(self.spec.tag)
+
+
+def child_id(tag: str) -> str:
+    """A consumer's name in the supervision tree: the tag, which may hold any character, without the path's slash."""
+    return tag.replace("%", "%25").replace("/", "%2F")
 
 
 @attrs.define(eq=False)

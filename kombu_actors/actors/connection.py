@@ -47,7 +47,7 @@ from ..supervisors import (
 from ..supervisors._interrupts import guarded, protected, unprotected
 from ..transport._link import Link, Transport
 from ._waiting import CLOSE_GRACE, first_of
-from .channel import ChannelActor, Consumer
+from .channel import ChannelActor, Consumer, child_id
 from .deadlines import Deadlines
 from .declaring import Request, TopologyActor
 from .ordering import Publishes
@@ -314,8 +314,8 @@ class ConnectionActor:
         if self.channels.pop(channel.number, None) is not None:
             for consumer in channel.consumers.values():
                 self.topology.consumer_left(consumer.spec.queue)
-            await self._stop("channels", channel.id)
-            self.quarantine.leave(channel.publisher)
+        await self._stop("channels", channel.id)  # also what a call that was cancelled has begun to close
+        self.quarantine.leave(channel.publisher)
 
     async def add_consumer(self, channel: ChannelActor, consumer: Consumer) -> None:
         """Add a consumer to the desired state and wait for its first consume-ok.
@@ -352,7 +352,7 @@ class ConnectionActor:
         consumer = channel.consumers.pop(tag, None)
         if consumer is not None:
             self.topology.consumer_left(consumer.spec.queue)
-            await self._stop(f"channels/{channel.id}/consumers", consumer.id)
+        await self._stop(f"channels/{channel.id}/consumers", child_id(tag))  # also what a cancelled call began
 
     async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
         """Make one call on the channel's present epoch, waiting for it while supervision reopens the channel."""

@@ -36,25 +36,25 @@ class Dialler:
     """
 
     def __init__(self) -> None:
-        self._holders = 0
+        self._holders: set[object] = set()
         self._permissions = 0
         self._lot = trio.lowlevel.ParkingLot()
         self._answers = trio.lowlevel.ParkingLot()
         self._answer: BaseException | None = None
 
-    def hold(self) -> None:
+    def hold(self, holder: object) -> None:
         """Take the dialling over from supervision."""
-        self._holders += 1
+        self._holders.add(holder)
 
-    def let_go(self) -> None:
-        """Give it back."""
-        self._holders -= 1
+    def let_go(self, holder: object) -> None:
+        """Give it back; again does no harm."""
+        self._holders.discard(holder)
         self._lot.unpark_all()
 
     @property
     def held(self) -> bool:
         """Whether callers decide."""
-        return self._holders > 0
+        return bool(self._holders)
 
     async def permission(self) -> bool:
         """Wait until dialling is allowed; True when by hand, for one endpoint."""

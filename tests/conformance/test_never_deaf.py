@@ -28,13 +28,13 @@ IN_TIME = 5.0
 async def away(broker: Broker) -> AsyncIterator[None]:
     """Cut off for the block; leaving it, wait until the session is up again."""
     session = broker._actor.session
-    session.dialler.hold()
+    session.dialler.hold(away)
     session.require_link().kill(ConnectionLost("cut by the test"))
     await until(lambda: session.link is None, broker)
     try:
         yield
     finally:
-        session.dialler.let_go()
+        session.dialler.let_go(away)
         with trio.fail_after(PATIENCE):
             await broker.wait_ready()
 

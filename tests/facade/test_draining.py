@@ -20,7 +20,7 @@ def test_release_in_one_thread_ends_the_waiting_of_others() -> None:
 
     def wait_for_an_event() -> None:
         with pytest.raises(ConnectionClosed) as raised:
-            tree.inbox.get(None)  # what drain_events does; asked directly it can't begin on a new connection
+            tree.inbox.take([], None)  # what drain_events does; asked directly it can't begin on a new connection
         errors.append(raised.value)
 
     threads = [threading.Thread(target=wait_for_an_event, daemon=True) for _ in range(3)]

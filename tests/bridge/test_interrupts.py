@@ -1,0 +1,40 @@
+"""A signal handler that raises ends the call it came into, at whatever bytecode, and breaks nothing."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from soak._blocking_calls import BLOCKING_CALLS, BlockingCall
+from tests.support.interrupts import at_each_point, interrupt, no_longer_than
+
+
+@pytest.fixture(params=["memory"])
+def url(request: pytest.FixtureRequest) -> str:
+    """An empty broker."""
+    if request.param == "memory":
+        return f"memory://{request.node.name}"
+    found: str = request.getfixturevalue(f"{request.param}_url")
+    return found
+
+
+@pytest.mark.parametrize("kind", BLOCKING_CALLS)
+def test_an_interrupt_at_any_point_of_a_call_leaves_everything_usable(url: str, kind: str) -> None:
+    """Interrupted at its first point, its second, ..., its last."""
+    with no_longer_than(100):
+        call = BLOCKING_CALLS[kind](url)
+        try:
+            call.check()
+            assert at_each_point(call.act, interrupt, partial(_check, call)) > 10
+            call.close()
+        finally:
+            call.connection.release()
+
+
+def _check(call: BlockingCall, where: str) -> None:
+    try:
+        call.check()
+    except BaseException as error:
+        error.add_note(f"after an interrupt at {where}")
+        raise
