@@ -18,6 +18,7 @@ from urllib.parse import parse_qsl, unquote
 
 import attrs
 
+from ._model import BODY_MAX
 from ._tls_settings import TLSSettings
 from .errors import InvalidURL
 
@@ -98,6 +99,18 @@ def _seconds(lowest: str, allows: Callable[[float], bool]) -> Callable[[Any, Any
     return check
 
 
+def body_max_of(transport_options: Mapping[str, Any]) -> int:
+    """The transport option ``body_max``.
+
+    Raises:
+        ValueError: it is no number of bytes.
+    """
+    given = transport_options.get("body_max", BODY_MAX)
+    if isinstance(given, bool) or not isinstance(given, int) or given <= 0:
+        raise ValueError(f"body_max must be a number of bytes above 0, not {given!r:.80}")
+    return given
+
+
 def _as_given(options: Mapping[str, Any]) -> Mapping[str, Any]:
     return MappingProxyType(dict(options))
 
@@ -117,8 +130,8 @@ class LinkOptions:
     """RabbitMQ's own default; larger frames gain nothing."""
     channel_max: int = 2047
     """RabbitMQ's own default."""
-    body_max: int = 64 * 1024 * 1024
-    """Largest message body accepted from a peer, checked at its content header."""
+    body_max: int = BODY_MAX
+    """Bytes of the largest message body accepted from a peer, checked at its header; see ``_model.BODY_MAX``."""
     make_lock: Callable[[], AbstractContextManager[Any]] = attrs.field(default=nullcontext, eq=False)
     """Locks for those who send from other threads than the link's: ``threading.Lock``; without, nobody may."""
     transport_options: Mapping[str, Any] = attrs.field(factory=dict, converter=_as_given, repr=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import attrs
 
@@ -113,6 +113,13 @@ class Returned(NamedTuple):
     routing_key: str
     properties: dict[str, Any]
     body: bytes
+
+
+BODY_MAX: Final = 128 * 1024 * 1024
+"""Bytes of the largest message body, sent or received, unless the option ``body_max`` says otherwise.
+
+It is RabbitMQ's own default limit before 4.0 (16 MiB since): what a broker has taken from others is taken here, and
+what one message may cost the process is bounded all the same."""
 
 
 @attrs.frozen(kw_only=True)

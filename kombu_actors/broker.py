@@ -18,8 +18,8 @@ from typing import Any
 
 import trio
 
-from ._endpoint import LinkOptions, parse_url, shared_by_group, split_urls
-from ._model import BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
+from ._endpoint import LinkOptions, body_max_of, parse_url, shared_by_group, split_urls
+from ._model import BODY_MAX, BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ._subscription import Delivered, Subscription
 from ._tls_settings import tls_settings
 from .actors._waiting import CLOSE_GRACE
@@ -70,7 +70,7 @@ async def open_broker(
     wait: bool = True,
     keep_dialling: bool = False,
     backoff: Backoff = CONNECTION_BACKOFF,
-    body_max: int = 64 * 1024 * 1024,
+    body_max: int = BODY_MAX,
     client_properties: Mapping[str, Any] | None = None,
     transport_options: Mapping[str, Any] | None = None,
     listener: Callable[[Event], None] | None = None,
@@ -86,6 +86,8 @@ async def open_broker(
         wait: enter the block only when the session is up.
         keep_dialling: go on when the very first pass over the endpoints fails, instead of raising.
         backoff: the waits between sessions; the default's first is none, its longest 3 s.
+        body_max: bytes of the largest message body.  Publishing a larger one is a ``ValueError``; one that is
+            delivered is rejected, and logged as an error; ``docs/reliability.md`` says why that default.
         transport_options: what one transport has of its own, under kombu's names (Redis: ``master_name``, ...).
         listener: called with every supervision event.
         close_grace: seconds that leaving the block may take, also when it is cancelled: for all goodbyes to the
@@ -105,16 +107,17 @@ async def open_broker(
     endpoints = [shared_by_group(endpoint, parsed) for endpoint in parsed]
     if any(endpoint.query for endpoint in endpoints):
         raise InvalidURL("open_broker takes no query parameters in URLs: give them as its own arguments, tls={...}")
-    transport = transport_for(endpoints[0].scheme, transport_options)
+    given = {"body_max": body_max, **(transport_options or {})}
+    transport = transport_for(endpoints[0].scheme, given)
     if any(type(transport_for(endpoint.scheme)) is not type(transport) for endpoint in endpoints):
         raise InvalidURL("all URLs of one broker must use the same transport")
     options = LinkOptions(
         connect_timeout=connect_timeout,
         heartbeat=heartbeat,
         login_method=login_method,
-        body_max=body_max,
+        body_max=body_max_of(given),
         client_properties=client_properties or {},
-        transport_options=transport_options or {},
+        transport_options=given,
     )
     actor = ConnectionActor(
         transport,

@@ -60,7 +60,7 @@ class Connection(ConnectionView):
             a connection is needed, retries included (``connect_retries_timeout`` changes that).
         transport_options: ``confirm_publish=True`` makes every publish wait for its own outcome;
             ``call_timeout`` is the deadline of calls that name none; ``drain_timeout`` what
-            ``release()`` grants publishes under way; ``body_max`` the largest body accepted;
+            ``release()`` grants publishes under way; ``body_max`` the bytes of the largest body sent or received;
             ``client_properties`` what the broker shows of us; ``on_refused(refused_publish)`` is called, in a
             thread of its own, for each publish refused while nobody waited (``docs/reliability.md``);
             others are kept and ignored, as in kombu.

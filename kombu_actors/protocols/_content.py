@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from ..errors import UnknownProperty
 
@@ -41,6 +41,7 @@ __all__ = [
     "SHORT_STRING_PROPERTIES",
     "check_short_string",
     "check_table",
+    "refuse_size",
     "validate_content",
 ]
 
@@ -99,6 +100,14 @@ def validate_content(
             "put what is large into the body"
         )
     return sent
+
+
+def refuse_size(size: int, body_max: int) -> NoReturn:
+    """Raise the ``ValueError`` for a body that is too large."""
+    raise ValueError(
+        f"body has {size} bytes, and body_max allows {body_max}: raise that option at every sender and receiver, and "
+        "the broker's own limit (RabbitMQ: max_message_size), or keep the content elsewhere and send where it is"
+    )
 
 
 def check_short_string(name: str, value: object) -> int:

@@ -22,10 +22,11 @@ from .._model import (
 )
 from ..errors import ConnectionClosed
 from ..protocols.amqp import LocalProtocolError, PeerProtocolError, Prepared
-from ..protocols.amqp.events import Confirmed, Delivered, Got, Replied
+from ..protocols.amqp.events import Confirmed, Delivered, Got, Oversized, Replied
 from ..protocols.amqp.methods import Request, request
 from ..protocols.amqp.sender import Lone
 from ._link import DeliverySink
+from ._oversized import report_oversized, too_large
 from ._waiting import Ending, PendingReply
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ _BUILT_IN_TYPES = frozenset({"direct", "fanout", "topic", "headers"})
 
 @attrs.frozen
 class _Consumer:
+    spec: ConsumerSpec
     sink: DeliverySink
     on_cancel: Callable[[], None]
 
@@ -187,11 +189,11 @@ class AMQPChannel:
             self._refuse(530, f"consumer tag {spec.tag!r} is in use on channel {self.number}", amqp_spec.Basic.Consume)
 
         def subscribe(reply: Replied) -> None:
-            self._consumers[reply.arguments[0]] = _Consumer(sink, on_cancel)
+            self._consumers[reply.arguments[0]] = _Consumer(spec, sink, on_cancel)
 
         def unsubscribe(reply: Replied) -> None:
             (tag,) = reply.arguments
-            self._consumers[tag] = _Consumer(discard if spec.no_ack else self._requeue, lambda: None)
+            self._consumers[tag] = _Consumer(spec, discard if spec.no_ack else self._requeue, lambda: None)
             self._tombstone(request("basic.cancel", tag, False), self._forget_consumer)
 
         def discard(deliveries: list[Delivery]) -> None:
@@ -212,13 +214,21 @@ class AMQPChannel:
         """Poll one message; with it, how many are left in the queue.
 
         Cancelled, a message that still comes is requeued (with ``no_ack`` it is lost).
+
+        Raises:
+            ContentTooLarge: it is larger than ``body_max``, and was rejected; get again for the next one.
         """
 
-        def give_back(reply: Got | Replied) -> None:
+        def give_back(reply: Got | Replied | Oversized) -> None:
             if isinstance(reply, Got) and not no_ack:
                 self._requeue([reply.delivery])
+            elif isinstance(reply, Oversized):
+                self._reject_oversized(reply, reply.arguments[0], queue, no_ack)
 
         reply = await self._call(request("basic.get", 0, queue, no_ack), undo=give_back)
+        if isinstance(reply, Oversized):
+            self._reject_oversized(reply, reply.arguments[0], queue, no_ack)
+            raise too_large(reply.size, self._engine.body_max, queue=queue, no_ack=no_ack)
         return (reply.delivery, reply.remaining) if isinstance(reply, Got) else None
 
     async def recover(self, *, requeue: bool = False) -> None:
@@ -259,6 +269,15 @@ class AMQPChannel:
         for delivery in deliveries:
             self._engine.reject(self.number, delivery.delivery_tag, True)
         self._wake()
+
+    def _reject_oversized(self, event: Oversized, delivery_tag: int, queue: str, no_ack: bool) -> None:
+        exchange, routing_key = event.arguments[2:4] if event.token is not None else event.arguments[3:5]
+        report_oversized(
+            event.size, self._engine.body_max, queue=queue, exchange=exchange, routing_key=routing_key, no_ack=no_ack
+        )
+        if not no_ack and self._ending.reason is None:
+            self._engine.reject(self.number, delivery_tag, False)
+            self._wake()
 
     def _forget_consumer(self, reply: Replied) -> None:
         self._consumers.pop(reply.arguments[0], None)
@@ -339,6 +358,17 @@ class AMQPChannel:
             consumer.sink(event.deliveries)
         elif self._ending.reason is None:
             raise PeerProtocolError(503, f"a delivery for consumer {event.consumer_tag!r:.80}, which doesn't exist")
+
+    def on_oversized(self, event: Oversized) -> None:
+        """Reject a delivery that is too large; a message that comes back comes back without its body."""
+        if event.method == "basic.return":
+            code, text, exchange, routing_key = event.arguments
+            report_oversized(event.size, self._engine.body_max, queue=None, exchange=exchange, routing_key=routing_key)
+            self.on_returned(Returned(code, text, exchange, routing_key, {}, b""))
+            return
+        consumer = self._consumers.get(event.arguments[0])
+        if consumer is not None:
+            self._reject_oversized(event, event.arguments[1], consumer.spec.queue, consumer.spec.no_ack)
 
     def on_confirmed(self, event: Confirmed) -> None:
         """Pass a confirm to the publisher, who counts what it has sent."""

@@ -72,6 +72,12 @@ class Dispatcher:
     def _on_reply(self, event: events.Replied | events.Got | events.ChannelOpened) -> None:
         event.token.resolve(event)
 
+    def _on_oversized(self, event: events.Oversized) -> None:
+        if event.token is not None:
+            event.token.resolve(event)
+        else:
+            self.channels[event.channel].on_oversized(event)
+
     def _on_returned(self, event: events.MessageReturned) -> None:
         self.channels[event.channel].on_returned(event.returned)
 
@@ -82,10 +88,6 @@ class Dispatcher:
         reason = amqp_errors.error_for_code(event.code, event.text, event.method, amqp_errors.ChannelError)
         self._bury(event.channel, reason, event.abandoned)
         self.channels.pop(event.channel).forget()
-
-    def _on_channel_aborted(self, event: events.ChannelAborted) -> None:
-        reason = amqp_errors.error_for_code(event.code, event.text, (60, 60), amqp_errors.ChannelError)
-        self._bury(event.channel, reason, event.abandoned)
 
     def _on_channel_closed(self, event: events.ChannelClosed) -> None:
         self.channels.pop(event.channel).forget()
@@ -121,9 +123,9 @@ _HANDLERS: Final[dict[type, Callable[[Dispatcher, Any], BaseException | None]]] 
     events.Got: Dispatcher._on_reply,
     events.ChannelOpened: Dispatcher._on_reply,
     events.MessageReturned: Dispatcher._on_returned,
+    events.Oversized: Dispatcher._on_oversized,
     events.ConsumerCancelled: Dispatcher._on_consumer_cancelled,
     events.ChannelClosedByPeer: Dispatcher._on_channel_closed_by_peer,
-    events.ChannelAborted: Dispatcher._on_channel_aborted,
     events.ChannelClosed: Dispatcher._on_channel_closed,
     events.FlowChanged: Dispatcher._on_flow,
     events.ConnectionBlocked: Dispatcher._on_blocked,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from amqp import exceptions as amqp_errors
 
 from ..errors import BrokerUnreachable, ConnectionLost
-from ..protocols.virtual import MEMORY_LIMIT, Effect, VirtualBroker
+from ..protocols.virtual import MEMORY_LIMIT, MESSAGE_LIMIT, Effect, VirtualBroker
 from ._memory_link import MemoryLink
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class MemoryBroker:
     ``clock`` counts seconds (monotonic by default): pass a clock of your own to test time to live
     and expiry, and call ``tick`` when you have moved it.  ``memory_limit`` bounds the bytes of all
     messages in one virtual host: above it publishers are blocked, as by RabbitMQ's memory alarm.
+    ``max_message_size`` is RabbitMQ's setting of that name: a larger publish closes its channel (406).
 
     Its methods may be called from any thread; they return when the broker has acted, which the
     links concerned hear of in their own time.
@@ -47,10 +48,12 @@ class MemoryBroker:
         *,
         clock: Callable[[], float] = time.monotonic,
         memory_limit: int = MEMORY_LIMIT,
+        max_message_size: int = MESSAGE_LIMIT,
     ) -> None:
         self.name = name
         self.clock = clock
         self.memory_limit = memory_limit
+        self.max_message_size = max_message_size
         self._lock = threading.Lock()
         self._hosts: dict[str, VirtualBroker] = {}
         self._links: dict[MemoryLink, None] = {}
@@ -62,7 +65,9 @@ class MemoryBroker:
 
     # -- for links -----------------------------------------------------------------------------
 
-    def open_link(self, *, user: str, virtual_host: str, channel_max: int, goodbye_timeout: float) -> MemoryLink:
+    def open_link(
+        self, *, user: str, virtual_host: str, channel_max: int, body_max: int, goodbye_timeout: float
+    ) -> MemoryLink:
         """Make a link for the present trio run; raises ``BrokerUnreachable`` while refusing."""
         with self._lock:
             if self._refusing:
@@ -70,7 +75,9 @@ class MemoryBroker:
             host = self._hosts.get(virtual_host)
             if host is None:
                 host = self._hosts[virtual_host] = self._new_host(virtual_host)
-            link = MemoryLink(self, host, user=user, channel_max=channel_max, goodbye_timeout=goodbye_timeout)
+            link = MemoryLink(
+                self, host, user=user, channel_max=channel_max, body_max=body_max, goodbye_timeout=goodbye_timeout
+            )
             self._links[link] = None
             return link
 
@@ -185,7 +192,9 @@ class MemoryBroker:
 
     def _new_host(self, virtual_host: str) -> VirtualBroker:
         now = self.clock()
-        host = VirtualBroker(virtual_host, self.memory_limit, epoch=time.time() - now)
+        host = VirtualBroker(
+            virtual_host, self.memory_limit, epoch=time.time() - now, max_message_size=self.max_message_size
+        )
         host.advance(now)
         if self._alarm is not None:
             host.raise_alarm(OPERATOR, self._alarm)

@@ -14,6 +14,7 @@ from ..errors import ConnectionClosed
 from ..protocols.virtual import EXCHANGE_TYPES, Channel, Confirmed, Consumer, MessageReturned
 from ._checks import check, check_binding
 from ._link import DeliverySink, LonePublish, Prepared
+from ._oversized import report_oversized, too_large
 from ._waiting import Ending
 
 if TYPE_CHECKING:
@@ -182,6 +183,9 @@ class MemoryChannel:
         """Poll one message; with it, how many are left in the queue.
 
         Cancelled, a message that still comes is requeued (with ``no_ack`` it is lost).
+
+        Raises:
+            ContentTooLarge: it is larger than ``body_max``, and was rejected; get again for the next one.
         """
 
         check({"queue": queue})
@@ -190,7 +194,10 @@ class MemoryChannel:
             if found is not None and not no_ack:
                 self._requeue([found[0]])
 
-        return await self._call(lambda: self._engine.get(queue, no_ack=no_ack), undo=give_back)
+        found = await self._call(lambda: self._engine.get(queue, no_ack=no_ack), undo=give_back)
+        if found is not None and not self.without_oversized([found[0]], queue, no_ack=no_ack):
+            raise too_large(len(found[0].body), self._link.body_max, queue=queue, no_ack=no_ack)
+        return found
 
     async def recover(self, *, requeue: bool = False) -> None:
         """Ask for all unacknowledged deliveries again."""
@@ -215,6 +222,27 @@ class MemoryChannel:
     def reject(self, tag: int, *, requeue: bool = False) -> None:
         """Refuse one delivery."""
         self._send(self._engine.reject, tag, requeue=requeue)
+
+    def without_oversized(self, deliveries: list[Delivery], queue: str, *, no_ack: bool) -> list[Delivery]:
+        """Reject what is larger than we take; return the others."""
+        body_max = self._link.body_max
+        taken = []
+        for delivery in deliveries:
+            size = len(delivery.body)
+            if size <= body_max:
+                taken.append(delivery)
+                continue
+            report_oversized(
+                size,
+                body_max,
+                queue=queue,
+                exchange=delivery.exchange,
+                routing_key=delivery.routing_key,
+                no_ack=no_ack,
+            )
+            if not no_ack:
+                self._link.send(self._engine.reject, delivery.delivery_tag)
+        return taken
 
     def _requeue(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:

@@ -73,11 +73,20 @@ class MemoryLink:
     }
 
     def __init__(
-        self, broker: MemoryBroker, host: virtual.VirtualBroker, *, user: str, channel_max: int, goodbye_timeout: float
+        self,
+        broker: MemoryBroker,
+        host: virtual.VirtualBroker,
+        *,
+        user: str,
+        channel_max: int,
+        body_max: int,
+        goodbye_timeout: float,
     ) -> None:
         self.name = f"memory://{broker.name}"
         self.session = host.open_session(user, self)
         self.dispatcher = Dispatcher()
+        self.body_max = body_max
+        """Bytes of the largest message body that is taken."""
         self._broker = broker
         self._token = trio.lowlevel.current_trio_token()
         self._limits = (channel_max, goodbye_timeout)
@@ -338,8 +347,14 @@ class MemoryLink:
 
     def _on_delivered(self, effect: virtual.Delivered) -> None:
         subscription: Subscription = effect.consumer.receiver
-        if subscription.channel.closed is None:
-            subscription.sink(effect.batch)
+        channel = subscription.channel
+        if channel.closed is None:
+            batch, body_max = effect.batch, self.body_max
+            if any(len(delivery.body) > body_max for delivery in batch):
+                queue = effect.consumer.queue.spec.name
+                batch = channel.without_oversized(batch, queue, no_ack=effect.consumer.no_ack)
+            if batch:
+                subscription.sink(batch)
 
     def _on_confirmed(self, effect: virtual.Confirmed) -> None:
         channel = self._channels.get(effect.channel.number)

@@ -14,6 +14,7 @@ from typing import Any, Final
 import trio
 from amqp import exceptions as amqp_errors
 
+from .._endpoint import body_max_of
 from ..errors import BrokerUnreachable, HandshakeFailed
 from ..protocols.amqp import (
     AMQPEngine,
@@ -54,7 +55,7 @@ class AMQPTransport:
     )
 
     def __init__(self, transport_options: Mapping[str, Any] | None = None, *, frame_max: int = 131072) -> None:
-        self._preparer = Preparer(frame_max=frame_max)
+        self._preparer = Preparer(frame_max=frame_max, body_max=body_max_of(transport_options or {}))
         self.prepare = self._preparer.prepare
         self.content_of = content_of
 

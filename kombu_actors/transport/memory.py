@@ -14,9 +14,10 @@ from typing import Any, Final
 
 import trio
 
-from .._model import Properties
-from ..protocols._content import validate_content
-from ..protocols.virtual import EXCHANGE_TYPES, MESSAGE_LIMIT, Message, new_message
+from .._endpoint import body_max_of
+from .._model import BODY_MAX, Properties
+from ..protocols._content import refuse_size, validate_content
+from ..protocols.virtual import EXCHANGE_TYPES, Message, new_message
 from ._link import Capabilities
 from ._memory_broker import MemoryBroker
 from ._memory_link import ROLES, MemoryLink
@@ -78,7 +79,8 @@ class MemoryTransport:
     capabilities = Capabilities(heartbeats=False, confirms=True, exchange_types=EXCHANGE_TYPES)
 
     def __init__(self, transport_options: Mapping[str, Any] | None = None) -> None:
-        """There are no options."""
+        """The only option that matters here is ``body_max``."""
+        self._body_max = body_max_of(transport_options or {})
 
     async def connect(self, endpoint: Any, options: Any) -> MemoryLink:
         """Connect to the broker named ``endpoint.host``, in its ``endpoint.virtual_host``.
@@ -91,6 +93,7 @@ class MemoryTransport:
             user=getattr(endpoint, "userid", None) or "guest",
             virtual_host=endpoint.virtual_host or "/",
             channel_max=getattr(options, "channel_max", None) or CHANNEL_MAX,
+            body_max=getattr(options, "body_max", None) or BODY_MAX,
             goodbye_timeout=getattr(options, "connect_timeout", None) or CONNECT_TIMEOUT,
         )
 
@@ -111,8 +114,8 @@ class MemoryTransport:
         """
         if not isinstance(body, (bytes, bytearray, memoryview)):
             raise TypeError(f"body must be bytes, not {type(body).__name__}; serialize it first")
-        if len(body) > MESSAGE_LIMIT:
-            raise ValueError(f"body has {len(body)} bytes; a broker takes {MESSAGE_LIMIT} (max_message_size)")
+        if len(body) > self._body_max:
+            refuse_size(len(body), self._body_max)
         sent = validate_content(exchange, routing_key, properties)
         return new_message(exchange, routing_key, sent, bytes(body), mandatory=mandatory)
 

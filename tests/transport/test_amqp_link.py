@@ -225,19 +225,25 @@ async def test_a_channel_dies_alone_with_the_brokers_words() -> None:
         assert (await open_channel(link, connection)).number == 1
 
 
-async def test_a_message_too_large_ends_its_channel_only() -> None:
-    """body_max: ContentTooLarge, which kombu's code knows as a recoverable channel error."""
+async def test_a_returned_message_too_large_comes_back_without_its_body(caplog: pytest.LogCaptureFixture) -> None:
+    """It was sent by somebody who may send larger ones than are taken; the log says what is missing."""
     stage = Stage()
+    returns: list[Returned] = []
     async with fake_broker(stage) as endpoint, linked(endpoint, body_max=10) as link:
         connection = await stage.entered()
         channel = await open_channel(link, connection)
-        await consume(channel, connection, nothing)
-        await connection.send(peer.delivery(1, 1, b"x" * 11))
-        reason = await channel.wait_closed()
-        assert isinstance(reason, amqp_errors.ContentTooLarge)
-        assert "raise body_max" in str(reason)
-        assert (await connection.expect(spec.Channel.Close)).arguments[0] == 311
-        assert link.closed is None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(channel.confirm_select, lambda *confirm: None, returns.append)
+            await connection.expect(spec.Confirm.Select)
+            await connection.send(peer.method(channel.number, spec.Confirm.SelectOk))
+        back = peer.method(channel.number, spec.Basic.Return, "Bsss", 312, "NO_ROUTE", "ex", "key")
+        await connection.send(
+            back + peer.content(channel.number, b"x" * 11), peer.method(channel.number, spec.Channel.Flow, "b", True)
+        )
+        await connection.expect(spec.Channel.FlowOk)
+        assert returns == [Returned(312, "NO_ROUTE", "ex", "key", {}, b"")]
+        assert channel.closed is None
+    assert "11 bytes (exchange 'ex', routing key 'key') is larger than body_max, 10, and came back" in caplog.text
 
 
 async def test_a_closed_channel_answers_with_who_closed_it() -> None:

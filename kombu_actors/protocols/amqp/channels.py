@@ -28,6 +28,8 @@ class Content:
     properties: dict[str, Any] | None = None
     missing: int = 0
     pieces: list[bytes] = attrs.field(factory=list)
+    discarded: bool = False
+    """It is too large: nothing of the body is kept."""
 
 
 @attrs.define(eq=False)

@@ -1,6 +1,6 @@
 """Assembly of messages that come frame by frame.  Spec: AMQP 0-9-1, 4.2.6.
 
-The sizes are judged at the header: nothing is kept for a body that is too large.
+The sizes are judged at the header: of a body that is too large nothing is kept, and the channel goes on.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..._model import Delivery, Returned
 from .channels import Channel, Content
 from .deliveries import DeliveryScanner
 from .errors import PeerProtocolError
-from .events import Event, Got, MessageReturned
+from .events import Event, Got, MessageReturned, Oversized
 
 __all__ = ["ContentAssembler"]
 
@@ -32,8 +32,8 @@ class ContentAssembler:
             raise PeerProtocolError(503, f"basic.get-ok on channel {channel.number}, where nothing was asked for")
         channel.content = Content(method, arguments)
 
-    def header(self, channel: Channel, payload: bytes, events: list[Event]) -> str | None:
-        """Take a content header; return why the message must be refused, or None."""
+    def header(self, channel: Channel, payload: bytes, events: list[Event]) -> None:
+        """Take a content header."""
         content = channel.content
         if content is None or content.properties is not None:
             raise PeerProtocolError(505, f"a content header on channel {channel.number}, where a method is due")
@@ -42,13 +42,14 @@ class ContentAssembler:
         class_id, _, size = _HEAD.unpack_from(payload)
         if class_id != 60:
             raise PeerProtocolError(501, f"a content header of class {class_id} for {content.method}")
-        if size > self.body_max:
-            return f"a message of {size} bytes, where body_max allows {self.body_max}: raise body_max to receive it"
         content.properties = self.scanner.properties(payload[_HEAD.size :])
         content.missing = size
-        if not size:
+        if size > self.body_max:
+            content.discarded = True
+            token = channel.settle(content.method) if content.method == "basic.get-ok" else None
+            events.append(Oversized(channel.number, token, content.method, content.arguments, size))
+        elif not size:
             self._finish(channel, content, events)
-        return None
 
     def body(self, channel: Channel, payload: bytes, events: list[Event]) -> None:
         """Take a piece of a body."""
@@ -58,6 +59,10 @@ class ContentAssembler:
         content.missing -= len(payload)
         if content.missing < 0:
             raise PeerProtocolError(501, f"a body on channel {channel.number} is longer than its header said")
+        if content.discarded:
+            if not content.missing:
+                channel.content = None
+            return
         if payload:
             content.pieces.append(payload)
         if not content.missing:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from amqp import spec
 
+from ..._model import BODY_MAX
 from .channels import Channel, ChannelTable
 from .errors import NotAMQP, PeerProtocolError
 from .events import (
@@ -72,7 +73,7 @@ class AMQPEngine:
         heartbeat: int = 0,
         frame_max: int = 131072,
         channel_max: int = 2047,
-        body_max: int = 64 * 1024 * 1024,
+        body_max: int = BODY_MAX,
         properties: Mapping[str, Any] | None = None,
     ) -> None:
         if frame_max and frame_max < FRAME_MIN_SIZE:
@@ -81,6 +82,7 @@ class AMQPEngine:
         self.limits = Limits(channel_max, frame_max, heartbeat)
         self.server_properties: Mapping[str, Any] = {}
         self.state = ConnectionState.IDLE
+        self.body_max = body_max
         self.sender = Sender()
         """The encoded frames, and whose turn it is to send them; the driver's to empty."""
         self._payload_max = FRAME_MIN_SIZE - FRAME_OVERHEAD

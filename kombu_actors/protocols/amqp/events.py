@@ -9,7 +9,6 @@ from ..._model import Delivery, Returned
 from .negotiation import Limits
 
 __all__ = [
-    "ChannelAborted",
     "ChannelClosed",
     "ChannelClosedByPeer",
     "ChannelOpened",
@@ -25,6 +24,7 @@ __all__ = [
     "FlowChanged",
     "Got",
     "MessageReturned",
+    "Oversized",
     "Replied",
 ]
 
@@ -84,15 +84,6 @@ class ChannelClosedByPeer(NamedTuple):
     """Tokens of the requests that will get no reply, oldest first."""
 
 
-class ChannelAborted(NamedTuple):
-    """We ended the channel because of what came over it; channel.close is in the outgoing bytes."""
-
-    channel: int
-    code: int
-    text: str
-    abandoned: tuple[Any, ...]
-
-
 class Replied(NamedTuple):
     """The broker answered a request."""
 
@@ -124,6 +115,18 @@ class MessageReturned(NamedTuple):
 
     channel: int
     returned: Returned
+
+
+class Oversized(NamedTuple):
+    """A message whose body is larger than ``body_max`` is on its way; its frames are discarded as they come."""
+
+    channel: int
+    token: Any
+    """basic.get's; None for a delivery or a returned message."""
+    method: str
+    arguments: tuple[Any, ...]
+    """Of the method: basic.deliver, basic.get-ok or basic.return."""
+    size: int
 
 
 class Confirmed(NamedTuple):
@@ -158,11 +161,11 @@ Event = (
     | ChannelOpened
     | ChannelClosed
     | ChannelClosedByPeer
-    | ChannelAborted
     | Replied
     | Got
     | Delivered
     | MessageReturned
+    | Oversized
     | Confirmed
     | ConsumerCancelled
     | FlowChanged

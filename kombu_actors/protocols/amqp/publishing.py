@@ -13,14 +13,13 @@ from typing import Any, Final, NamedTuple
 from amqp import spec
 from amqp.serialization import dumps
 
-from .._content import validate_content
+from ..._model import BODY_MAX
+from .._content import refuse_size, validate_content
 from .methods import method_id
 from .properties import PROPERTIES, decode_properties, encode_properties
 
-__all__ = ["CACHE_SIZE", "MESSAGE_MAX", "Preparer", "Prepared", "content_of"]
+__all__ = ["CACHE_SIZE", "Preparer", "Prepared", "content_of"]
 
-MESSAGE_MAX: Final = 128 * 1024 * 1024
-"""RabbitMQ 3.10's default ``max_message_size``; beyond it the broker closes the channel."""
 CACHE_SIZE: Final = 1024
 """Entries per cache: more routes than a program has, and below 1 MiB of short strings each."""
 
@@ -49,9 +48,9 @@ class Preparer:
     Equal routes and equal properties without headers are encoded once.
     """
 
-    def __init__(self, *, frame_max: int = 131072, message_max: int = MESSAGE_MAX) -> None:
+    def __init__(self, *, frame_max: int = 131072, body_max: int = BODY_MAX) -> None:
         self.frame_max = frame_max
-        self.message_max = message_max
+        self.body_max = body_max
         self._methods: dict[tuple[str, str, bool], bytes] = {}
         self._properties: dict[tuple[object, ...], bytes] = {}
 
@@ -74,8 +73,8 @@ class Preparer:
             if not isinstance(body, (bytes, bytearray, memoryview)):
                 raise TypeError(f"body must be bytes, not {type(body).__name__}; serialize it first")
             body = bytes(body)
-        if len(body) > self.message_max:
-            raise ValueError(f"body has {len(body)} bytes; a broker takes {self.message_max} (max_message_size)")
+        if len(body) > self.body_max:
+            refuse_size(len(body), self.body_max)
         method = self._methods.get((exchange, routing_key, mandatory))
         if method is None:
             method = self._encode_method(exchange, routing_key, mandatory)

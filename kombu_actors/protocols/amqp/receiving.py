@@ -13,7 +13,6 @@ from .content import ContentAssembler
 from .deliveries import DeliveryScanner
 from .errors import PeerProtocolError
 from .events import (
-    ChannelAborted,
     ChannelClosed,
     ChannelClosedByPeer,
     ChannelOpened,
@@ -32,7 +31,6 @@ __all__ = ["ChannelReceiver", "read_method"]
 
 _ID: Final = struct.Struct(">I")
 _ACK: Final = struct.Struct(">BHIIQBB")
-CONTENT_TOO_LARGE: Final = 311
 
 
 def _identify(data: bytes, start: int, end: int) -> Incoming:
@@ -102,9 +100,7 @@ class ChannelReceiver:
         elif channel.state is ChannelState.CLOSING or channel.echoing:
             pass  # crossed a close on the wire
         elif kind == HEADER:
-            refusal = self._content.header(channel, data[start:end], events)
-            if refusal is not None:
-                self._abort(channel, refusal, events)
+            self._content.header(channel, data[start:end], events)
         else:
             self._content.body(channel, data[start:end], events)
 
@@ -135,11 +131,6 @@ class ChannelReceiver:
         if channel.content is not None and channel.content.method == "basic.get-ok" and by != "channel.close":
             raise PeerProtocolError(505, f"{by} on channel {channel.number} inside the message of basic.get-ok")
         channel.content = None
-
-    def _abort(self, channel: Channel, text: str, events: list[Event]) -> None:
-        channel.take(ChannelStep.WE_CLOSE)
-        self._send(channel.number, encode_method(spec.Channel.Close, "BsBB", CONTENT_TOO_LARGE, text, 0, 0))
-        events.append(ChannelAborted(channel.number, CONTENT_TOO_LARGE, text, channel.abandon()))
 
     def _on_opened(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
         channel.take(ChannelStep.OPENED)

@@ -27,6 +27,8 @@ MESSAGE_LIMIT: Final = 1 << 27
 """RabbitMQ 3.10's max_message_size."""
 ALARM_ENDS_AT: Final = 0.9
 """Share of the memory limit at which the alarm ends: lower than 1, or it would flap with every ack."""
+DIRECT_REPLY_TO: Final = "amq.rabbitmq.reply-to"
+"""RabbitMQ's pseudo-queue; consuming from it is not offered here, so nobody does."""
 LOW_ON_MEMORY: Final = "low on memory"
 
 
@@ -40,6 +42,7 @@ class VirtualBroker:
 
     virtual_host: str = "/"
     memory_limit: int = MEMORY_LIMIT
+    max_message_size: int = MESSAGE_LIMIT
     epoch: float = 0.0
     """Unix time at the clock's zero, for the timestamps in ``x-death``."""
     upkeep: Upkeep = attrs.field(factory=Upkeep)
@@ -103,14 +106,16 @@ class VirtualBroker:
             what = topology.exchange_named(message.exchange)
             raise access_refused(f"cannot publish to internal {what}")
         properties = message.properties
-        if len(message.body) > MESSAGE_LIMIT:
+        if len(message.body) > self.max_message_size:
             raise precondition_failed(
-                f"message size {len(message.body)} is larger than configured max size {MESSAGE_LIMIT}"
+                f"message size {len(message.body)} is larger than configured max size {self.max_message_size}"
             )
         if "user_id" in properties and properties["user_id"] != session.user:
             raise precondition_failed(
                 f"user_id property set to '{properties['user_id']}' but authenticated user was '{session.user}'"
             )
+        if properties.get("reply_to") == DIRECT_REPLY_TO:
+            raise precondition_failed("fast reply consumer does not exist")
         return topology.route(message.exchange, message.routing_key, message.extra_keys, message.headers)
 
     def settle(self) -> None:

@@ -13,13 +13,13 @@ from kombu_actors._model import Delivery, Returned
 from kombu_actors.protocols.amqp import PeerProtocolError, Preparer
 from kombu_actors.protocols.amqp.deliveries import CACHE_SIZE
 from kombu_actors.protocols.amqp.events import (
-    ChannelAborted,
-    ChannelClosed,
     ConsumerCancelled,
     Delivered,
     Event,
     Got,
     MessageReturned,
+    Oversized,
+    Replied,
 )
 from kombu_actors.protocols.amqp.methods import request
 from kombu_actors.protocols.amqp.properties import UndecodableProperties
@@ -206,28 +206,51 @@ def test_a_frame_too_large_is_refused_from_its_head() -> None:
         engine.receive(b"\x03\x00\x01" + struct.pack(">I", 4089) + b"x")
 
 
-@pytest.mark.parametrize("size", [11, 2**40, 2**63, 2**64 - 1])
-def test_a_body_too_large_costs_its_channel_only(size: int) -> None:
-    """body_max is judged at the header; the channel closes with 311, its rest of content is discarded."""
+def test_of_a_body_too_large_nothing_is_kept_and_the_channel_goes_on() -> None:
+    """body_max is judged at the header; the frames are discarded as they come, and the next message is taken."""
     engine = engine_with_channel(body_max=10)
+    assert engine.receive(DELIVER + header(11)) == [
+        Oversized(1, None, "basic.deliver", ("ctag", 1, False, "", "q"), 11)
+    ]
+    for piece in (b"x" * 5, b"", b"y" * 5):
+        assert engine.receive(peer.frame(3, 1, piece)) == []
+        content = engine._channels.by_number[1].content
+        assert content is not None
+        assert content.pieces == []
+    (delivered,) = engine.receive(peer.frame(3, 1, b"z") + peer.delivery(1, 2, b"next"))
+    assert isinstance(delivered, Delivered)
+    assert [delivery.body for delivery in delivered.deliveries] == [b"next"]
+    assert sent_frames(engine) == []
+
+
+@pytest.mark.parametrize("size", [11, 2**40, 2**63, 2**64 - 1])
+def test_a_body_too_large_is_told_whatever_its_header_says_and_can_be_given_up(size: int) -> None:
+    """Nothing is allocated for it; a method ends it like any other."""
+    engine = engine_with_channel(body_max=10)
+    (oversized,) = engine.receive(DELIVER + header(size) + peer.frame(3, 1, b"x" * 10))
+    assert isinstance(oversized, Oversized)
+    assert oversized.size == size
+    (delivered,) = engine.receive(peer.delivery(1, 2, b"next"))
+    assert isinstance(delivered, Delivered)
+
+
+def test_an_answer_too_large_is_an_answer() -> None:
+    """basic.get's waiter learns of it from the header; requests after it get their own replies."""
+    engine = engine_with_channel(body_max=10)
+    engine.request(1, request("basic.get", 0, "q", False), "get")
     engine.request(1, request("queue.purge", 0, "q", False), "purge")
-    engine.sender.take()
-    events = engine.receive(DELIVER + header(size) + peer.frame(3, 1, b"x" * 10))
-    (aborted,) = events
-    assert isinstance(aborted, ChannelAborted)
-    assert (aborted.code, aborted.abandoned) == (311, ("purge",))
-    assert "body_max allows 10" in aborted.text
-    (close,) = sent_frames(engine)
-    assert (close.signature, close.arguments[0]) == (spec.Channel.Close, 311)
-    more = peer.frame(3, 1, b"y") + peer.delivery(1, 2, b"late") + peer.method(1, spec.Channel.CloseOk)
-    assert engine.receive(more) == [ChannelClosed(1)]
+    got = peer.method(1, spec.Basic.GetOk, "Lbssl", 7, False, "ex", "key", 3)
+    assert engine.receive(got + header(11)) == [Oversized(1, "get", "basic.get-ok", (7, False, "ex", "key", 3), 11)]
+    (purged,) = engine.receive(peer.frame(3, 1, b"x" * 11) + peer.method(1, spec.Queue.PurgeOk, "l", 2))
+    assert isinstance(purged, Replied)
+    assert purged.token == "purge"
 
 
 def test_a_small_body_is_bounded_on_the_straight_path_too() -> None:
     """body_max below the frame size."""
     engine = engine_with_channel(body_max=3)
-    events = engine.receive(peer.delivery(1, 1, b"abc") + peer.delivery(1, 2, b"abcd"))
-    assert [type(event) for event in events] == [Delivered, ChannelAborted]
+    events = engine.receive(peer.delivery(1, 1, b"abc") + peer.delivery(1, 2, b"abcd") + peer.delivery(1, 3, b"abc"))
+    assert [type(event) for event in events] == [Delivered, Oversized, Delivered]
 
 
 def test_a_method_ends_unfinished_content() -> None:

@@ -159,7 +159,7 @@ def test_a_body_must_be_bytes(body: Any) -> None:
 def test_a_body_beyond_the_brokers_limit_is_refused() -> None:
     """RabbitMQ would close the channel after all of it was sent."""
     with pytest.raises(ValueError, match="max_message_size"):
-        Preparer(message_max=3).prepare(b"four", exchange="", routing_key="", properties={})
+        Preparer(body_max=3).prepare(b"four", exchange="", routing_key="", properties={})
 
 
 def test_a_caller_may_change_its_objects_after_prepare() -> None:
