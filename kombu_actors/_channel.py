@@ -568,6 +568,7 @@ class Channel:
                 f"{self.connection.as_uri()} is not connected at the moment (supervision is reconnecting); "
                 "nothing was sent. Publish with retry=True to wait for it"
             )
+        self._actor.check_obstacle()
 
 
 def _binding(

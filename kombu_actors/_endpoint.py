@@ -127,9 +127,9 @@ class LinkOptions:
     """The SASL mechanism: PLAIN, AMQPLAIN (the same credentials in RabbitMQ's own form) or EXTERNAL."""
     client_properties: Mapping[str, Any] = attrs.field(factory=dict)
     frame_max: int = 131072
-    """RabbitMQ's own default; larger frames gain nothing."""
+    """Bytes; RabbitMQ's own default: larger frames gain nothing.  0 sets no limit; the broker may lower it."""
     channel_max: int = 2047
-    """RabbitMQ's own default."""
+    """RabbitMQ's own default; one of them is kept for declarations.  0 sets no limit; the broker may lower it."""
     body_max: int = BODY_MAX
     """Bytes of the largest message body accepted from a peer, checked at its header; see ``_model.BODY_MAX``."""
     make_lock: Callable[[], AbstractContextManager[Any]] = attrs.field(default=nullcontext, eq=False)

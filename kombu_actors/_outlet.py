@@ -39,10 +39,12 @@ class Outlet:
         """Have one publish accepted; waits, at most ``timeout`` seconds, only when the window is full.
 
         Raises:
+            ValueError: it can't be sent within the limits agreed on with the broker; nothing was accepted.
             DeadlineExceeded, ConnectionBlocked: the window stayed full: the broker confirms nothing.
         """
         channel = self._channel
         publisher = channel.publisher
+        publisher.check(entry)
         try:
             if entry.size > LARGE:
                 self._portal.call(self._accept, entry, timeout=timeout)

@@ -54,6 +54,8 @@ __all__ = [
 
 PUBLISH_TIMEOUT = 30.0
 """Seconds a publish waits for its outcome by default: longer than a failover takes."""
+NEGOTIATED = ("frame_max", "channel_max")
+"""Transport options that the two ends agree on."""
 PREFETCH = 100
 """Unsettled messages per subscription: keeps a consumer busy over a ~1 ms round trip at 100,000/s."""
 
@@ -88,7 +90,8 @@ async def open_broker(
         backoff: the waits between sessions; the default's first is none, its longest 3 s.
         body_max: bytes of the largest message body.  Publishing a larger one is a ``ValueError``; one that is
             delivered is rejected, and logged as an error; ``docs/reliability.md`` says why that default.
-        transport_options: what one transport has of its own, under kombu's names (Redis: ``master_name``, ...).
+        transport_options: what one transport has of its own, under kombu's names (Redis: ``master_name``, ...;
+            AMQP: ``frame_max``, bytes, and ``channel_max``, wishes that the broker may lower).
         listener: called with every supervision event.
         close_grace: seconds that leaving the block may take, also when it is cancelled: for all goodbyes to the
             broker together; 2 are many round trips, and a broker that is frozen or cut off says none.
@@ -118,6 +121,7 @@ async def open_broker(
         body_max=body_max_of(given),
         client_properties=client_properties or {},
         transport_options=given,
+        **{name: value for name, value in given.items() if name in NEGOTIATED},
     )
     actor = ConnectionActor(
         transport,
@@ -230,7 +234,9 @@ class Broker:
         sent again, the same bytes, before anything newer.
 
         Raises:
-            EncodeError, ValueError: the message can't be sent as it is; nothing was sent.
+            EncodeError, ValueError: the message can't be sent as it is, or not within what the broker has
+                agreed to (``frame_max`` bounds its properties and headers); nothing was sent.
+            ChannelLimitExceeded: the connection has no channel left to publish over.
             PublishReturned: mandatory, and no queue is bound.
             PublishRefused: the broker answered ``basic.nack``.
             NotFound, AccessRefused: no such exchange, or no right to write to it.
@@ -265,6 +271,7 @@ class Broker:
             timeout -= trio.current_time() - started
             if channel is None:
                 raise DeadlineExceeded(f"no channel opened in time to publish to {routing_key!r}; nothing was sent")
+        channel.check_obstacle()
         await channel.publisher.send(entry, timeout)
 
     def subscribe(
@@ -289,6 +296,7 @@ class Broker:
 
         Raises (on entering):
             NotFound, AccessRefused: the queue does not exist, or someone else consumes it exclusively.
+            ChannelLimitExceeded: the connection has no channel left for it.
         """
         return self._subscription(queue, prefetch, no_ack, exclusive, accept, tag, arguments)
 

@@ -23,7 +23,7 @@ import trio
 from amqp import exceptions as amqp_errors
 
 from .._model import ConsumerSpec, Delivery
-from ..errors import ConnectionLost
+from ..errors import ChannelLimitExceeded, ConnectionLost
 from ..protocols.ledger import Entry
 from ..supervisors import (
     ActorContext,
@@ -157,6 +157,9 @@ class ChannelActor:
         self.live: Epoch | None = None
         self.failure: BaseException | None = None
         """Why supervision gave up on it; None while it is supervised."""
+        self.obstacle: ChannelLimitExceeded | None = None
+        """Why it can't be opened at this moment, though there is a session; it is tried again."""
+        self._has_been_open = False
         self.bag: deque[Entry | Settlement] = deque()
         """Publishes and settlements from other threads; bounded by the publish window and the prefetch."""
         self.bag_posted = False
@@ -177,6 +180,7 @@ class ChannelActor:
             limit=CHANNEL_LIMIT,
             backoff=CHANNEL_BACKOFF,
             restart=Restart.TEMPORARY,
+            escalate=self._is_refused_to_its_maker,
             on_exit=self._exited,
             children=(
                 ChildSpec(id="channel", start=self._serve_channel, stop_grace=CLOSE_GRACE, interruptible=False),
@@ -199,10 +203,17 @@ class ChannelActor:
         """Remember the QoS for every epoch and apply it to the present one.
 
         RabbitMQ applies it to consumers started afterwards (``global=false``).
+
+        Raises:
+            ValueError, or the broker's refusal: the QoS stays what it was.
         """
-        self.qos = qos
-        if self.live is not None:
-            await self._apply_qos(self.live.wire)
+        before, self.qos = self.qos, qos
+        try:
+            if self.live is not None:
+                await self._apply_qos(self.live.wire)
+        except (ValueError, amqp_errors.ChannelError, amqp_errors.IrrecoverableConnectionError):
+            self.qos = before
+            raise
 
     def require_live(self) -> Epoch:
         """The present epoch.
@@ -213,6 +224,12 @@ class ChannelActor:
         if self.live is None:
             raise ConnectionLost(f"channel {self.number} is not open at the moment; supervision is opening it again")
         return self.live
+
+    def check_obstacle(self) -> None:
+        """Raise ``ChannelLimitExceeded`` when it can't be opened at this moment.  Any thread."""
+        obstacle = self.obstacle
+        if obstacle is not None and self.live is None:
+            raise obstacle.with_traceback(None)
 
     def succeed(self, predecessor: ChannelActor) -> None:
         """Before it starts: take over a channel's QoS, and have its deliveries be those of a former epoch."""
@@ -285,11 +302,12 @@ class ChannelActor:
 
     async def _serve_channel(self, ctx: ActorContext) -> None:
         link: Link = self.owner.require_link()
-        wire = await link.open_channel()
+        wire = await self._open(link)
         try:
             if self.qos is not None:
                 await self._apply_qos(wire)
             self.live, self.failure = Epoch(wire, self._highest_tag), None
+            self._has_been_open = True
             ctx.ready()
             await first_of(wire.wait_closed, ctx.stopping.wait)
             if wire.closed is not None:
@@ -299,6 +317,31 @@ class ChannelActor:
             self._end_epoch()
             with self.owner.session.farewells.say(ctx):
                 await wire.aclose()
+
+    async def _open(self, link: Link) -> LinkChannel:
+        """Open the wire channel; of one that was open before it is said when that can't be done."""
+        try:
+            wire = await link.open_channel()
+        except ChannelLimitExceeded as error:
+            self._meets(error)
+            raise
+        if self.obstacle is not None:
+            logger.info("channel %d is open again", self.number)
+            self.obstacle = None
+        return wire
+
+    def _meets(self, obstacle: ChannelLimitExceeded) -> None:
+        if self._has_been_open and self.obstacle is None:
+            logger.error(
+                "channel %d (%d consumers, %d publishes under way) can't be opened again: %s; it is tried again until "
+                "it succeeds",
+                *(self.number, len(self.consumers), self.publisher.under_way, obstacle),
+            )
+        self.obstacle = obstacle
+
+    def _is_refused_to_its_maker(self, error: BaseException) -> bool:
+        """Whether it can't be opened for the first time: nobody needs it yet but who waits for it and is told."""
+        return isinstance(error, ChannelLimitExceeded) and not self._has_been_open
 
     def _end_epoch(self) -> None:
         self.live = None
@@ -361,6 +404,9 @@ class ChannelActor:
             present = attrs.evolve(spec, queue=self.owner.topology.names.current(spec.queue))
             async with self._rehearsal(ctx, consumer, present):
                 await epoch.wire.consume(present, sink, on_cancel)
+        except (ValueError, ChannelLimitExceeded) as refusal:
+            self._refused(consumer, refusal)  # by this side: arguments beyond a frame, no channel to rehearse on
+            raise
         except amqp_errors.ChannelError as refusal:
             if is_answer(refusal, CONSUMING):
                 consumer.rehearse = consumer.rehearse or epoch.wire.closed is not None
@@ -429,6 +475,8 @@ class ChannelActor:
         if not isinstance(outcome, Failed):
             return
         self.failure = error = root_cause(outcome.error)
+        if self._is_refused_to_its_maker(error):
+            return
         logger.error("channel %d was given up: %r", self.number, error)
         self.owner.channels.pop(self.number, None)
         self.owner.quarantine.leave(self.publisher)

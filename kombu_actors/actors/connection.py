@@ -22,6 +22,7 @@ from amqp import exceptions as amqp_errors
 from .._endpoint import Endpoint, EndpointSelector, LinkOptions
 from .._model import BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ..errors import (
+    ChannelLimitExceeded,
     ConnectionClosed,
     ConnectionLost,
     InvalidURL,
@@ -253,9 +254,19 @@ class ConnectionActor:
         if link.blocked is not None:
             return  # the broker reads nothing from us, and is alive
         with trio.move_on_after(self.session.options.connect_timeout) as patience:
-            await (await link.open_channel()).aclose()
+            try:
+                await (await link.open_channel()).aclose()
+            except ChannelLimitExceeded:
+                await self._ask_over_a_channel()
         if patience.cancelled_caught:
             link.kill(ConnectionLost(f"no answer within {self.session.options.connect_timeout:g} s"))
+
+    async def _ask_over_a_channel(self) -> None:
+        """One round trip over a channel that is open: asking for deliveries that aren't held up changes nothing."""
+        for channel in self.channels.values():
+            if channel.live is not None:
+                await channel.live.wire.flow(True)
+                return
 
     async def on_this_session(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call that doesn't wait for another session, as all others do.
@@ -296,7 +307,11 @@ class ConnectionActor:
     async def open_channel(
         self, on_gone: Callable[[BaseException], None] | None = None, predecessor: ChannelActor | None = None
     ) -> ChannelActor:
-        """Add a channel to the desired state and wait until it is open; see ``ChannelActor.succeed``."""
+        """Add a channel to the desired state and wait until it is open; see ``ChannelActor.succeed``.
+
+        Raises:
+            ChannelLimitExceeded: the connection has no channel left; then nothing is left behind.
+        """
         channel = ChannelActor(self._next_channel, self, on_gone)
         if predecessor is not None:
             channel.succeed(predecessor)
@@ -304,8 +319,10 @@ class ConnectionActor:
         self.channels[channel.number] = channel
         try:
             await self._start("channels", channel.spec())
-        except BaseException:
+        except BaseException as error:
             self.channels.pop(channel.number, None)
+            if channel.failure is not None and isinstance(error, ConnectionClosed):
+                raise channel.failure from None  # its supervisor was being restarted, and told nobody
             raise
         return channel
 
@@ -355,10 +372,16 @@ class ConnectionActor:
         await self._stop(f"channels/{channel.id}/consumers", child_id(tag))  # also what a cancelled call began
 
     async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
-        """Make one call on the channel's present epoch, waiting for it while supervision reopens the channel."""
+        """Make one call on the channel's present epoch, waiting for it while supervision reopens the channel.
+
+        Raises:
+            ChannelLimitExceeded: supervision can't reopen it at this moment: the connection has no channel left.
+        """
         while (epoch := channel.live) is None or epoch.wire.closed is not None:
             if channel.failure is not None:
                 raise channel.failure
+            if self.session.link is not None:
+                channel.check_obstacle()
             await trio.lowlevel.checkpoint()  # its actor hears of its death a moment after us
             await self._or_failure(self.supervisor.wait_ready(f"channels/{channel.id}/channel"))
         return await call(epoch)

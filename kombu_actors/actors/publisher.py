@@ -58,7 +58,7 @@ def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseExcepti
 
 
 class RefusalWatcher(Protocol):
-    """Hears of an entry and why; ``fatal`` when it ended its channel."""
+    """Hears of an entry and why; ``fatal`` when it ended its channel, or could not be sent at all."""
 
     def __call__(self, entry: Entry, error: BaseException, *, fatal: bool) -> None: ...
 
@@ -91,6 +91,8 @@ class Publisher:
         self._deadlines = deadlines
         self._quarantine = quarantine
         self._blocked_because = blocked_because
+        self._wire: LinkChannel | None = None
+        """The channel of this epoch; it takes publishes when it is ``_channel``, too."""
         self._channel: LinkChannel | None = None
         self._link: Link | None = None
         self._wanted = trio.Event()
@@ -104,6 +106,15 @@ class Publisher:
     def has_room(self) -> bool:
         """Whether one more publish fits into the window."""
         return self.under_way < WINDOW_MESSAGES and self.ledger.bytes < WINDOW_BYTES
+
+    def check(self, entry: Entry) -> None:
+        """Raise ``ValueError`` for what can't be sent within the limits agreed on with the broker.  Any thread.
+
+        Without a session they aren't known: what then turns out not to fit is refused when its turn comes.
+        """
+        wire = self._wire
+        if wire is not None:
+            wire.check(entry.prepared)
 
     def publish_now(self, entry: Entry) -> Sent:
         """Put one publish on the wire from any thread, if nothing stands in the way; else nothing happens.
@@ -161,6 +172,7 @@ class Publisher:
         """Accept one publish and wait ``timeout`` seconds for its outcome.
 
         Raises:
+            ValueError: it fails ``check``; nothing was sent.
             PublishReturned, PublishRefused, NotFound, ...: what ``outcome_error`` says.
             PublishUnknown: no outcome in time; the broker may have it.  It is not sent again.
             ConnectionBlocked, DeadlineExceeded: it was never written, and won't be.
@@ -168,6 +180,7 @@ class Publisher:
         Cancellation abandons the entry: it is not sent when it wasn't yet; otherwise its
         outcome is unknown and it is not sent again.
         """
+        self.check(entry)
         at = trio.current_time() + timeout
         if not self.has_room():
             with trio.move_on_at(at):
@@ -225,6 +238,13 @@ class Publisher:
 
     async def serve(self, ctx: ActorContext, channel: LinkChannel, link: Link) -> None:
         """Publish over one channel until it dies or the actor is told to stop."""
+        self._wire = channel
+        try:
+            await self._serve(ctx, channel, link)
+        finally:
+            self._wire = None
+
+    async def _serve(self, ctx: ActorContext, channel: LinkChannel, link: Link) -> None:
         if not self._wanted.is_set() and not len(self.ledger):
             ctx.ready()
             await first_of(self._wanted.wait, ctx.stopping.wait)
@@ -259,7 +279,11 @@ class Publisher:
                 await self._settled.wait()
             if channel.closed is not None or (entry := self.ledger.next_suspect()) is None:
                 break
-            channel.publish(entry.prepared)
+            try:
+                channel.publish(entry.prepared)
+            except ValueError as error:
+                self._refuse_next(error)
+                continue
             self.ledger.wrote_suspect()
             if not self.ledger.strict and not await self._is_survived(channel):
                 return
@@ -327,10 +351,25 @@ class Publisher:
         if channel is None or link is None or link.blocked is not None or channel.closed is not None:
             return
         publish = channel.publish
+        unfit: ValueError | None = None
         with self._turn:
             self._record()
-            for entry in self.ledger.take():
-                publish(entry.prepared)
+            try:
+                for entry in self.ledger.take():
+                    publish(entry.prepared)
+            except ValueError as error:
+                unfit = error
+        if unfit is not None:
+            self._refuse_next(unfit)
+            self._pump()
+
+    def _refuse_next(self, error: ValueError) -> None:
+        """Settle a publish that was prepared for a session with other limits: it doesn't fit this broker's."""
+        entry = self.ledger.refuse_next()
+        reason = PublishRefused(f"accepted for a former session, and can't be sent over this one: {error}")
+        reason.__cause__ = error
+        self._tell(entry, Outcome.REFUSED, reason)
+        self._wake()
 
     def _record(self) -> None:
         """Enter what other threads have written; the turn is held."""

@@ -75,7 +75,7 @@ class Restorer:
     async def channel(self) -> LinkChannel:
         """The scratch channel, opened anew when an answer closed it."""
         if self._scratch is None or self._scratch.closed is not None:
-            self._scratch = await self._link.open_channel()
+            self._scratch = await self._link.open_channel(kept=True)
         return self._scratch
 
     async def aclose(self) -> None:
@@ -92,7 +92,7 @@ class Restorer:
             return
         try:
             await self._restore(entity)
-        except amqp_errors.ChannelError as refusal:
+        except (amqp_errors.ChannelError, ValueError) as refusal:
             self._refused(entity, refusal)
         except amqp_errors.ConnectionError as error:
             answer = verdict(error, TOPOLOGY)
@@ -245,7 +245,7 @@ class Restorer:
             if known not in self._made:
                 try:
                     await self.restore_queue(known)
-                except amqp_errors.ChannelError as refusal:
+                except (amqp_errors.ChannelError, ValueError) as refusal:
                     self._refused(Named("queue", known), refusal)
                     raise
             if not exclusive:

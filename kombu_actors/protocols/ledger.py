@@ -106,14 +106,10 @@ class Ledger:
 
         Asking for the next one says that the last one was written; else it stays waiting.
         """
-        waiting, written = self.waiting, self.written
+        waiting = self.waiting
         while waiting:
-            entry = waiting[0]
-            yield entry
-            waiting.popleft()
-            written[self._next_tag] = entry
-            self._next_tag += 1
-            entry.attempted = True
+            yield waiting[0]
+            self._number(waiting.popleft())
 
     def next_suspect(self) -> Entry | None:
         """The oldest suspect, for the caller to write alone; then ``wrote_suspect``, and nothing until ``proven``."""
@@ -187,6 +183,13 @@ class Ledger:
         entry = self.written.pop(tag, None)
         if entry is not None:
             self._settle(entry, Outcome.REFUSED)
+        return entry
+
+    def refuse_next(self) -> Entry:
+        """Settle the oldest entry that waits: it can't be written.  Its watcher is the caller's to tell."""
+        self.suspects -= self.suspects > 0
+        entry = self.waiting.popleft()
+        self._settle(entry, Outcome.REFUSED)
         return entry
 
     @staticmethod

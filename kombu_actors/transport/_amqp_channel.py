@@ -312,6 +312,10 @@ class AMQPChannel:
         """Let what was appended leave at once if nothing stands in its way."""
         self._link.flush()
 
+    def check(self, prepared: Prepared) -> None:
+        """Raise ``ValueError`` for what doesn't fit the limits agreed on with the broker."""
+        self._engine.check(prepared)
+
     def publish(self, prepared: Prepared) -> None:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
         self._ending.check()

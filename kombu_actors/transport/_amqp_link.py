@@ -336,17 +336,17 @@ class AMQPLink:
 
     # -- what actors use -----------------------------------------------------------------------
 
-    async def open_channel(self) -> AMQPChannel:
+    async def open_channel(self, *, kept: bool = False) -> AMQPChannel:
         """Open a channel.  Cancelled, it is closed again as soon as the broker has opened it.
 
         Raises:
-            ChannelLimitExceeded: no channel number is left.
+            ChannelLimitExceeded: no channel number is left; the last one is for who asks for the ``kept`` one.
             ConnectionLost, ConnectionClosed: the link is dead, or dies over it.
         """
         self._ending.check()
         await trio.lowlevel.checkpoint_if_cancelled()
         pending = PendingReply(undo=self._take_back)
-        number = self.engine.open_channel(pending)
+        number = self.engine.open_channel(pending, kept=kept)
         channel = self._dispatcher.channels[number] = AMQPChannel(self, number)
         self.outbox.wake()
         await pending.wait()

@@ -134,8 +134,15 @@ class LinkChannel(Protocol):
         For callers that have gathered a batch themselves: saves a task switch.
         """
 
+    def check(self, prepared: Prepared) -> None:
+        """Raise ``ValueError`` for a message that doesn't fit the limits agreed on with the broker.  Any thread."""
+
     def publish(self, prepared: Prepared) -> None:
-        """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
+        """Append one publish to the outbox.  Never blocks; the caller bounds what is under way.
+
+        Raises:
+            ValueError: it fails ``check``, having been prepared for a session with other limits.
+        """
 
     def withdraw(self, prepared: Prepared) -> bool:
         """Take one publish back that surely hasn't reached the broker; False when nobody can be sure of that."""
@@ -204,8 +211,12 @@ class Link(Protocol):
     async def wait_closed(self) -> BaseException:
         """Wait until the link is dead and say why."""
 
-    async def open_channel(self) -> LinkChannel:
-        """Open a channel; raises ``ChannelLimitExceeded`` when no number is left."""
+    async def open_channel(self, *, kept: bool = False) -> LinkChannel:
+        """Open a channel; raises ``ChannelLimitExceeded`` when no number is left.
+
+        The last number is kept for who asks for the ``kept`` one: declarations go over a channel of
+        their own, which in a new session is opened first.
+        """
 
     async def aclose(self) -> None:
         """Say goodbye and close; safe in any state, bounded by the caller's cancel scope."""

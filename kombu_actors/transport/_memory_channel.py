@@ -289,6 +289,9 @@ class MemoryChannel:
     def flush(self) -> None:
         """Nothing waits here: what was published is with the broker."""
 
+    def check(self, prepared: Prepared) -> None:
+        """Nothing was agreed on: what could be prepared can be published."""
+
     def publish(self, prepared: Prepared) -> None:
         """Hand one message to the broker.  Never blocks; the caller bounds what is under way."""
         self._send(self._engine.publish, prepared)

@@ -16,10 +16,11 @@ import attrs
 import trio
 from amqp.exceptions import AMQPError
 
-from ..errors import ChannelLimitExceeded, ConnectionClosed, ConnectionLost
+from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols import virtual
 from ._link import Upstream
 from ._memory_channel import MemoryChannel, Subscription
+from ._numbers import free_number
 from ._waiting import Ending, Outbox, PendingReply
 
 if TYPE_CHECKING:
@@ -183,20 +184,14 @@ class MemoryLink:
 
     # -- what we want of the broker ------------------------------------------------------------
 
-    async def open_channel(self) -> MemoryChannel:
+    async def open_channel(self, *, kept: bool = False) -> MemoryChannel:
         """Open a channel; raises ``ChannelLimitExceeded`` when no number is left.
 
         Cancelled, the channel is closed again.
         """
         self._ending.check()
         await trio.lowlevel.checkpoint_if_cancelled()
-        channel_max = self._limits[0]
-        number = next((number for number in range(1, channel_max + 1) if number not in self._channels), None)
-        if number is None:
-            raise ChannelLimitExceeded(
-                f"the connection to {self.name} has {channel_max} channels open, which is its limit: close some, "
-                "or open another connection"
-            )
+        number = free_number(self._channels, self._limits[0], kept, self.name)
         self._channels[number] = None
 
         def take_back(engine: virtual.Channel) -> None:

@@ -344,6 +344,9 @@ class RedisChannel:
         await trio.lowlevel.checkpoint()
         self._on_confirm, self._on_return, self._on_refused = on_confirm, on_return, on_refused
 
+    def check(self, prepared: PreparedMessage) -> None:
+        """Nothing was agreed on: what could be prepared can be published."""
+
     def publish(self, prepared: PreparedMessage) -> None:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
         self._ending.check()

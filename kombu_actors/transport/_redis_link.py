@@ -15,13 +15,14 @@ from uuid import uuid4
 
 import trio
 
-from ..errors import ChannelLimitExceeded, ConnectionClosed
+from ..errors import ConnectionClosed
 from ..protocols.redis import consuming_calls as consuming
 from ..protocols.redis.calls import Call
 from ..protocols.redis.consuming_calls import Left
 from ..protocols.redis.layout import Layout
 from ..protocols.redis.options import RedisOptions
 from ._link import Upstream
+from ._numbers import free_number
 from ._redis_caller import Caller, Terms, Wires
 from ._redis_channel import RedisChannel
 from ._redis_fanout import Fanout, Leftovers
@@ -235,17 +236,12 @@ class RedisLink:
         """Those that are open, or being closed."""
         return tuple(self._channels.values())
 
-    async def open_channel(self) -> RedisChannel:
+    async def open_channel(self, *, kept: bool = False) -> RedisChannel:
         """Open a channel; raises ``ChannelLimitExceeded`` when no number is left."""
         self._ending.check()
         await trio.lowlevel.checkpoint()
         self._ending.check()
-        number = next((number for number in range(1, CHANNEL_MAX + 1) if number not in self._channels), None)
-        if number is None:
-            raise ChannelLimitExceeded(
-                f"the connection to {self.name} has {CHANNEL_MAX} channels open, which is its limit: close some, "
-                "or open another connection"
-            )
+        number = free_number(self._channels, CHANNEL_MAX, kept, self.name)
         channel = self._channels[number] = RedisChannel(self, number)
         return channel
 

@@ -27,7 +27,7 @@ from ..protocols.amqp import (
     content_of,
 )
 from ..protocols.amqp.events import ConnectionClosedByPeer, ConnectionOpened, Event
-from ..protocols.amqp.negotiation import Credentials
+from ..protocols.amqp.negotiation import Credentials, check_wishes
 from ..protocols.amqp.states import ConnectionState
 from ._amqp_link import ROLES, AMQPLink
 from ._link import Capabilities
@@ -36,6 +36,10 @@ from ._tls import explain_tls
 
 __all__ = ["AMQPTransport"]
 
+FRAME_MAX: Final = 131072
+"""Bytes of a frame that are asked for: RabbitMQ's own default."""
+NO_FRAME_MAX: Final = 0xFFFFFFFF
+"""Where this side sets no limit the protocol does."""
 LAST_WORD_TIMEOUT: Final = 1.0
 """Seconds for close-ok to leave after a failed handshake: courtesy, so short."""
 
@@ -43,7 +47,10 @@ LAST_WORD_TIMEOUT: Final = 1.0
 class AMQPTransport:
     """Opens AMQP connections and encodes messages for them.
 
-    ``frame_max`` bounds a message's properties and headers, which must fit one frame.
+    Raises ``ValueError`` for a ``frame_max`` or ``channel_max`` that can't be agreed on.
+
+    ``transport_options["frame_max"]`` (131,072 bytes) bounds a message's properties and headers, which must
+    fit one frame, until the broker has agreed to less.
     """
 
     name = "amqp"
@@ -54,8 +61,11 @@ class AMQPTransport:
         exchange_types=frozenset({"direct", "topic", "fanout", "headers"}),
     )
 
-    def __init__(self, transport_options: Mapping[str, Any] | None = None, *, frame_max: int = 131072) -> None:
-        self._preparer = Preparer(frame_max=frame_max, body_max=body_max_of(transport_options or {}))
+    def __init__(self, transport_options: Mapping[str, Any] | None = None) -> None:
+        options = transport_options or {}
+        frame_max = options.get("frame_max", FRAME_MAX)
+        check_wishes(frame_max, options.get("channel_max", 0))
+        self._preparer = Preparer(frame_max=frame_max or NO_FRAME_MAX, body_max=body_max_of(options))
         self.prepare = self._preparer.prepare
         self.content_of = content_of
 

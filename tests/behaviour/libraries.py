@@ -12,6 +12,7 @@ DIFFERS = frozenset(
         "bad-priorities",
         "bad-url-errors",
         "cancel-delivers",
+        "channel-limit",
         "channels-survive",
         "declare-unchanged",
         "drain-events-recovers",

@@ -541,3 +541,23 @@ def test_makers_make_what_they_say(lib: Library, connection: Any, name: str) -> 
     assert connection.Producer(channel).channel is channel
     assert connection.Consumer([], channel).channel is channel
     channel.close()
+
+
+def test_a_channel_too_many_is_refused_at_once(
+    lib: Library, connect: Callable[..., Any], rabbitmq: RabbitMQNode, broker_url: str
+) -> None:
+    """The broker grants four channels; closing one makes room."""
+    rabbitmq.eval("application:set_env(rabbit, channel_max, 4)")
+    try:
+        connection = connect(broker_url)
+        connection.connect()
+    finally:
+        rabbitmq.eval("application:set_env(rabbit, channel_max, 2047)")
+    refusal = lib.either(
+        "channel-limit", kombu=amqp.exceptions.ResourceError, actors=lib.module("exceptions").ChannelLimitExceeded
+    )
+    channels = [connection.channel() for _ in range(lib.either("channel-limit", kombu=4, actors=3))]
+    with pytest.raises(refusal):
+        connection.channel()
+    channels.pop().close()
+    channels.append(connection.channel())

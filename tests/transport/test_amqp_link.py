@@ -311,9 +311,9 @@ async def test_the_brokers_cancel_reaches_the_consumer() -> None:
 
 
 async def test_the_channel_limit_is_the_brokers() -> None:
-    """channel_max as agreed; the error is kombu_actors' own."""
+    """channel_max as agreed, one of which is kept; the error is kombu_actors' own."""
     stage = Stage()
-    async with fake_broker(stage) as endpoint, linked(endpoint, channel_max=1) as link:
+    async with fake_broker(stage) as endpoint, linked(endpoint, channel_max=2) as link:
         connection = await stage.entered()
         await open_channel(link, connection)
         with pytest.raises(ChannelLimitExceeded):

@@ -279,8 +279,8 @@ async def test_a_cancelled_request_leaves_the_channel_usable(name: str) -> None:
 
 
 async def test_channel_numbers_are_limited_and_come_back(name: str) -> None:
-    """``ChannelLimitExceeded`` says what to do."""
-    async with linked(name, channel_max=2) as link:
+    """``ChannelLimitExceeded`` says what to do; the last one is kept for who asks for it."""
+    async with linked(name, channel_max=3) as link:
         first = await link.open_channel()
         second = await link.open_channel()
         with pytest.raises(ChannelLimitExceeded, match="close some"):
@@ -288,6 +288,7 @@ async def test_channel_numbers_are_limited_and_come_back(name: str) -> None:
         await first.aclose()
         assert isinstance(first.closed, ConnectionClosed)
         assert (await link.open_channel()).number == first.number
+        assert (await link.open_channel(kept=True)).number == 3
         assert second.closed is None
 
 

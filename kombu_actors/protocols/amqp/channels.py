@@ -94,25 +94,30 @@ class ChannelTable:
         self._echoing: set[int] = set()
         self._unused = 1
 
-    def allocate(self, channel_max: int) -> Channel:
-        """Take the lowest free number; raises ``ChannelLimitExceeded`` when there is none."""
-        if self._released:
-            number = heapq.heappop(self._released)
-        elif self._unused <= channel_max:
-            number = self._unused
-            self._unused += 1
-        else:
+    def allocate(self, channel_max: int, kept: bool = False) -> Channel:
+        """Take the lowest free number, or the ``kept`` one, which is the highest.
+
+        Raises:
+            ChannelLimitExceeded: it is in use, or all others are.
+        """
+        number = channel_max if kept else self._released[0] if self._released else self._unused
+        if number in self.by_number or (number >= channel_max and not kept):
             raise ChannelLimitExceeded(
-                f"all {channel_max} channels of this connection are in use: "
-                "close some, or raise channel_max on both sides"
+                f"all {channel_max} channels of this connection are in use (one is kept for declarations): close some, "
+                "open another connection, or raise channel_max on both sides"
             )
+        if not kept and self._released:
+            heapq.heappop(self._released)
+        elif not kept:
+            self._unused += 1
         channel = self.by_number[number] = Channel(number, echoing=number in self._echoing)
         return channel
 
     def release(self, channel: Channel) -> None:
         """Free the number of a closed channel."""
         del self.by_number[channel.number]
-        heapq.heappush(self._released, channel.number)
+        if channel.number < self._unused:
+            heapq.heappush(self._released, channel.number)
 
     def closed_by_peer(self, channel: Channel) -> None:
         """Free the number of a channel that the broker closed.

@@ -38,7 +38,7 @@ from .frames import (
 )
 from .handshake import Handshake
 from .methods import Request, encode_method, method_id
-from .negotiation import FRAME_MIN_SIZE, Credentials, Limits, agree
+from .negotiation import FRAME_MIN_SIZE, Credentials, Limits, agree, check_wishes
 from .publishing import CACHE_SIZE, Prepared
 from .receiving import ChannelReceiver, read_method
 from .sender import Lone, Sender
@@ -76,8 +76,7 @@ class AMQPEngine:
         body_max: int = BODY_MAX,
         properties: Mapping[str, Any] | None = None,
     ) -> None:
-        if frame_max and frame_max < FRAME_MIN_SIZE:
-            raise ValueError(f"frame_max must be 0 (no limit) or at least {FRAME_MIN_SIZE}, not {frame_max}")
+        check_wishes(frame_max, channel_max)
         self._handshake = Handshake(credentials, virtual_host, properties)
         self.limits = Limits(channel_max, frame_max, heartbeat)
         self.server_properties: Mapping[str, Any] = {}
@@ -204,7 +203,10 @@ class AMQPEngine:
 
     def _send(self, number: int, payload: bytes) -> None:
         if len(payload) > self._payload_max:
-            raise ValueError(f"a method of {len(payload)} bytes doesn't fit a frame: use smaller arguments")
+            raise ValueError(
+                f"a method of {len(payload)} bytes doesn't fit a frame of {self.limits.frame_max} bytes, on which the "
+                "broker and this side have agreed (frame_max): use smaller arguments"
+            )
         self.sender.append(frame(METHOD, number, payload))
 
     def _send_close(self, code: int, text: str) -> None:
@@ -248,14 +250,16 @@ class AMQPEngine:
 
     # -- channels ------------------------------------------------------------------------------
 
-    def open_channel(self, token: Any) -> int:
+    def open_channel(self, token: Any, *, kept: bool = False) -> int:
         """Ask for a channel with the lowest free number; ``ChannelOpened`` will carry ``token``.
+
+        The highest number is kept for who asks for the ``kept`` one.
 
         Raises:
             ChannelLimitExceeded: no number is free.
         """
         self._take(ConnectionStep.WE_USE)
-        channel = self._channels.allocate(self.limits.channel_max)
+        channel = self._channels.allocate(self.limits.channel_max, kept)
         channel.take(ChannelStep.WE_OPEN)
         channel.expecting.append((("channel.open-ok",), token))
         self._send(channel.number, encode_method(spec.Channel.Open, "s", ""))
@@ -281,11 +285,20 @@ class AMQPEngine:
         self._send(number, request.payload)
         channel.expecting.append((request.replies, token))
 
+    def check(self, prepared: Prepared) -> None:
+        """Raise ``ValueError`` for a message whose properties don't fit into a frame of this connection."""
+        size = len(prepared.header)
+        if size > self._payload_max:
+            raise ValueError(
+                f"properties and headers of {size} bytes don't fit a frame of {self.limits.frame_max} bytes, on which "
+                "the broker and this side have agreed (frame_max): put what is large into the body"
+            )
+
     def publish(self, number: int, prepared: Prepared) -> None:
         """Send a message.
 
         Raises:
-            ValueError: its properties don't fit into a frame of this connection; nothing is sent.
+            ValueError: it fails ``check``; nothing is sent.
         """
         channel = self._channels.ours(number)
         if channel.state is not ChannelState.OPEN:
@@ -303,11 +316,8 @@ class AMQPEngine:
     def _publish_frames(self, channel: Channel, prepared: Prepared) -> Sequence[bytes]:
         method, header, body = prepared
         payload_max = self._payload_max
-        if len(header) > payload_max or len(method) > payload_max:
-            raise ValueError(
-                f"properties and headers of {len(header)} bytes don't fit a frame of {payload_max}: "
-                "put what is large into the body"
-            )
+        if len(header) > payload_max:
+            self.check(prepared)
         size = len(body)
         head = channel.publish_heads.get(method) or self._publish_head(channel, method)
         if 0 < size <= payload_max:

@@ -24,6 +24,7 @@ __all__ = [
     "Limits",
     "PlainCredentials",
     "agree",
+    "check_wishes",
     "client_properties",
 ]
 
@@ -99,6 +100,26 @@ class Limits:
     channel_max: int
     frame_max: int
     heartbeat: int
+
+
+CHANNEL_MIN: Final = 2
+"""One for declarations, one for everything else."""
+
+
+def check_wishes(frame_max: object, channel_max: object) -> None:
+    """Check the limits that are asked for, before there is a connection.
+
+    Raises:
+        ValueError: the handshake couldn't say it, or nothing could be done within it.
+    """
+    for name, value, least, most, unit in (
+        ("frame_max", frame_max, FRAME_MIN_SIZE, 0xFFFFFFFF, "bytes"),
+        ("channel_max", channel_max, CHANNEL_MIN, 0xFFFF, "channels"),
+    ):
+        if not isinstance(value, int) or isinstance(value, bool) or not (value == 0 or least <= value <= most):
+            raise ValueError(
+                f"{name} must be a number of {unit} from {least} to {most}, or 0 (no limit), not {value!r:.80}"
+            )
 
 
 def agree(offered: Limits, wanted: Limits) -> Limits:

@@ -34,12 +34,33 @@ def test_the_lowest_free_number_is_used_and_only_after_close_ok() -> None:
 
 
 def test_the_brokers_channel_max_is_kept() -> None:
-    """The error says that the limit is there and what can be done."""
-    engine = opened_engine(channel_max=2)
-    engine.open_channel("a")
-    engine.open_channel("b")
-    with pytest.raises(ChannelLimitExceeded, match="all 2 channels"):
+    """The error says that the limit is there and what can be done; the last number is kept, and its number only."""
+    engine = opened_engine(channel_max=3)
+    assert [engine.open_channel("a"), engine.open_channel("b")] == [1, 2]
+    with pytest.raises(ChannelLimitExceeded, match="all 3 channels"):
         engine.open_channel("c")
+    assert engine.open_channel("kept", kept=True) == 3
+    with pytest.raises(ChannelLimitExceeded, match="all 3 channels"):
+        engine.open_channel("kept", kept=True)
+    engine.receive(peer.channel_open_ok(1) + peer.channel_open_ok(2) + peer.channel_open_ok(3))
+    engine.receive(peer.channel_close(3, 404, "gone") + peer.channel_close(1, 404, "gone"))
+    assert engine.open_channel("a") == 1
+    with pytest.raises(ChannelLimitExceeded):
+        engine.open_channel("c")
+    assert engine.open_channel("kept", kept=True) == 3
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *[("frame_max", value) for value in (4095, -1, 2**32, "8192", True)],
+        *[("channel_max", value) for value in (1, 65536, None)],
+    ],
+)
+def test_limits_that_can_not_be_agreed_on_are_refused_before_there_is_a_connection(option: str, value: Any) -> None:
+    """A ``ValueError`` that says what may be asked for."""
+    with pytest.raises(ValueError, match=f"{option} must be a number of .* from"):
+        opened_engine(**{option: value})
 
 
 def test_replies_are_matched_with_requests_in_order() -> None:
