@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
@@ -48,6 +49,7 @@ from ..supervisors import (
 from ..supervisors._interrupts import guarded, protected, unprotected
 from ..transport._link import Link, Transport
 from ._waiting import CLOSE_GRACE, first_of
+from .calls import Calls
 from .channel import ChannelActor, Consumer, child_id
 from .deadlines import Deadlines
 from .declaring import Request, TopologyActor
@@ -104,6 +106,7 @@ class ConnectionActor:
         self.topology = Topology(self._is_consumed)
         self.deadlines = Deadlines()
         self.quarantine = Quarantine()
+        self.calls = Calls()
         self.channels: dict[int, ChannelActor] = {}
         self.publishes = Publishes(self.channels)
         self.insist = insist
@@ -372,11 +375,14 @@ class ConnectionActor:
         await self._stop(f"channels/{channel.id}/consumers", child_id(tag))  # also what a cancelled call began
 
     async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
-        """Make one call on the channel's present epoch, waiting for it while supervision reopens the channel.
+        """Make one call on the channel's present epoch, waiting for it while supervision reopens it; see ``Calls``.
 
         Raises:
             ChannelLimitExceeded: supervision can't reopen it at this moment: the connection has no channel left.
         """
+        return await self.calls.make(partial(self._live_epoch, channel), call)
+
+    async def _live_epoch(self, channel: ChannelActor) -> Any:
         while (epoch := channel.live) is None or epoch.wire.closed is not None:
             if channel.failure is not None:
                 raise channel.failure
@@ -384,7 +390,7 @@ class ConnectionActor:
                 channel.check_obstacle()
             await trio.lowlevel.checkpoint()  # its actor hears of its death a moment after us
             await self._or_failure(self.supervisor.wait_ready(f"channels/{channel.id}/channel"))
-        return await call(epoch)
+        return epoch
 
     def pause_reading(self) -> None:
         """Stop taking deliveries in: whoever drains them is behind."""

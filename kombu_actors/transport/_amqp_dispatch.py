@@ -10,6 +10,7 @@ from amqp import exceptions as amqp_errors
 from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols.amqp import events
 from ._amqp_channel import AMQPChannel
+from ._link import EndedByCall
 from ._waiting import PendingReply
 
 __all__ = ["Alarm", "Dispatcher", "parted"]
@@ -110,6 +111,10 @@ class Dispatcher:
         cause = amqp_errors.error_for_code(event.code, event.text, event.method, amqp_errors.ConnectionError)
         reason = ConnectionLost(f"the connection to {self.name} was lost: {event.code} {event.text}")
         reason.__cause__ = cause
+        if len(event.blamed) == 1 and isinstance(cause, amqp_errors.IrrecoverableConnectionError):
+            answer = EndedByCall(str(reason))
+            answer.__cause__ = cause
+            event.blamed[0].fail(answer)
         return reason
 
     def _on_goodbye_answered(self, event: events.ConnectionClosed) -> BaseException:

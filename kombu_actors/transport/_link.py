@@ -23,12 +23,17 @@ from .._model import (
     Returned,
     Sent,
 )
+from ..errors import ConnectionLost
 
 Prepared = Any
 """A message validated and encoded by the transport that will send it; opaque to everyone else."""
 
 DeliverySink = Callable[[list[Delivery]], None]
 """Takes one batch, in order; called in the trio thread, must not block or raise."""
+
+
+class EndedByCall(ConnectionLost):
+    """The broker ended the connection over this very call (540, 503, ...): ``__cause__`` is its answer."""
 
 
 @attrs.frozen(kw_only=True)

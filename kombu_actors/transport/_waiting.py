@@ -108,8 +108,8 @@ class PendingReply:
         self._settled.set()
 
     def fail(self, error: BaseException) -> None:
-        """There will be no reply."""
-        self._error = error
+        """There will be no reply; the first reason stays."""
+        self._error = self._error or error
         self._settled.set()
 
     async def wait(self) -> Any:

@@ -72,6 +72,10 @@ class Channel:
                 break
         return None
 
+    def asking(self, replies: tuple[str, ...] | None) -> list[Any]:
+        """The tokens of the requests under way that wait for these replies."""
+        return [token for expected, token in self.expecting if expected == replies]
+
     def abandon(self) -> tuple[Any, ...]:
         """Give up all requests and content; return the tokens, oldest first."""
         tokens = tuple(token for _, token in self.expecting)

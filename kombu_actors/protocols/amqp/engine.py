@@ -37,7 +37,7 @@ from .frames import (
     recognise,
 )
 from .handshake import Handshake
-from .methods import Request, encode_method, method_id
+from .methods import REPLIES, Request, encode_method, method_id
 from .negotiation import FRAME_MIN_SIZE, Credentials, Limits, agree, check_wishes
 from .publishing import CACHE_SIZE, Prepared
 from .receiving import ChannelReceiver, read_method
@@ -232,7 +232,9 @@ class AMQPEngine:
             self._take(ConnectionStep.CLOSE)
             self._channels.forget()
             self._send(0, encode_method(spec.Connection.CloseOk))
-            events.append(ConnectionClosedByPeer(code, text, (class_id, method)))
+            replies = REPLIES.get((class_id, method))
+            blamed = tuple(token for channel in self._channels for token in channel.asking(replies))
+            events.append(ConnectionClosedByPeer(code, text, (class_id, method), blamed))
         elif name == "connection.close-ok":
             self._take(ConnectionStep.CLOSED)
             events.append(ConnectionClosed())

@@ -53,6 +53,8 @@ class ConnectionClosedByPeer(NamedTuple):
     text: str
     method: tuple[int, int]
     """Class and method id of what the broker blames, (0, 0) if nothing."""
+    blamed: tuple[Any, ...]
+    """Tokens of the requests under way that it may mean."""
 
 
 class ConnectionClosed(NamedTuple):

@@ -99,6 +99,10 @@ _OUTGOING: Final[dict[str, tuple[tuple[int, int], str, tuple[str, ...]]]] = {
 }
 
 
+REPLIES: Final = {signature: replies for signature, _, replies in _OUTGOING.values()}
+"""What may answer a request, by its class and method id."""
+
+
 class Request(NamedTuple):
     """A synchronous method, encoded, with the names of the methods that may answer it."""
 

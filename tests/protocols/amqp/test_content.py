@@ -97,7 +97,7 @@ def test_a_conversation_is_reported_in_wire_order() -> None:
     assert tuple(events[7]) == (1, "ctag")
     assert tuple(events[8]) == ("low on memory",)
     assert tuple(events[9]) == (1, 404, "NOT_FOUND - no queue", (50, 10), ())
-    assert tuple(events[10]) == (320, "CONNECTION_FORCED", (0, 0))
+    assert tuple(events[10]) == (320, "CONNECTION_FORCED", (0, 0), ())
     assert len(events) == 11
     signatures = [sent.signature for sent in peer.parse_client(answers)[0]]
     assert signatures == [spec.Channel.CloseOk, spec.Connection.CloseOk]

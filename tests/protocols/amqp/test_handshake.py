@@ -94,7 +94,7 @@ def test_a_refused_login_is_reported_and_answered() -> None:
     engine.receive(peer.start())
     engine.sender.take()
     events = engine.receive(peer.connection_close(403, "ACCESS_REFUSED - no"))
-    assert events == [ConnectionClosedByPeer(403, "ACCESS_REFUSED - no", (0, 0))]
+    assert events == [ConnectionClosedByPeer(403, "ACCESS_REFUSED - no", (0, 0), ())]
     assert [sent.signature for sent in sent_frames(engine)] == [spec.Connection.CloseOk]
     assert engine.state is ConnectionState.CLOSED
 
@@ -205,7 +205,7 @@ def test_both_sides_may_say_goodbye_at_once() -> None:
     engine.close()
     engine.sender.take()
     events = engine.receive(peer.connection_close(320, "shutdown"))
-    assert events == [ConnectionClosedByPeer(320, "shutdown", (0, 0))]
+    assert events == [ConnectionClosedByPeer(320, "shutdown", (0, 0), ())]
     assert [sent.signature for sent in sent_frames(engine)] == [spec.Connection.CloseOk]
 
 

@@ -1,0 +1,60 @@
+"""Calls over wire channels, and whose error it is when the broker ends the whole session over one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+from amqp import exceptions as amqp_errors
+
+from ..errors import ConnectionLost
+from ..transport._link import EndedByCall
+
+__all__ = ["Calls"]
+
+T = TypeVar("T")
+E = TypeVar("E")
+
+ATTEMPTS = 5
+"""Sessions that may end over the calls of others while one is being made."""
+
+
+class Calls:
+    """The calls of one connection that concern a single channel (``basic.get``, ``basic.recover``, ...)."""
+
+    def __init__(self) -> None:
+        self._repeated = 0
+        """How many calls are made again, because a session ended over one that nobody can tell from them."""
+        self._turn = trio.Lock()
+
+    async def make(self, reach: Callable[[], Awaitable[E]], call: Callable[[E], Awaitable[T]]) -> T:
+        """Make one call on what ``reach`` waits for.
+
+        When the broker ends the session over a call (540, ...), that call raises its answer, and the others are made
+        again in the next session: one at a time, for as long as it is not known which of them it means.
+
+        Raises:
+            AMQPNotImplementedError, ...: the broker's answer to this call.
+            ConnectionLost: the session ended for another reason, or again and again over calls of others.
+        """
+        lost: ConnectionLost | None = None
+        try:
+            for _ in range(ATTEMPTS):
+                try:
+                    if not self._repeated:
+                        return await call(await reach())
+                    async with self._turn:
+                        return await call(await reach())
+                except EndedByCall as ended:
+                    answer = ended.__cause__ or ended
+                    raise answer.with_traceback(None) from None
+                except ConnectionLost as error:
+                    if not isinstance(error.__cause__, amqp_errors.IrrecoverableConnectionError):
+                        raise
+                    self._repeated += lost is None
+                    lost = error
+            assert lost is not None
+            raise lost
+        finally:
+            self._repeated -= lost is not None
