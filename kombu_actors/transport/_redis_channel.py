@@ -27,7 +27,7 @@ from ._checks import check, check_binding
 from ._link import DeliverySink, LonePublish
 from ._redis_claims import Subscription, delivery
 from ._redis_deliveries import Deliveries
-from ._redis_publishing import Publish
+from ._redis_publishing import Answer, Publish
 from ._redis_settling import Decision
 from ._waiting import Ending
 
@@ -378,27 +378,28 @@ class RedisChannel:
         """Nothing: batches are made in the link's thread."""
         return Sent.NOTHING
 
-    def answered(self, publishes: Sequence[tuple[Publish, int]]) -> None:
-        """The server has answered some publishes of this channel, each with a code of ``publish_calls``."""
+    def answered(self, publishes: Sequence[Answer]) -> None:
+        """The server has answered some publishes of this channel."""
         last = not self.link.publishing.queue.holds(self)  # those after it may have been withdrawn
         self._answered_up_to(self._numbers.published if last else publishes[-1][0].tag)
         confirm = self._on_confirm
         if self._ending.reason is not None or confirm is None:
             return
-        if not any(code for _, code in publishes):
+        if not any(code for _, code, _ in publishes):
             confirm(publishes[-1][0].tag, True, True)
             return
         fatal: BaseException | None = None
-        for publish, code in publishes:
+        for publish, code, unstored in publishes:
             if code == Code.NO_ROUTE and publish.prepared.mandatory and self._on_return is not None:
                 self._on_return(publish.prepared.returned())
-            error = refusal(publish.prepared, code)
+            death = refusal(publish.prepared, code)
+            error = unstored or death
             if error is None:
                 confirm(publish.tag, False, code != Code.REFUSED)
                 continue
             if self._on_refused is not None:
                 self._on_refused(publish.tag, error)
-            fatal = fatal or error
+            fatal = fatal or death
         if fatal is not None:
             self.die(fatal)
 

@@ -6,16 +6,17 @@ under way is the next batch.  So their order survives a refusal (maxmemory), and
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from ..errors import ConnectionBlocked, PublishRefused
 from ..protocols.redis import publish_calls
+from ..protocols.redis.limits import LIMIT_QUESTIONS, PIECE_TOO_LARGE, Limits, too_large
 from ..protocols.redis.preparing import PreparedMessage
-from ..protocols.redis.publish_calls import Published
+from ..protocols.redis.publish_calls import Code, Published
 from ._redis_caller import Caller
 from ._redis_errors import Consequence, ErrorReply, consequence_of, translate
 
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from ._redis_channel import RedisChannel
     from ._redis_settling import Settling
 
-__all__ = ["Publish", "PublishQueue", "Publishing"]
-
-logger = logging.getLogger("kombu_actors.redis")
+__all__ = ["Answer", "Publish", "PublishQueue", "Publishing"]
 
 BATCH_MESSAGES: Final = 250
 """Publishes per script call: some 2 ms of the server's time, during which it serves nobody else."""
@@ -33,6 +32,11 @@ BATCH_BYTES: Final = 1024 * 1024
 """Bytes per script call, for the same reason; one larger message goes alone."""
 REPLICA_PATIENCE: Final = 1000
 """Milliseconds after which the server says how many replicas have it so far, and is asked again."""
+
+
+CROWDED_OUT_MAX: Final = 10
+"""Tries, one with each beat, of a large message for which there was no room though there was some: consumers have
+ten seconds to make it.  Then it alone is refused, or it would hold up all others for as long."""
 
 
 class Publish(NamedTuple):
@@ -43,6 +47,10 @@ class Publish(NamedTuple):
     prepared: PreparedMessage
 
 
+Answer = tuple[Publish, int, BaseException | None]
+"""A publish, the code of ``publish_calls`` that it came to, and the error if the server couldn't store it."""
+
+
 class PublishQueue:
     """The publishes of one link.  Bounded by the publishers' windows above it."""
 
@@ -51,6 +59,8 @@ class PublishQueue:
         self.under_way: list[Publish] = []
         self.refused: str | None = None
         """The server's reason for taking none now."""
+        self._alone = 0
+        """How many of those that wait are to be sent one by one: one of them made the server refuse a batch."""
 
     @property
     def ready(self) -> bool:
@@ -62,9 +72,10 @@ class PublishQueue:
         size = count = 0
         for publish in islice(self.waiting, BATCH_MESSAGES):
             size += publish.prepared.size
-            if count and size > BATCH_BYTES:
+            if count and (size > BATCH_BYTES or self._alone):
                 break
             count += 1
+        self._alone = max(0, self._alone - 1)
         popleft = self.waiting.popleft
         self.under_way = [popleft() for _ in range(count)]
         return self.under_way
@@ -72,6 +83,12 @@ class PublishQueue:
     def refuse(self, reason: str) -> None:
         """The batch under way was refused whole: nothing of it is stored.  It waits to be sent again."""
         self.refused = reason
+        self.waiting.extendleft(reversed(self.under_way))
+        self.under_way = []
+
+    def part(self) -> None:
+        """The batch under way was refused for one of them: each is sent by itself."""
+        self._alone = len(self.under_way)
         self.waiting.extendleft(reversed(self.under_way))
         self.under_way = []
 
@@ -109,6 +126,9 @@ class Publishing:
         self._settling = settling
         self._wire = caller.wires.publisher
         self._watchers: list[Callable[[str | None], None]] = []
+        self._may_ask_limits = True
+        self._crowded_out = 0
+        """How often in a row the server had no room for a large message, while it had some."""
         self._wire.gather = self._begin_batch
 
     def publish(self, publish: Publish) -> None:
@@ -139,10 +159,40 @@ class Publishing:
     def _begin_batch(self) -> None:
         """Before the writer sends: what has gathered becomes a call."""
         if self.queue.ready:
-            messages = [publish.prepared.arguments for publish in self.queue.take()]
-            call = publish_calls.publish(self._caller.terms.settings, messages)
-            done = self._await_replicas if self._caller.terms.options.confirm_replicas else self._published
-            self._caller.submit(call, done, self._refused, wire=self._wire)
+            batch = self.queue.take()
+            if batch[0].prepared.size > BATCH_BYTES:
+                self._ask_limits(partial(self._send_large, batch[0].prepared.size))
+            else:
+                self._send()
+
+    def _send(self) -> None:
+        call = publish_calls.publish(
+            self._caller.terms.settings, [publish.prepared.arguments for publish in self.queue.under_way]
+        )
+        done = self._await_replicas if self._caller.terms.options.confirm_replicas else self._published
+        self._caller.submit(call, done, self._refused, wire=self._wire)
+
+    def _send_large(self, size: int, limits: Limits) -> None:
+        objection = limits.objection(size)
+        if objection is None:
+            self._send()
+        else:
+            self._refuse_lone(too_large(size, objection))
+
+    def _ask_limits(self, then: Callable[[Limits], None]) -> None:
+        """Ask each time: they can be changed while the server runs, and a large message costs far more."""
+        answers: list[Any] = [None] if not self._may_ask_limits else []
+
+        def take(reply: Any) -> None:
+            answers.append(reply)
+            if len(answers) < len(LIMIT_QUESTIONS) or self._caller.dead:
+                return
+            if isinstance(answers[0], ErrorReply) and consequence_of(answers[0].text) is Consequence.NONE:
+                self._may_ask_limits = False  # forbidden; it would be in the server's log of violations each time
+            then(Limits.read(*answers))
+
+        for question in LIMIT_QUESTIONS[len(answers) :]:
+            self._wire.send(question, take)
 
     def _await_replicas(self, answer: Published) -> None:
         """Ask until enough replicas have what was published: until then nobody is told that it is safe."""
@@ -162,22 +212,49 @@ class Publishing:
     def _published(self, answer: Published) -> None:
         batch = self.queue.answered()
         self._set_blocked(None)
-        for error in answer.errors:
-            logger.error("%s: a publish could not be stored: %s", self._wire.name, error)
+        self._crowded_out = 0
         self._settling.attend(answer.deaths, answer.next_timer)
-        by_channel: dict[RedisChannel, list[tuple[Publish, int]]] = {}
-        for publish, code in zip(batch, answer.codes, strict=True):
-            by_channel.setdefault(publish.channel, []).append((publish, code))
+        by_channel: dict[RedisChannel, list[Answer]] = {}
+        for index, (publish, code) in enumerate(zip(batch, answer.codes, strict=True)):
+            said = answer.errors.get(index)
+            error = None if said is None else unstored(publish.prepared, said)
+            by_channel.setdefault(publish.channel, []).append((publish, code, error))
         for channel, publishes in by_channel.items():
             channel.answered(publishes)
         if self.queue.waiting:
             self._wire.wake()
 
     def _refused(self, error: BaseException) -> None:
-        """Nothing of the batch is stored: memory is full, mostly.  It is tried again with every beat."""
-        if not self._caller.dead:
+        """Nothing of the batch is stored: memory is full, mostly.  It is tried again with every beat.
+
+        What the server refuses for another reason than its own state is refused for good, and alone.
+        """
+        if self._caller.dead:
+            return
+        lone = self.queue.under_way[0].prepared.size if len(self.queue.under_way) == 1 else 0
+        if isinstance(error, ConnectionBlocked):
+            if lone > BATCH_BYTES:
+                self._crowded_out += 1
+                if self._crowded_out >= CROWDED_OUT_MAX:
+                    self._refuse_lone(too_large(lone, f"{self._crowded_out} times there was no room for it ({error})"))
+                    return
             self.queue.refuse(str(error))
             self._set_blocked(str(error))
+        elif not lone:
+            self.queue.part()
+            self._wire.wake()
+        elif PIECE_TOO_LARGE in str(error):
+            self._refuse_lone(too_large(lone, "it is larger than the server's proto-max-bulk-len"))
+        else:
+            self._refuse_lone(error)
+
+    def _refuse_lone(self, error: BaseException) -> None:
+        (publish,) = self.queue.answered()
+        self._set_blocked(None)
+        self._crowded_out = 0
+        publish.channel.answered([(publish, Code.REFUSED, error)])
+        if self.queue.waiting:
+            self._wire.wake()
 
     def _set_blocked(self, reason: str | None) -> None:
         changed = (reason is None) != (self.blocked is None)
@@ -185,3 +262,11 @@ class Publishing:
         if changed:
             for watcher in tuple(self._watchers):
                 watcher(reason)
+
+
+def unstored(prepared: PreparedMessage, text: str) -> PublishRefused:
+    """What a publisher is told whose message the server couldn't put into a queue."""
+    return PublishRefused(
+        f"a queue could not store the message to exchange {prepared.exchange!r}, routing key {prepared.routing_key!r}:"
+        f" Redis says {text!r}; other queues may have it"
+    )

@@ -149,7 +149,7 @@ class Settling:
 
     def _buried(self, answer: Published | None) -> None:
         if answer is not None:
-            for error in answer.errors:
+            for error in answer.errors.values():
                 logger.error("%s: a dead letter could not be stored, its message is kept: %s", self._name, error)
             self.attend(answer.deaths, answer.next_timer)
 

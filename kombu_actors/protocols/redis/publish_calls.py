@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from itertools import chain
 from typing import Any, Final, NamedTuple
@@ -40,8 +40,8 @@ class Published(NamedTuple):
 
     codes: Sequence[int]
     """``Code`` of each message, in order."""
-    errors: Sequence[str]
-    """What the server said of messages that it could not store; their code is REFUSED."""
+    errors: Mapping[int, str]
+    """What the server said of messages that it could not store, by their place in the batch; their code is REFUSED."""
     next_timer: float | None
     """Seconds until the server's earliest timer."""
     deaths: list[Death]
@@ -79,10 +79,10 @@ def adopt(queue: str, delivery_tag: str, envelope: bytes, *, step: int = 0, expi
 
 def _read_published(reply: Any) -> Published:
     codes, timer, deaths = reply
-    errors: list[str] = []
+    errors: dict[int, str] = {}
     for index, code in enumerate(codes):
         if type(code) is bytes:
-            errors.append(code.decode(errors="replace"))
+            errors[index] = code.decode(errors="replace")
             codes[index] = Code.REFUSED
     return Published(codes, errors, read_timer(timer), read_deaths(deaths) if deaths else [])
 
@@ -94,4 +94,4 @@ def _read_buried(reply: Any) -> Published | None:
 def _read_adopted(reply: Any) -> Published:
     done, timer, deaths = reply
     code = Code.ACCEPTED if done else Code.NO_ROUTE
-    return Published([code], (), read_timer(timer), read_deaths(deaths))
+    return Published([code], {}, read_timer(timer), read_deaths(deaths))

@@ -405,7 +405,7 @@ def test_a_queue_that_cannot_store_it_costs_no_other(driver: Driver, client: Cli
         client.sadd("_kombu.binding.amq.direct", f"k{SEPARATOR}{SEPARATOR}{queue}")
     published = driver.publish_all(driver.message("k", b"1", "amq.direct"), driver.message("bad"), driver.message("q"))
     assert published.codes == [Code.REFUSED, Code.REFUSED, Code.ACCEPTED]
-    assert all("WRONGTYPE" in error for error in published.errors)
+    assert all("WRONGTYPE" in error for error in published.errors.values())
     assert [len(driver.raw(queue)) for queue in ("a", "z", "q")] == [1, 1, 2]
     assert client.get("bad") == b"something else"
 

@@ -9,17 +9,17 @@ if not alive() then return fenced() end
 refuse_when_full()
 local codes, deaths, at = {}, {}, FIRST + 3
 
--- One message that can't be stored (a key of the queue's name holds something else) must not keep the others from it.
 local function attempt(message)
   local exchange = message.exchange ~= '' and exchange_of(message.exchange)
   if exchange and exchange.internal == true then return INTERNAL end
-  local good, code = pcall(deliver, deaths, settings, message)
-  return good and code or reason_of(code)
+  return deliver(deaths, settings, message)
 end
 
 while at <= #ARGV do
   local message
   message, at = read_message(at)
-  codes[#codes + 1] = attempt(message)
+  -- One message that can't be stored (a key of the queue's name holds something else) must not keep the others from it.
+  local good, code = pcall(attempt, message)
+  codes[#codes + 1] = good and code or reason_of(code)
 end
 return {codes, next_timer(), deaths}
