@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from multiprocessing.util import Finalize
 
-from .driver import Outcome, run
+from .driver import RECOVERY, Outcome, run
 from .plan import plan
 from .realms import TRAITS, YARDS, Yard
 from .shrink import shrink
@@ -31,10 +31,10 @@ def run_seed(yard: Yard, transport: str, seed: int) -> Outcome:
     return run_steps(yard, plan(seed, TRAITS[transport]))
 
 
-def run_steps(yard: Yard, steps: Sequence[Step]) -> Outcome:
+def run_steps(yard: Yard, steps: Sequence[Step], within: float = RECOVERY) -> Outcome:
     """One program, in an empty place."""
     with yard.open_realm(f"program-{next(_names)}") as realm:
-        return run(realm, steps)
+        return run(realm, steps, within=within)
 
 
 def script(steps: Sequence[Step]) -> str:
@@ -82,8 +82,9 @@ def _tell(transport: str, seed: int, outcome: Outcome, *, brief: bool) -> None:
 
 
 def _shrink(transport: str, seed: int, kind: str) -> None:
+    within = RECOVERY if kind == "deaf" else RECOVERY / 4  # what is there in spite of us does not go by itself
     with YARDS[transport]() as yard:
-        shorter = shrink(plan(seed, TRAITS[transport]), kind, lambda steps: run_steps(yard, steps).kind)
+        shorter = shrink(plan(seed, TRAITS[transport]), kind, lambda steps: run_steps(yard, steps, within).kind)
         failure = run_steps(yard, shorter).failure
     print(f"{transport} seed {seed}, shortened: {failure}\n{script(shorter)}", flush=True)
 

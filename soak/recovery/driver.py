@@ -70,10 +70,13 @@ class Outcome:
     seconds: float
 
 
-def run(realm: Realm, steps: Iterable[Step]) -> Outcome:
-    """Carry the steps out; those that make no sense (any more) are passed over."""
+def run(realm: Realm, steps: Iterable[Step], *, within: float = RECOVERY) -> Outcome:
+    """Carry the steps out; those that make no sense (any more) are passed over.
+
+    ``within`` seconds all has to be well again.
+    """
     began = time.monotonic()
-    program = _Program(realm)
+    program = _Program(realm, within)
     failure = kind = None
     at = ""
     try:
@@ -118,8 +121,9 @@ class _Heard:
 class _Program:
     """The program under test, its peer, and who looks on."""
 
-    def __init__(self, realm: Realm) -> None:
+    def __init__(self, realm: Realm, within: float) -> None:
         self.realm = realm
+        self.within = within
         self.world = World(realm.traits)
         self.faults = 0
         self.recoveries: list[float] = []
@@ -197,7 +201,7 @@ class _Program:
             self._check()  # behind our back, and not in the middle of a recovery: that would be anybody's guess
         self._forget_owed(step)
         self.realm.peer.carry_out(step, self.world)
-        self._disturbed = True
+        self._disturbed = self._disturbed or isinstance(step, DeleteQueue | DeleteExchange)
 
     def _insist(self, operation: Callable[[], object]) -> None:
         """As a program does that has met a channel error: again, until a recovery should be over."""
@@ -334,6 +338,8 @@ class _Program:
 
     def _publish(self, step: Publish) -> None:
         keepers = self.world.keeps(step.exchange, step.key)
+        if step.side is Side.PEER and self._disturbed and step.exchange:
+            keepers = set()  # the peer doesn't wait for our exchanges and bindings to be back
         kind = self.world.exchanges[step.exchange].type if step.exchange else "direct"
         for _ in range(step.count):
             self._published += 1
@@ -411,7 +417,7 @@ class _Program:
     def _check(self) -> None:
         self._wait_healed()
         began = time.monotonic()
-        deadline = began + RECOVERY
+        deadline = began + self.within
         patience = FIRST_PATIENCE
         while True:
             sure, possible = self._probe()
@@ -419,7 +425,7 @@ class _Program:
                 break
             if time.monotonic() >= deadline:
                 deaf = sorted(f"{queue} ({possible[text][1]})" for queue, text in sure - self._heard.texts)
-                raise Violation("deaf", f"deaf after {RECOVERY:g} s: {', '.join(deaf)}; {self._state()}")
+                raise Violation("deaf", f"deaf after {self.within:g} s: {', '.join(deaf)}; {self._state()}")
             patience = min(2 * patience, LAST_PATIENCE)
         self._nobody_else_heard(possible)
         self._nothing_is_lost(deadline)

@@ -83,6 +83,8 @@ class Queue:
     side: Side
     there: Truth = Truth.NO
     wished: bool = False
+    steady: bool = True
+    """Whether its consumer surely consumes: not while that is being restored."""
     noted: set[Binding] = attrs.Factory(set)
     """The bindings of our ``Queue`` object: declared whenever it is."""
 
@@ -286,7 +288,10 @@ class World:
                 self._suffer(harm, channel)
             case PeerReturns():
                 self._return_peer()
-            case Publish() | Check():
+            case Check():
+                for state in self.queues.values():
+                    state.steady = True
+            case Publish():
                 pass
 
     def _suffer(self, harm: Harm, channel: int) -> None:
@@ -299,7 +304,7 @@ class World:
 
     def _declare_queue(self, name: str) -> None:
         queue = self.queues[name]
-        queue.there = Truth.YES
+        queue.there, queue.steady = Truth.YES, True
         if queue.side is Side.PEER:
             for binding in queue.noted:
                 tie = self.ties.setdefault(binding, Tie())
@@ -332,6 +337,7 @@ class World:
                     self.ties[binding].there = Truth.MAYBE
                     self.ties[binding].contested = True
             return
+        queue.steady = False
         heard = self.consumer_of(name) is not None
         queue.there = Truth.NO if not queue.wished else Truth.YES if heard else Truth.MAYBE
         for binding in self._ties_to(name):
@@ -366,6 +372,8 @@ class World:
             consumer.orphaned.discard(queue)
         elif self.queues[queue].kind.ends_unused:
             self._end_queue(queue)
+            if self.queues[queue].side is Side.PEER and not self.queues[queue].steady:
+                self.queues[queue].there = Truth.MAYBE  # it goes with the last consumer, and may have had none yet
 
     # -- faults ------------------------------------------------------------------------------------
 
@@ -393,7 +401,7 @@ class World:
                 exchange.there = Truth.NO
         for queue in self.queues.values():
             if queue.kind is not Kind.DURABLE:
-                queue.there = Truth.NO
+                queue.there, queue.steady = Truth.NO, False
         for binding, tie in self.ties.items():
             if min(self.exchanges[binding.exchange].there, self.queues[binding.queue].there) is Truth.NO:
                 tie.there = Truth.NO
@@ -402,7 +410,7 @@ class World:
     def _lose_queue(self, name: str) -> None:
         """It goes with its last consumer, unless the broker hears of that after the next one came."""
         queue = self.queues[name]
-        queue.there = min(queue.there, Truth.MAYBE)
+        queue.there, queue.steady = min(queue.there, Truth.MAYBE), False
         for binding in self._ties_to(name):
             self.ties[binding].there = min(self.ties[binding].there, Truth.MAYBE)
 

@@ -118,7 +118,7 @@ class Peer:
                 if self._channel is None:
                     self._channel = self._connection.channel()
                 fn(self._channel)
-            except self._errors():
+            except self._errors():  # an exchange of ours may be about to be restored
                 self._drop()
                 if time.monotonic() > deadline:
                     raise
@@ -129,7 +129,7 @@ class Peer:
                 return
 
     def _errors(self) -> tuple[type[BaseException], ...]:
-        errors: tuple[type[BaseException], ...] = self._connection.connection_errors
+        errors: tuple[type[BaseException], ...] = self._connection.connection_errors + self._connection.channel_errors
         return errors
 
     def _drop(self) -> None:

@@ -107,7 +107,7 @@ class MemoryRealm:
     def __init__(self, name: str) -> None:
         self.name = name
         self.broker = memory_broker(name)
-        self.peer = Peer(kombu_actors, lambda: kombu_actors.Connection(f"memory://{name}"), recovers=True)
+        self.peer = Peer(kombu_actors, self.connect_directly, recovers=True)
 
     def connect(self) -> kombu_actors.Connection:
         """See ``Realm``."""
