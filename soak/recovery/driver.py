@@ -142,7 +142,7 @@ class _Program:
         self._ours: Connection = realm.connect()
         self._ours.ensure_connection(max_retries=3)
         self._channels = [self._ours.channel() for _ in range(CHANNELS)]
-        self._producer = Producer(self._ours)
+        self._producer = Producer(self._ours.default_channel)
         self._prober = realm.connect_directly()
         self._drainer = threading.Thread(target=self._drain, name="drainer", daemon=True)
         self._drainer.start()

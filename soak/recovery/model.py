@@ -63,8 +63,8 @@ class Traits:
     """A restart loses neither transient queues nor exchanges."""
     keeps_broadcasts: bool = True
     """What is published to a fanout exchange waits for a consumer that is away for a moment."""
-    broadcasts_by_key: bool = False
-    """A fanout exchange looks at keys (as kombu's on Redis: the key is part of the topic)."""
+    peer_fanout_by_key: bool = False
+    """The key is a part of where the peer's fanout exchanges send (stock kombu on Redis)."""
 
 
 @attrs.define
@@ -140,16 +140,16 @@ class World:
         """To which queues a message goes that is published to an exchange."""
         answer: dict[str, Truth] = {}
         for binding, tie in self.ties.items():
-            if binding.exchange == exchange and self._passes(exchange, binding.key, key):
+            if binding.exchange == exchange and matches(self.exchanges[exchange].type, binding.key, key):
                 there = min(tie.there, self.queues[binding.queue].there)
+                if self.traits.peer_fanout_by_key and self._is_peers_fanout(exchange) and key != binding.key:
+                    there = min(there, Truth.MAYBE)
                 answer[binding.queue] = max(there, answer.get(binding.queue, Truth.NO))
         return answer
 
-    def _passes(self, exchange: str, pattern: str, key: str) -> bool:
-        kind = self.exchanges[exchange].type
-        if kind == "fanout" and self.traits.broadcasts_by_key:
-            return pattern == key
-        return matches(kind, pattern, key)
+    def _is_peers_fanout(self, exchange: str) -> bool:
+        state = self.exchanges[exchange]
+        return state.type == "fanout" and state.side is Side.PEER
 
     def keeps(self, exchange: str, key: str) -> set[str]:
         """The queues that must not lose what is published there, once it is accepted."""
@@ -184,6 +184,8 @@ class World:
                 if side is Side.PEER and not self.traits.peer_owns_queues:
                     return False
                 return name not in self.queues and all(self._has(binding.exchange) for binding in bindings)
+            case Bind(side=Side.PEER, binding=binding) if not self._known_to_peer(binding.exchange):
+                return False
             case Bind(side=side, binding=binding):
                 return self._has(binding.exchange) and self._reaches(side, binding.queue) and not self._tied(binding)
             case Unbind(side=Side.PEER, binding=binding):
@@ -206,12 +208,15 @@ class World:
                 return name in self.consumers
             case Publish(exchange="", key=key):
                 return key in self.queues and self._reaches(Side.PEER, key)
-            case Publish(exchange=exchange):
-                return self._has(exchange)
+            case Publish(side=side, exchange=exchange):
+                return self._has(exchange) and (side is Side.OURS or self._known_to_peer(exchange))
             case Fault(harm=harm):
                 return harm in self.traits.harms
             case PeerReturns() | Check():
                 return True
+
+    def _known_to_peer(self, exchange: str) -> bool:
+        return exchange in self.exchanges and self.exchanges[exchange].type in self.traits.peer_types
 
     def _has(self, exchange: str) -> bool:
         return exchange in self.exchanges and self.exchanges[exchange].there is Truth.YES

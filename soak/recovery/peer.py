@@ -62,7 +62,7 @@ class Peer:
             case DeclareQueue(name=name, kind=kind):
                 self._call(lambda channel: _declare_queue(channel, name, kind))
             case Bind(binding=binding):
-                self._call(lambda channel: _bind(channel, world, binding))
+                self._call(partial(self._bind, world=world, binding=binding))
             case Unbind(binding=binding):
                 self._call(lambda channel: _unbind(channel, world, binding))
             case DeleteQueue(name=name):
@@ -79,8 +79,7 @@ class Peer:
         kind = world.exchanges[step.exchange].type if step.exchange else "direct"
 
         def publish(channel: Any) -> None:
-            if kind != "headers" and step.exchange and not self._shows_exchanges:
-                self._declare_exchange(channel, step.exchange, kind, world.exchanges[step.exchange].durable)
+            self._know(channel, step.exchange, world)
             message = channel.prepare_message(
                 json.dumps(body),
                 content_type="application/json",
@@ -100,13 +99,29 @@ class Peer:
             if queue.side.name == "PEER":
                 self.carry_out(DeclareQueue(queue.side, name, queue.kind), world)
         for binding in world.bindings_after_return():
-            self._call(partial(_bind, world=world, binding=binding))
+            self._call(partial(self._bind, world=world, binding=binding))
 
     def _declare_exchange(self, channel: Any, name: str, type: str, durable: bool) -> None:
         channel.exchange_declare(exchange=name, type=type, durable=durable, auto_delete=False)
         if not self._shows_exchanges:
             channel.queue_declare(queue=f"peer.{name}")
             channel.queue_bind(queue=f"peer.{name}", exchange=name, routing_key="peer")
+
+    def _know(self, channel: Any, name: str, world: World) -> None:
+        """Stock kombu on Redis asks its own memory for an exchange's type."""
+        if name and not self._shows_exchanges:
+            exchange = world.exchanges[name]
+            channel.exchange_declare(exchange=name, type=exchange.type, durable=exchange.durable, auto_delete=False)
+
+    def _bind(self, channel: Any, world: World, binding: Binding) -> None:
+        self._know(channel, binding.exchange, world)
+        kind = world.exchanges[binding.exchange].type
+        channel.queue_bind(
+            queue=binding.queue,
+            exchange=binding.exchange,
+            routing_key=_key_of(kind, binding.key),
+            arguments=arguments_of(kind, binding.key),
+        )
 
     def _call(self, fn: Callable[[Any], object]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -151,14 +166,6 @@ def _declare_queue(channel: Any, name: str, kind: Kind) -> None:
     channel.queue_declare(
         queue=name, durable=kind is Kind.DURABLE, exclusive=kind.is_exclusive, auto_delete=kind is Kind.AUTO_DELETE
     )
-
-
-def _bind(channel: Any, world: World, binding: Binding) -> None:
-    kind = world.exchanges[binding.exchange].type
-    channel.queue_bind(
-        queue=binding.queue, exchange=binding.exchange, routing_key=_key_of(kind, binding.key),
-        arguments=arguments_of(kind, binding.key),
-    )  # fmt: skip
 
 
 def _unbind(channel: Any, world: World, binding: Binding) -> None:

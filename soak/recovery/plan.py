@@ -179,10 +179,8 @@ class _Planner:
         side, number = self._side(0.3), self.dice.randint(1, 5)
         exchange = self._some(self.world.exchanges) if self.dice.random() < 0.5 else None
         if exchange:
-            type = self.world.exchanges[exchange].type
-            if side is Side.PEER and type not in self.world.traits.peer_types:
-                return None
-            return Publish(side, exchange, self.dice.choice(PUBLISHED[type]), number)
+            keys = PUBLISHED[self.world.exchanges[exchange].type]
+            return Publish(side, exchange, self.dice.choice(keys), number)
         queue = self._some(self.world.queues)
         return Publish(side, "", queue, number) if queue else None
 

@@ -52,7 +52,7 @@ TRAITS = {
         peer_deletes_queues=False,
         restart_keeps_all=True,
         keeps_broadcasts=False,
-        broadcasts_by_key=True,
+        peer_fanout_by_key=True,
     ),
 }  # fmt: skip
 """By transport."""
