@@ -241,6 +241,8 @@ class RedisLink:
         self._ending.check()
         await trio.lowlevel.checkpoint()
         self._ending.check()
+        if kept and CHANNEL_MAX in self._channels:
+            await self.leave(self._channels[CHANNEL_MAX])  # it died of an answer just now
         number = free_number(self._channels, CHANNEL_MAX, kept, self.name)
         channel = self._channels[number] = RedisChannel(self, number)
         return channel

@@ -133,6 +133,8 @@ class _Program:
         self._published = 0
         self._round = 0
         self._disturbed = False
+        self._untold = 0
+        """Refused publishes of which the channel's next call may tell."""
         self._healing: threading.Timer | None = None
         self._queues: dict[str, Any] = {}
         self._consumers: dict[str, Consumer] = {}
@@ -210,8 +212,9 @@ class _Program:
             try:
                 operation()
             except self._ours.channel_errors:
-                if not self._disturbed or time.monotonic() > deadline:
+                if not (self._disturbed or self._untold) or time.monotonic() > deadline:
                     raise
+                self._untold -= not self._disturbed
                 time.sleep(0.05)
             else:
                 return
@@ -318,7 +321,7 @@ class _Program:
     def _consume(self, consumer: Consumer, queues: Iterable[str]) -> None:
         consumer.consume()
         for queue in queues:
-            tag, _ = consumer._active[self._queues[queue].name]
+            tag, _ = consumer._active[consumer._key(self._queues[queue])]
             self._labels[tag] = queue
 
     def _hear(self, message: Any) -> None:
@@ -392,6 +395,7 @@ class _Program:
         if fault.harm is Harm.BAD_ACK:
             self._expect_error(lambda: channel.basic_ack(10**9))
         elif fault.harm is Harm.NO_EXCHANGE:
+            self._untold += 1
             self._expect_error(lambda: Producer(channel).publish("nobody's", exchange="nowhere", routing_key="x"))
         elif fault.harm is Harm.NO_QUEUE:
             self._expect_error(lambda: channel.queue_declare(queue="nowhere", passive=True))

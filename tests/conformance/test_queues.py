@@ -35,6 +35,15 @@ async def dead_letter_queue(broker: Broker) -> None:
     await broker.declare(to_queue("dead", "dlx"))
 
 
+async def test_a_refused_declaration_is_no_hindrance_to_the_next_one(broker: Broker) -> None:
+    """Each refusal costs the channel that declarations have; the next one has another, at once."""
+    await queue(broker, "q")
+    for _ in range(20):
+        with pytest.raises(NotFound):
+            await broker.declare(to_queue("q", "missing"))
+    assert await drained(broker, "q") == []
+
+
 # -- time --------------------------------------------------------------------------------------------
 
 
