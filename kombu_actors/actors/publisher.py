@@ -21,6 +21,7 @@ from .._model import Outcome, Returned, Sent
 from ..errors import (
     ConnectionBlocked,
     ConnectionClosed,
+    ConnectionLost,
     DeadlineExceeded,
     PublishRefused,
     PublishReturned,
@@ -359,6 +360,8 @@ class Publisher:
                     publish(entry.prepared)
             except ValueError as error:
                 unfit = error
+            except ConnectionLost:
+                return  # the channel has just ended: what is left goes over the next one
         if unfit is not None:
             self._refuse_next(unfit)
             self._pump()
