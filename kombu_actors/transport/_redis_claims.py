@@ -172,7 +172,7 @@ class Claimer:
 
     def _claimed(self, queues: list[str], claimed: calls.Claimed) -> None:
         self.expected = 0
-        self._link.settling.attend(claimed.deaths, claimed.next_timer)
+        self._link.settling.attend(claimed.deaths, claimed.next_timer, no_ack=self.no_ack)
         if claimed.messages:
             self._deliver(queues, claimed.messages)
         self._answered.set()
@@ -204,7 +204,7 @@ class Claimer:
                 continue
             subscription = subscriptions[0]
             envelope = self._link.settling.decoded(queue, claim, raw, counted=subscription.quorum)
-            if envelope is None:
+            if envelope is None or self._link.settling.turned_away(queue, claim, envelope):
                 continue
             if len(subscriptions) > 1:
                 subscriptions.rotate(-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum
 from typing import Final
 
@@ -18,6 +19,7 @@ from ..protocols.redis.consuming_calls import Settled
 from ..protocols.redis.dead_letters import dead_letter_arguments
 from ..protocols.redis.envelope import Envelope, UndecodableEnvelope, decode
 from ..protocols.redis.publish_calls import Published
+from ._oversized import report_oversized
 from ._redis_caller import Caller
 from ._redis_errors import LeaseLost
 from ._redis_schedule import LATER, Schedule
@@ -112,14 +114,17 @@ class Settling:
 
     # -- what scripts leave to their callers -----------------------------------------------------
 
-    def attend(self, deaths: Sequence[Death], next_timer: float | None = None) -> None:
-        """See to dead letters that are to be written, and to a time (in so many seconds) to come back at."""
+    def attend(self, deaths: Sequence[Death], next_timer: float | None = None, *, no_ack: bool = False) -> None:
+        """See to dead letters that are to be written, and to a time (in so many seconds) to come back at.
+
+        ``no_ack``: whoever met the dead wouldn't have acknowledged them.
+        """
         if next_timer is not None:
             self._schedule.bring_forward("timer", trio.current_time() + next_timer)
         terms = self._caller.terms
         for death in deaths:
             if death.size:
-                self._tell_oversize(death)
+                self._tell_oversized(death, no_ack=no_ack and not death.claim)
             if not death.claim:
                 continue
             try:
@@ -135,16 +140,25 @@ class Settling:
             else:
                 self._caller.submit(publish_calls.bury(death, terms.settings, letter), self._buried)
 
-    def _tell_oversize(self, death: Death) -> None:
-        fate = "dropped: the queue has no dead letter exchange"
-        if death.claim:
-            fate = f"a dead letter now, for exchange {death.exchange!r}"
-        elif death.reason == "undecodable":
-            fate = f"put aside, in list {self._caller.terms.layout.namespace.decode()}undecodable"
-        logger.error(
-            "%s: a message in queue %r has %d bytes, where body_max allows %d; it was not received, and is %s."
-            " Raise body_max to receive such messages",
-            *(self._name, death.queue, death.size, self._caller.terms.body_max, fate),
+    def _tell_oversized(self, death: Death, *, no_ack: bool) -> None:
+        body_max = self._caller.terms.body_max
+        envelope = None
+        with suppress(UndecodableEnvelope):
+            envelope = decode(death.raw, queue=death.queue)
+        if envelope is None:
+            fate = f"put aside, in list {self._aside}" if death.reason == "undecodable" else "dropped"
+            logger.error(
+                "%s: a message of %d bytes in queue %r is larger than body_max, %d, and not written by kombu; it is %s",
+                *(self._name, death.size, death.queue, body_max, fate),
+            )
+            return
+        report_oversized(
+            death.size,
+            body_max,
+            queue=death.queue,
+            exchange=envelope.exchange,
+            routing_key=envelope.routing_key,
+            no_ack=no_ack,
         )
 
     def _buried(self, answer: Published | None) -> None:
@@ -154,28 +168,36 @@ class Settling:
             self.attend(answer.deaths, answer.next_timer)
 
     def decoded(self, queue: str, claim: int, raw: bytes, *, counted: bool = False) -> Envelope | None:
-        """Read a claimed message; one that can't be read is put aside, one that is too large is discarded."""
+        """Read a claimed message; one that can't be read is put aside."""
         try:
-            envelope = decode(raw, queue=queue, counted=counted)
+            return decode(raw, queue=queue, counted=counted)
         except UndecodableEnvelope as error:
             self._put_aside(queue, claim, error)
             return None
+
+    def turned_away(self, queue: str, claim: int, envelope: Envelope) -> bool:
+        """Whether a claimed message is rejected as larger than ``body_max``, which the scripts can't tell of text."""
         body_max = self._caller.terms.body_max
         if len(envelope.body) <= body_max:
-            return envelope
-        # The script can't tell when the body is written as text.
-        logger.error(
-            "%s: a message in queue %r has %d bytes, where body_max allows %d: it is rejected."
-            " Raise body_max to receive such messages",
-            *(self._name, queue, len(envelope.body), body_max),
+            return False
+        report_oversized(
+            len(envelope.body),
+            body_max,
+            queue=queue,
+            exchange=envelope.exchange,
+            routing_key=envelope.routing_key,
+            no_ack=not claim,
         )
         if claim:
             self.settle(Decision.DISCARD, [claim])
-        return None
+        return True
+
+    @property
+    def _aside(self) -> str:
+        return f"{self._caller.terms.layout.namespace.decode()}undecodable"
 
     def _put_aside(self, queue: str, claim: int, error: UndecodableEnvelope) -> None:
-        where = f"put aside, in list {self._caller.terms.layout.namespace.decode()}undecodable"
-        fate = where if claim else "dropped (no_ack)"
+        fate = f"put aside, in list {self._aside}" if claim else "dropped (no_ack)"
         logger.error("%s: a message in queue %r can't be read; it is %s: %s", self._name, queue, fate, error)
         if claim:
             self._caller.submit(consuming.quarantine(claim), lambda _: None)
