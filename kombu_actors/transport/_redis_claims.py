@@ -19,6 +19,7 @@ import attrs
 import trio
 
 from .._model import ConsumerSpec, Delivery
+from ..errors import ConnectionBlocked
 from ..protocols.redis import consuming_calls as calls
 from ..protocols.redis.envelope import Envelope
 from ._link import DeliverySink
@@ -168,7 +169,12 @@ class Claimer:
     def _failed(self, error: BaseException) -> None:
         self.expected = 0
         self._answered.set()
-        self._channel.die(error)
+        if isinstance(error, ConnectionBlocked) and self._channel.closed is None:
+            logger.warning("%s: consumers of channel %s wait: %s", self._link.name, self.name, error)
+            self._waiting = True
+            self._link.postpone(self.woken)
+        else:
+            self._channel.die(error)
 
     def _claimed(self, queues: list[str], claimed: calls.Claimed) -> None:
         self.expected = 0

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 import attrs
 import trio
 
+from ..errors import ConnectionBlocked
 from ..protocols.redis import consuming_calls as consuming
 from ..protocols.redis import publish_calls
-from ..protocols.redis.calls import Death
+from ..protocols.redis.calls import Call, Death
 from ..protocols.redis.consuming_calls import Settled
 from ..protocols.redis.dead_letters import dead_letter_arguments
 from ..protocols.redis.envelope import Envelope, UndecodableEnvelope, decode
@@ -26,6 +28,8 @@ from ._redis_schedule import LATER, Schedule
 from ._redis_tags import new_tag
 
 __all__ = ["Decision", "Settlements", "Settling"]
+
+T = TypeVar("T")
 
 logger = logging.getLogger("kombu_actors.redis")
 
@@ -55,6 +59,12 @@ class Settlements:
         self._decided[decision].extend(claims)
         self.count += len(claims)
 
+    def put_back(self, taken: tuple[list[int], list[int], list[int]]) -> None:
+        """Keep what was taken, before what came since."""
+        for decision, claims in zip(Decision, taken, strict=True):
+            self._decided[decision][:0] = claims
+            self.count += len(claims)
+
     def take(self) -> tuple[list[int], list[int], list[int]]:
         """What has gathered: acks, requeues, discards."""
         acks, requeues, discards = (self._decided[decision] for decision in Decision)
@@ -71,6 +81,8 @@ class Settling:
         self._caller = caller
         self._schedule = schedule
         self._settlements = Settlements()
+        self._waits = False
+        """The server takes no writes: what was decided is sent with the next beat."""
 
     def settle(self, decision: Decision, claims: Sequence[int]) -> None:
         """Note what was decided about claims; it leaves soon."""
@@ -82,14 +94,43 @@ class Settling:
 
     def settle_now(self) -> None:
         """Send what was decided."""
-        count = self._settlements.count
-        if count and not self._caller.dead:
-            call = consuming.settle(*self._settlements.take())
-            self._caller.submit(call, self._settled, lambda error: self._not_settled(count, error))
+        if self._settlements.count and not self._waits and not self._caller.dead:
+            taken = self._settlements.take()
+            self._caller.submit(consuming.settle(*taken), self._settled, partial(self._refused, taken))
 
     async def settled(self) -> None:
         """Wait until what was decided has been carried out."""
-        self._settled(await self._caller.call(consuming.settle(*self._settlements.take())))
+        taken = self._settlements.take()
+        try:
+            self._settled(await self._caller.call(consuming.settle(*taken)))
+        except ConnectionBlocked as error:
+            self._refused(taken, error)
+            raise
+
+    def _refused(self, taken: tuple[list[int], list[int], list[int]], error: BaseException) -> None:
+        if isinstance(error, ConnectionBlocked) and not self._caller.dead:
+            self._settlements.put_back(taken)
+            if not self._waits:
+                self._waits = True
+                logger.warning("%s: decisions (ack, reject, requeue) wait: %s", self._name, error)
+                self._schedule.postpone(self._try_again)
+        else:
+            self._not_settled(sum(map(len, taken)), error)
+
+    def _try_again(self) -> None:
+        self._waits = False
+        self.settle_now()
+
+    def _submit(self, call: Call[T], done: Callable[[T], None]) -> None:
+        """Call a script, again with the next beat while the server takes no writes."""
+
+        def failed(error: BaseException) -> None:
+            if isinstance(error, ConnectionBlocked) and not self._caller.dead:
+                self._schedule.postpone(lambda: self._submit(call, done))
+            elif not self._caller.dead:
+                logger.error("%s: %s", self._name, error)
+
+        self._caller.submit(call, done, failed)
 
     def end(self, reason: BaseException) -> None:
         """The link dies: what was decided will not be carried out."""
@@ -138,7 +179,7 @@ class Settling:
             except UndecodableEnvelope as error:
                 self._put_aside(death.queue, death.claim, error)
             else:
-                self._caller.submit(publish_calls.bury(death, terms.settings, letter), self._buried)
+                self._submit(publish_calls.bury(death, terms.settings, letter), self._buried)
 
     def _tell_oversized(self, death: Death, *, no_ack: bool) -> None:
         body_max = self._caller.terms.body_max
@@ -200,4 +241,4 @@ class Settling:
         fate = f"put aside, in list {self._aside}" if claim else "dropped (no_ack)"
         logger.error("%s: a message in queue %r can't be read; it is %s: %s", self._name, queue, fate, error)
         if claim:
-            self._caller.submit(consuming.quarantine(claim), lambda _: None)
+            self._submit(consuming.quarantine(claim), lambda _: None)
