@@ -301,7 +301,7 @@ class AMQPChannel:
 
     # -- publishing ----------------------------------------------------------------------------
 
-    async def confirm_select(
+    def confirm_select(
         self,
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
@@ -309,8 +309,13 @@ class AMQPChannel:
         on_refused: Callable[[int, BaseException], None] | None = None,
     ) -> None:
         """Turn on confirms; see ``LinkChannel.confirm_select``."""
+        self._ending.check()
         self._on_confirm, self._on_return, self._owed = on_confirm, on_return, owed
-        await self._call(request("confirm.select", False))
+        try:
+            self._engine.tell(self.number, request("confirm.select", True))
+        except LocalProtocolError:
+            raise self._has_just_ended() from None
+        self._wake()
 
     @property
     def awaiting_confirms(self) -> bool:

@@ -343,7 +343,7 @@ class RedisChannel:
 
     # -- publishing ----------------------------------------------------------------------------
 
-    async def confirm_select(
+    def confirm_select(
         self,
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
@@ -352,7 +352,6 @@ class RedisChannel:
     ) -> None:
         """Turn on confirms; see ``LinkChannel.confirm_select``: pausing holds up none."""
         self._ending.check()
-        await trio.lowlevel.checkpoint()
         self._on_confirm, self._on_return, self._on_refused = on_confirm, on_return, on_refused
 
     def check(self, prepared: PreparedMessage) -> None:
