@@ -192,7 +192,8 @@ class Channel:
                 "RabbitMQ has no immediate publishing since 3.0; use expiration=0 and a dead-letter exchange"
             )
         body, properties = message
-        self._refusals.heed()
+        if self._refusals.waiting:
+            self._refusals.heed()
         actor = self._actor
         if actor.live is None:
             actor = self._present

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from amqp.exceptions import AMQPError
 
 from ._model import RefusedPublish
 from ._portal import Portal
+from .actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
 from .errors import KombuError
 from .protocols.ledger import Entry
 
@@ -18,6 +20,10 @@ logger = logging.getLogger("kombu_actors.refused")
 
 KEPT = 64
 """Refusals that a channel keeps for its next call: it raises the first, and says how many there are."""
+
+UNTOLD_MESSAGES = WINDOW_MESSAGES
+UNTOLD_BYTES = WINDOW_BYTES
+"""Refusals that wait for a hook that is slow: as much as can be refused at once, a whole window."""
 
 ContentOf = Callable[[Any], tuple[Mapping[str, Any], bytes]]
 
@@ -29,33 +35,69 @@ class Refusals:
         self._portal = portal
         self._content_of = content_of
         self._hook = hook
-        self._waiting: deque[tuple[Entry, BaseException]] = deque(maxlen=KEPT)
+        self._untold: deque[RefusedPublish] = deque()
+        self._untold_bytes = 0
+        self._telling = False
+        """A thread is telling the hook."""
+        self._lock = threading.Lock()
+        self.waiting: deque[tuple[Entry, BaseException]] = deque(maxlen=KEPT)
+        """What no call has raised yet."""
 
     def put(self, entry: Entry, error: BaseException, *, fatal: bool) -> None:
         """One more; runtime thread.  ``fatal``: the broker ended the channel over it, which its next call shall say."""
         if fatal:
-            self._waiting.append((entry, error))
+            self.waiting.append((entry, error))
         if self._hook is not None:
             properties, body = self._content_of(entry.prepared)
             refused = RefusedPublish(
                 exchange=entry.exchange, routing_key=entry.routing_key, properties=properties, body=body, error=error
             )
-            self._portal.run_in_thread(_call, self._hook, refused)
+            self._hand_over(refused)
+
+    def _hand_over(self, refused: RefusedPublish) -> None:
+        with self._lock:
+            if len(self._untold) >= UNTOLD_MESSAGES or self._untold_bytes >= UNTOLD_BYTES:
+                logger.error(
+                    "transport option on_refused is behind: it is not told of a publish to exchange %r, routing key %r",
+                    refused.exchange,
+                    refused.routing_key,
+                )
+                return
+            self._untold.append(refused)
+            self._untold_bytes += len(refused.body)
+            idle, self._telling = not self._telling, True
+        if idle:
+            self._portal.run_in_thread(self._tell)
+
+    def _tell(self) -> None:
+        while True:
+            with self._lock:
+                if not self._untold:
+                    self._telling = False
+                    return
+                refused = self._untold.popleft()
+                self._untold_bytes -= len(refused.body)
+            try:
+                assert self._hook is not None
+                self._hook(refused)
+            except Exception:
+                logger.exception("transport option on_refused: %r raised", self._hook)
 
     def heed(self) -> None:
         """Raise the oldest that no call has raised yet, and forget all."""
-        if not self._waiting:
-            return
-        entry, error = self._waiting.popleft()
-        count = len(self._waiting)
-        self._waiting.clear()
+        try:
+            entry, error = self.waiting.popleft()
+        except IndexError:
+            return  # another thread has just raised it
+        count = len(self.waiting)
+        self.waiting.clear()
         others = f", and {count} more after it (see the log)" if count else ""
         raise _told_later(
             error,
             f"{getattr(error, 'reply_text', None) or error} [told late: this is about an earlier publish on this "
             f"channel, to exchange {entry.exchange!r}, routing key {entry.routing_key!r}{others}; the call that raises "
             "this did nothing and may be made again]",
-        ) from error
+        ) from error.with_traceback(None)
 
 
 def _told_later(error: BaseException, text: str) -> BaseException:
@@ -63,10 +105,3 @@ def _told_later(error: BaseException, text: str) -> BaseException:
         again: BaseException = type(error)(text, error.method_sig, error.method_name, error.reply_code)
         return again
     return type(error)(text)
-
-
-def _call(hook: Callable[[RefusedPublish], object], refused: RefusedPublish) -> None:
-    try:
-        hook(refused)
-    except Exception:
-        logger.exception("transport option on_refused: %r raised", hook)

@@ -205,3 +205,28 @@ def test_closing_and_cancelling_work_whatever_was_refused(realm: Realm) -> None:
         assert heard.wait(PATIENCE)
         consumer.cancel()
         channel.close()
+
+
+def test_a_slow_hook_is_told_of_each_refusal_in_order_and_holds_nobody_up(realm: Realm) -> None:
+    """One at a time; meanwhile the channel publishes on."""
+    told: list[str] = []
+    go_on, all_told = threading.Event(), threading.Event()
+
+    def hook(refused: RefusedPublish) -> None:
+        assert go_on.wait(PATIENCE)
+        told.append(refused.routing_key)
+        if len(told) == 5:
+            all_told.set()
+
+    with realm.connect(transport_options={"on_refused": hook}) as connection:
+        channel = connection.channel()
+        arguments = {"x-max-length": 0, "x-overflow": "reject-publish"}
+        for name in (*"abcde", "q"):
+            Queue(name, queue_arguments=arguments if name != "q" else None)(channel).declare()
+        for name in (*"abcde", "q"):
+            Producer(channel).publish(name, routing_key=name)
+        assert channel.basic_get("q") is not None
+        assert told == []
+        go_on.set()
+        assert all_told.wait(PATIENCE)
+    assert told == list("abcde")
