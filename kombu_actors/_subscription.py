@@ -8,6 +8,7 @@ from typing import Any
 
 import trio
 
+from ._backlog import Backlog
 from ._model import Delivery
 from .actors.channel import Action, Epoch
 from .compression import decompress
@@ -23,13 +24,12 @@ CHECKPOINT_EVERY = 32
 class Delivered:
     """A message from a subscription.  Exactly one of ``ack``, ``reject`` and ``requeue``, once."""
 
-    __slots__ = ("_accept", "_decided", "_epoch", "_no_ack", "delivery")
+    __slots__ = ("_decided", "_epoch", "_subscription", "delivery")
 
-    def __init__(self, delivery: Delivery, epoch: Epoch, accept: Container[str] | None, no_ack: bool) -> None:
+    def __init__(self, delivery: Delivery, epoch: Epoch, subscription: Subscription) -> None:
         self.delivery = delivery
         self._epoch = epoch
-        self._accept = accept
-        self._no_ack = no_ack
+        self._subscription = subscription
         self._decided = False
 
     def __repr__(self) -> str:
@@ -69,10 +69,11 @@ class Delivered:
     def _decode(self) -> Any:
         properties = self.delivery.properties
         content_type = properties.get("content_type")
-        registry.check_content(content_type, self._accept)
+        accept = self._subscription.accept
+        registry.check_content(content_type, accept)
         compression = self.headers.get("compression")
         body = decompress(self.body, compression) if compression else self.body
-        return loads(body, content_type, properties.get("content_encoding"), self._accept)
+        return loads(body, content_type, properties.get("content_encoding"), accept)
 
     def ack(self) -> None:
         """Tell the broker that the message is done with.
@@ -80,8 +81,9 @@ class Delivered:
         Raises:
             MessageStateError: it was decided before.
             StaleDelivery: its channel died since; nothing is sent, the broker delivers it again.
+            ConnectionClosed: likewise, as the block of ``open_broker`` was left.
         """
-        if not self._no_ack:
+        if not self._subscription.no_ack:
             self._decide(Action.ACK, False)
 
     def reject(self) -> None:
@@ -93,10 +95,11 @@ class Delivered:
         self._decide(Action.REJECT, True)
 
     def _decide(self, action: Action, flag: bool) -> None:
-        if self._decided or self._no_ack:
+        if self._decided or self._subscription.no_ack:
             raise MessageStateError("the message was decided before, or consumed with no_ack")
         wire = self._epoch.wire
         if wire.closed is not None:
+            self._subscription.check_open()
             raise StaleDelivery("the channel this message came over has died; the broker delivers the message again")
         self._decided = True
         if action is Action.ACK:
@@ -109,9 +112,10 @@ class Delivered:
 class Subscription:
     """An endless stream of messages.  Get it from ``Broker.subscribe``; ends only by leaving its block."""
 
-    def __init__(self, accept: Container[str] | None, no_ack: bool) -> None:
-        self._accept = accept
-        self._no_ack = no_ack
+    def __init__(self, accept: Container[str] | None, no_ack: bool, backlog: Backlog) -> None:
+        self.accept = accept
+        self.no_ack = no_ack
+        self._backlog = backlog
         self._buffer: deque[tuple[Epoch, Delivery]] = deque()
         self._arrived = trio.lowlevel.ParkingLot()
         self._failure: BaseException | None = None
@@ -119,18 +123,32 @@ class Subscription:
         self._until_checkpoint = CHECKPOINT_EVERY
 
     def put(self, epoch: Epoch, batch: list[Delivery]) -> None:
-        """Take a batch from the consumer actor; bounded by the prefetch."""
+        """Take a batch from the consumer actor; the backlog bounds what is taken, and so does the prefetch."""
+        if self._closed:
+            return  # it goes back with the channel
         self._buffer.extend((epoch, delivery) for delivery in batch)
-        self._arrived.unpark()
+        self._backlog.grew(len(batch), sum(len(delivery.body) for delivery in batch))
+        self._arrived.unpark(count=len(batch))
+
+    @property
+    def buffered(self) -> int:
+        """How many messages have been taken in and not handed out yet."""
+        return len(self._buffer)
 
     def fail(self, error: BaseException) -> None:
         """Have the iteration raise ``error``: supervision gave up on this subscription."""
         self._failure = error
         self._arrived.unpark_all()
 
+    def check_open(self) -> None:
+        """Raise what ``fail`` was given."""
+        if self._failure is not None:
+            raise self._failure
+
     def close(self) -> None:
         """End the iteration; what is buffered goes back to the broker with the channel."""
         self._closed = True
+        self._backlog.shrank(len(self._buffer), sum(len(delivery.body) for _, delivery in self._buffer))
         self._buffer.clear()
         self._arrived.unpark_all()
 
@@ -152,10 +170,10 @@ class Subscription:
         while True:
             while buffer:
                 epoch, delivery = buffer.popleft()
-                if epoch.wire.closed is None or self._no_ack:
-                    return Delivered(delivery, epoch, self._accept, self._no_ack)
+                self._backlog.shrank(1, len(delivery.body))
+                if epoch.wire.closed is None or self.no_ack:
+                    return Delivered(delivery, epoch, self)
             if self._closed:
                 raise StopAsyncIteration
-            if self._failure is not None:
-                raise self._failure
+            self.check_open()
             await self._arrived.park()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -32,7 +30,7 @@ INBOX_LIMIT = 32 * 1024 * 1024
 class Tree:
     """One run of a connection's tree; thrown away when the connection is released or supervision gave up.
 
-    The actor's side refers to the inbox and to ``dial_errors`` only, never to this object: else
+    The actor's side refers to the inbox only, never to this object: else
     a connection that nobody refers to any more could not be collected, and its tree not ended.
     """
 
@@ -41,13 +39,11 @@ class Tree:
         self.pid = os.getpid()
         self.channels: dict[int, Channel] = {}
         self.default_channel: Channel | None = None
-        self.dial_errors: deque[BaseException] = deque(maxlen=1)
         self.actor = actor = ConnectionActor(
             driver,
             parameters.endpoints(),
             attrs.evolve(parameters.link_options(), make_lock=_portal.new_lock),
             failover_strategy=parameters.strategy(),
-            on_dial_failed=partial(_note, self.dial_errors),
         )
         self.inbox = Inbox(INBOX_LIMIT, actor.pause_reading, actor.resume_reading)
         actor.on_failure = self.inbox.fail
@@ -95,7 +91,7 @@ class Tree:
         try:
             return self.portal.call(fn, *args, timeout=timeout)
         except DeadlineExceeded:
-            raise DeadlineExceeded(f"no answer within {timeout:.3g} s: {self._condition()}") from None
+            raise DeadlineExceeded(f"no answer within {timeout:.3g} s: {self.actor.session.condition()}") from None
 
     def later(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
         """Run ``await fn(*args)`` in the runtime; nobody waits for it, what it raises is logged."""
@@ -110,15 +106,6 @@ class Tree:
         for actor in opened:
             self.channels.pop(actor.number, None)
             self.later(self.actor.close_channel, actor)
-
-    def _condition(self) -> str:
-        link, where = self.actor.session.link, self.endpoint
-        if link is None or link.closed is not None:
-            failures = "; ".join(str(error) for error in self.dial_errors)
-            return f"not connected to {where} ({failures or 'dialling'}); supervision goes on trying"
-        if link.blocked is not None:
-            return f"{where} has blocked this connection ({link.blocked}) and reads nothing until that is over"
-        return f"{where} is connected, but has not answered"
 
     def stop(self, drain: float) -> int:
         """End the tree; returns how many publishes stayed unconfirmed after ``drain`` seconds.
@@ -137,10 +124,6 @@ class Tree:
         self.stopped = True
         if self.pid == os.getpid():
             _portal.abandon_tree(self._tenant, 0)
-
-
-def _note(errors: deque[BaseException], endpoint: Endpoint, error: BaseException) -> None:
-    errors.append(error)
 
 
 async def _open_channel(

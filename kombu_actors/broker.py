@@ -13,26 +13,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Callable, Collection, Container, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Any
 
 import trio
 
-from ._endpoint import LinkOptions, body_max_of, parse_url, shared_by_group, split_urls
+from ._backlog import BUFFER_MAX, Backlog
+from ._block import CALL_TIMEOUT, Block
+from ._endpoint import LinkOptions, body_max_of
+from ._entries import encode, make_entry
 from ._model import BODY_MAX, BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
+from ._opening import endpoints_and_transport
 from ._subscription import Delivered, Subscription
-from ._tls_settings import tls_settings
 from .actors._waiting import CLOSE_GRACE
 from .actors.channel import ChannelActor, Consumer, QoS, SubscriptionGap
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
 from .actors.restoring import QueueRenamed, RestorationSucceeded, RestorationWaiting
 from .actors.waitlist import Waiting
-from .errors import DeadlineExceeded, InvalidURL
-from .protocols.ledger import Entry
-from .serialization import dumps, prepare_accept_content
-from .supervisors import Backoff, ChildView, Event
-from .supervisors._interrupts import guarded, protected, unprotected
-from .transport import transport_for
+from .serialization import prepare_accept_content
+from .supervisors import Backoff, ChildView, Event, EventStream
+from .supervisors._interrupts import guarded, protected
 from .utils.uuid import uuid
 
 __all__ = [
@@ -52,8 +55,6 @@ __all__ = [
     "open_broker",
 ]
 
-PUBLISH_TIMEOUT = 30.0
-"""Seconds a publish waits for its outcome by default: longer than a failover takes."""
 NEGOTIATED = ("frame_max", "channel_max")
 """Transport options that the two ends agree on."""
 PREFETCH = 100
@@ -77,6 +78,7 @@ async def open_broker(
     transport_options: Mapping[str, Any] | None = None,
     listener: Callable[[Event], None] | None = None,
     close_grace: float = CLOSE_GRACE,
+    buffer_max: int = BUFFER_MAX,
 ) -> AsyncIterator[Broker]:
     """Connect and run the connection's tree while the block runs.
 
@@ -95,6 +97,9 @@ async def open_broker(
         listener: called with every supervision event.
         close_grace: seconds that leaving the block may take, also when it is cancelled: for all goodbyes to the
             broker together; 2 are many round trips, and a broker that is frozen or cut off says none.
+        buffer_max: bytes (a KiB for each message included) that all subscriptions together take in ahead of who
+            iterates them; then reading pauses, but for answers that are waited for.  A slow subscription can so
+            keep its siblings waiting: give it a smaller prefetch, or a broker of its own.
 
     Raises:
         BrokerUnreachable, AccessRefused, NotAllowed: connecting failed (see ``keep_dialling``); also
@@ -102,18 +107,8 @@ async def open_broker(
 
     Leaving the block, or cancelling it, stops the tree in order: consumers, channels, topology, session.
     """
-    texts = split_urls(url)
-    secured = tls_settings(tls)
-    if secured is not None:
-        secured.check()
-    parsed = [parse_url(text, tls=secured) for text in texts]
-    endpoints = [shared_by_group(endpoint, parsed) for endpoint in parsed]
-    if any(endpoint.query for endpoint in endpoints):
-        raise InvalidURL("open_broker takes no query parameters in URLs: give them as its own arguments, tls={...}")
     given = {"body_max": body_max, **(transport_options or {})}
-    transport = transport_for(endpoints[0].scheme, given)
-    if any(type(transport_for(endpoint.scheme)) is not type(transport) for endpoint in endpoints):
-        raise InvalidURL("all URLs of one broker must use the same transport")
+    endpoints, transport = endpoints_and_transport(url, tls, given)
     options = LinkOptions(
         connect_timeout=connect_timeout,
         heartbeat=heartbeat,
@@ -134,26 +129,46 @@ async def open_broker(
         listener=listener,
     )
     async with actor.running():
-        if wait:
-            await actor.wait_ready()
-        yield Broker(actor)
+        broker = Broker(actor, buffer_max)
+        try:
+            if wait:
+                await actor.wait_ready()
+            yield broker
+        finally:
+            broker.refuse_calls()
 
 
 @protected
 class Broker:
-    """A running connection.  Get it from ``open_broker``."""
+    """A running connection.  Get it from ``open_broker``.
 
-    def __init__(self, actor: ConnectionActor) -> None:
+    Each call has a ``timeout`` for all of its parts, waiting for a session included, in seconds; 30 are longer than
+    a failover takes.  It raises ``DeadlineExceeded``, which says what the connection is like, and ``ConnectionClosed``
+    as soon as the block of ``open_broker`` is left, also when it is waiting then.
+    """
+
+    def __init__(self, actor: ConnectionActor, buffer_max: int) -> None:
         self._actor = actor
+        self._block = Block(actor)
         self._publishing: ChannelActor | None = None
         self._opening = trio.Lock()
+        self._subscriptions: set[Subscription] = set()
+        self._backlog = Backlog(buffer_max, actor.pause_reading, actor.resume_reading)
+
+    def refuse_calls(self) -> None:
+        """End all calls, from now on and under way; publishes hear of their confirms until the tree has stopped."""
+        self._block.close()
+        self._publishing = None
+        for subscription in self._subscriptions:
+            subscription.fail(self._block.reason())
 
     def snapshot(self) -> ChildView:
         """The supervision tree as it is now: immutable, JSON-able."""
         return self._actor.supervisor.snapshot()
 
-    def events(self, capacity: int = 256) -> Any:
+    def events(self, capacity: int = 256) -> AbstractAsyncContextManager[EventStream]:
         """``async with broker.events() as stream``: supervision events as they happen; drops the oldest when full."""
+        self._block.check_open()
         return self._actor.supervisor.events(capacity)
 
     def waiting(self) -> list[Waiting]:
@@ -161,31 +176,41 @@ class Broker:
         tried again.  Consumers that wait are ``BACKING_OFF`` in the snapshot."""
         return self._actor.waiting
 
-    async def wait_ready(self) -> None:
-        """Wait until the session is up and the declared topology holds, but for what ``waiting`` tells."""
-        await self._actor.wait_ready()
+    async def wait_ready(self, *, timeout: float = math.inf) -> None:
+        """Wait until the session is up and the declared topology holds, but for what ``waiting`` tells.
 
-    async def declare(self, *entities: ExchangeSpec | QueueSpec | BindingSpec) -> QueueInfo | None:
+        There is no deadline by default: an outage takes what it takes.
+        """
+        await self._block.call("getting ready", timeout, self._actor.wait_ready)
+
+    async def declare(
+        self, *entities: ExchangeSpec | QueueSpec | BindingSpec, timeout: float = CALL_TIMEOUT
+    ) -> QueueInfo | None:
         """Declare entities, in order, now and in every later session.  Returns what the last queue answered.
 
         Raises:
             PreconditionFailed, AccessRefused, ResourceLocked: the broker's refusal; nobody else is disturbed.
 
-        Cancellation leaves the declaration under way: it may or may not happen.
+        Cancellation, and the deadline, leave the declaration under way: it may or may not happen.
         """
-        info = None
-        for entity in entities:
-            if isinstance(entity, ExchangeSpec):
-                await self._actor.declare_exchange(entity)
-            elif isinstance(entity, QueueSpec):
-                info = await self._actor.declare_queue(entity)
-            else:
-                await self._actor.bind(entity)
-        return info
 
-    async def inspect_queue(self, name: str) -> QueueInfo:
+        async def declare_all() -> QueueInfo | None:
+            info = None
+            for entity in entities:
+                if isinstance(entity, ExchangeSpec):
+                    await self._actor.declare_exchange(entity)
+                elif isinstance(entity, QueueSpec):
+                    info = await self._actor.declare_queue(entity)
+                else:
+                    await self._actor.bind(entity)
+            return info
+
+        return await self._block.call("declaring", timeout, declare_all)
+
+    async def inspect_queue(self, name: str, *, timeout: float = CALL_TIMEOUT) -> QueueInfo:
         """How many messages and consumers a queue has; ``NotFound`` when there is none."""
-        return await self._actor.declare_queue(QueueSpec(name=name), passive=True)
+        look = partial(self._actor.declare_queue, QueueSpec(name=name), passive=True)
+        return await self._block.call(f"looking at queue {name!r}", timeout, look)
 
     def queue_name(self, name: str) -> str:
         """The name by which the broker knows a queue now.
@@ -196,21 +221,25 @@ class Broker:
         """
         return self._actor.topology.names.current(name)
 
-    async def unbind(self, binding: BindingSpec) -> None:
+    async def unbind(self, binding: BindingSpec, *, timeout: float = CALL_TIMEOUT) -> None:
         """Remove a binding, for good."""
-        await self._actor.unbind(binding)
+        await self._block.call("unbinding", timeout, partial(self._actor.unbind, binding))
 
-    async def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
+    async def delete_queue(
+        self, name: str, *, if_unused: bool = False, if_empty: bool = False, timeout: float = CALL_TIMEOUT
+    ) -> int:
         """Delete a queue, for good; returns how many messages went with it."""
-        return await self._actor.delete_queue(name, if_unused=if_unused, if_empty=if_empty)
+        delete = partial(self._actor.delete_queue, name, if_unused=if_unused, if_empty=if_empty)
+        return await self._block.call(f"deleting queue {name!r}", timeout, delete)
 
-    async def delete_exchange(self, name: str, *, if_unused: bool = False) -> None:
+    async def delete_exchange(self, name: str, *, if_unused: bool = False, timeout: float = CALL_TIMEOUT) -> None:
         """Delete an exchange, for good."""
-        await self._actor.delete_exchange(name, if_unused=if_unused)
+        delete = partial(self._actor.delete_exchange, name, if_unused=if_unused)
+        await self._block.call(f"deleting exchange {name!r}", timeout, delete)
 
-    async def purge_queue(self, name: str) -> int:
+    async def purge_queue(self, name: str, *, timeout: float = CALL_TIMEOUT) -> int:
         """Remove a queue's ready messages; returns how many there were."""
-        return await self._actor.purge_queue(name)
+        return await self._block.call(f"purging queue {name!r}", timeout, partial(self._actor.purge_queue, name))
 
     async def publish(
         self,
@@ -224,7 +253,7 @@ class Broker:
         headers: Mapping[str, Any] | None = None,
         persistent: bool = True,
         mandatory: bool = False,
-        timeout: float = PUBLISH_TIMEOUT,
+        timeout: float = CALL_TIMEOUT,
         **properties: Any,
     ) -> None:
         """Publish one message and wait until the broker has confirmed it.
@@ -242,35 +271,18 @@ class Broker:
             NotFound, AccessRefused: no such exchange, or no right to write to it.
             PublishUnknown: no answer within ``timeout`` seconds; the broker may have it.
             DeadlineExceeded, ConnectionBlocked: no answer, and it was never written.
+            ConnectionClosed: the block of ``open_broker`` was left, and it was never written.
 
         Cancellation leaves the outcome unknown; the message is not sent again afterwards.
         """
-        if content_type is None:
-            content_type, content_encoding, payload = unprotected(dumps, body, serializer)
-        else:
-            payload = body
-        data = payload.encode(content_encoding or "utf-8") if isinstance(payload, str) else payload
-        entry = self._entry(
-            data,
-            exchange,
-            routing_key,
-            {
-                "content_type": content_type,
-                "content_encoding": content_encoding or "binary",
-                "delivery_mode": 2 if persistent else 1,
-                "headers": headers or {},
-                **properties,
-            },
-            mandatory,
-        )
+        encoded = encode(body, serializer, content_type, content_encoding)
+        properties = {"delivery_mode": 2 if persistent else 1, "headers": headers or {}, **properties}
+        entry = make_entry(self._actor, encoded, exchange, routing_key, properties, mandatory)
         channel = self._publishing
         if channel is None:
-            started = trio.current_time()
-            with trio.move_on_after(timeout):
-                channel = await self._publishing_channel()
-            timeout -= trio.current_time() - started
-            if channel is None:
-                raise DeadlineExceeded(f"no channel opened in time to publish to {routing_key!r}; nothing was sent")
+            at = trio.current_time() + timeout
+            channel = await self._block.call("opening a channel to publish", timeout, self._publishing_channel)
+            timeout = max(at - trio.current_time(), 0.0)
         channel.check_obstacle()
         await channel.publisher.send(entry, timeout)
 
@@ -284,61 +296,51 @@ class Broker:
         accept: Collection[str] | None = None,
         tag: str | None = None,
         arguments: Mapping[str, Any] | None = None,
-    ) -> Any:
+        timeout: float = CALL_TIMEOUT,
+    ) -> AbstractAsyncContextManager[Subscription]:
         """``async with broker.subscribe("queue") as messages: async for message in messages: ...``.
 
         A subscription has its own channel, so its faults touch no other.  It is restored after every
         fault, with topology and QoS; messages of a dead epoch are not handed out.
 
         Args:
-            prefetch: unsettled messages the broker may send ahead.
+            prefetch: unsettled messages the broker may send ahead; 0 is no limit (then ``buffer_max`` is).
+            no_ack: messages are settled as the broker sends them; it knows no prefetch then either.
             accept: serializer names or content types that ``message.payload`` may decode; JSON when None.
+            timeout: for entering the block; leaving it takes ``open_broker``'s ``close_grace`` at most.
 
         Raises (on entering):
             NotFound, AccessRefused: the queue does not exist, or someone else consumes it exclusively.
             ChannelLimitExceeded: the connection has no channel left for it.
         """
-        return self._subscription(queue, prefetch, no_ack, exclusive, accept, tag, arguments)
+        return self._subscription(
+            ConsumerSpec(tag=tag or uuid(), queue=queue, no_ack=no_ack, exclusive=exclusive, arguments=arguments or {}),
+            QoS(prefetch_count=prefetch),
+            prepare_accept_content(accept) if accept is not None else None,
+            timeout,
+        )
 
     @guarded
     async def _subscription(
-        self,
-        queue: str,
-        prefetch: int,
-        no_ack: bool,
-        exclusive: bool,
-        accept: Collection[str] | None,
-        tag: str | None,
-        arguments: Mapping[str, Any] | None,
+        self, spec: ConsumerSpec, qos: QoS, accept: Container[str] | None, timeout: float
     ) -> AsyncIterator[Subscription]:
-        allowed = prepare_accept_content(accept) if accept is not None else None
-        subscription = Subscription(allowed, no_ack)
-        channel = await self._actor.open_channel(subscription.fail)
+        subscription = Subscription(accept, spec.no_ack, self._backlog)
+        channels: list[ChannelActor] = []
+
+        async def enter() -> None:
+            channels.append(await self._actor.open_channel(subscription.fail, qos=qos))
+            await self._actor.add_consumer(channels[0], Consumer(spec, subscription.put))
+
         try:
-            await channel.set_qos(QoS(prefetch_count=prefetch))
-            spec = ConsumerSpec(
-                tag=tag or uuid(), queue=queue, no_ack=no_ack, exclusive=exclusive, arguments=arguments or {}
-            )
-            await self._actor.add_consumer(channel, Consumer(spec, subscription.put, None))
+            await self._block.call(f"subscribing to queue {spec.queue!r}", timeout, enter)
+            self._subscriptions.add(subscription)
             yield subscription
         finally:
+            self._subscriptions.discard(subscription)
             subscription.close()
             with trio.move_on_after(self._actor.stop_deadline, shield=True):
-                await self._actor.close_channel(channel)
-
-    def _entry(
-        self, body: bytes, exchange: str, routing_key: str, properties: dict[str, Any], mandatory: bool
-    ) -> Entry:
-        names = self._actor.topology.names
-        if names:
-            if not exchange:
-                routing_key = names.current(routing_key)
-            if isinstance(properties.get("reply_to"), str):
-                properties["reply_to"] = names.current(properties["reply_to"])
-        prepared = self._actor.transport.prepare(
-            body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
-        )
-        return Entry(prepared, len(body) + 256, exchange, routing_key, mandatory)
+                for channel in channels:
+                    await self._actor.close_channel(channel)
 
     async def _publishing_channel(self) -> ChannelActor:
         async with self._opening:

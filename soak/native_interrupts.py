@@ -25,7 +25,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from soak.native_programs import PROGRAMS, run_interrupted
+from soak._native_programs import PROGRAMS, run_interrupted
 
 BATCH = 20
 """Programs that one process runs: starting a process takes as long as five of them."""

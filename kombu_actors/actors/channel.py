@@ -374,9 +374,11 @@ class ChannelActor:
             with self._noting_gaps(ctx, consumer, epoch.wire):
                 await first_of(cancelled.wait, ctx.stopping.wait)
         finally:
-            consumer.subscribed = None
+            granted, consumer.subscribed = consumer.subscribed, None
             if consumer.spec.tag in self.consumers:  # not cancelled by the program
                 self.owner.doubt_queue(consumer.spec.queue)
+            if granted is not None and not cancelled.is_set():
+                await self._unsubscribe(ctx, consumer, granted)
         if cancelled.is_set():
             if consumer.on_cancel is not None:
                 consumer.on_cancel()
@@ -384,6 +386,9 @@ class ChannelActor:
                 f"the broker cancelled consumer {consumer.spec.tag!r}: "
                 f"queue {consumer.spec.queue!r} was deleted or failed over"
             )
+
+    async def _unsubscribe(self, ctx: ActorContext, consumer: Consumer, epoch: Epoch) -> None:
+        """Cancel what was granted, also for who is cancelled: the channel lives on, and its consumers with it."""
         if epoch.wire.closed is None:
             with self.owner.session.farewells.say(ctx):
                 await epoch.wire.cancel(consumer.spec.tag)
@@ -404,6 +409,7 @@ class ChannelActor:
             present = attrs.evolve(spec, queue=self.owner.topology.names.current(spec.queue))
             async with self._rehearsal(ctx, consumer, present):
                 await epoch.wire.consume(present, sink, on_cancel)
+                consumer.subscribed = epoch
         except (ValueError, ChannelLimitExceeded) as refusal:
             self._refused(consumer, refusal)  # by this side: arguments beyond a frame, no channel to rehearse on
             raise
@@ -420,7 +426,6 @@ class ChannelActor:
         if consumer.waiting is not None:
             logger.info("consumer %r of queue %r is subscribed again", spec.tag, spec.queue)
         consumer.waiting, consumer.rehearse, consumer.on_refused = None, False, None
-        consumer.subscribed = epoch
         ctx.ready()
 
     @asynccontextmanager
@@ -478,6 +483,7 @@ class ChannelActor:
         if self._is_refused_to_its_maker(error):
             return
         logger.error("channel %d was given up: %r", self.number, error)
+        self.publisher.end(error)
         self.owner.channels.pop(self.number, None)
         self.owner.quarantine.leave(self.publisher)
         if self.on_gone is not None:

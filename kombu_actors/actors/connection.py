@@ -50,13 +50,12 @@ from ..supervisors._interrupts import guarded, protected, unprotected
 from ..transport._link import Link, Transport
 from ._waiting import CLOSE_GRACE, first_of
 from .calls import Calls
-from .channel import ChannelActor, Consumer, child_id
+from .channel import ChannelActor, Consumer, QoS, child_id
 from .deadlines import Deadlines
 from .declaring import Request, TopologyActor
 from .ordering import Publishes
 from .quarantine import Quarantine
 from .session import DialWatcher, Session
-from .sharing import identity
 from .topology import Topology
 from .waitlist import Waiting
 
@@ -144,8 +143,10 @@ class ConnectionActor:
             raise self.failure from self.failure.__cause__  # not from the escalation: that leads back here
         finally:
             self._supervisor = None
-            self._topology_actor.neighbour.leave()
-            self.session.dialler.answer(self.failure or ConnectionClosed("the connection was closed while it dialled"))
+            reason = self.failure or ConnectionClosed(f"the connection to {self.session.selector.current} was closed")
+            self.session.dialler.answer(reason)
+            for channel in self.channels.values():
+                channel.publisher.end(reason)
 
     def _spec(self) -> SupervisorSpec:
         return SupervisorSpec(
@@ -178,8 +179,6 @@ class ConnectionActor:
     async def _serve_topology(self, ctx: ActorContext) -> None:
         link = self.require_link()
         self.publishes.attach(link)
-        selector, options = self.session.selector, self.session.options.transport_options
-        self._topology_actor.neighbour.arrive(identity(link, selector.current, selector.endpoints, options))
         await self._topology_actor.serve(ctx, link, self.session.farewells)
 
     # What the tree's own members ask of their connection.
@@ -312,7 +311,11 @@ class ConnectionActor:
         await self.wait_ready()
 
     async def open_channel(
-        self, on_gone: Callable[[BaseException], None] | None = None, predecessor: ChannelActor | None = None
+        self,
+        on_gone: Callable[[BaseException], None] | None = None,
+        predecessor: ChannelActor | None = None,
+        *,
+        qos: QoS | None = None,
     ) -> ChannelActor:
         """Add a channel to the desired state and wait until it is open; see ``ChannelActor.succeed``.
 
@@ -320,6 +323,7 @@ class ConnectionActor:
             ChannelLimitExceeded: the connection has no channel left; then nothing is left behind.
         """
         channel = ChannelActor(self._next_channel, self, on_gone)
+        channel.qos = qos
         if predecessor is not None:
             channel.succeed(predecessor)
         self._next_channel += 1
@@ -328,6 +332,7 @@ class ConnectionActor:
             await self._start("channels", channel.spec())
         except BaseException as error:
             self.channels.pop(channel.number, None)
+            self._forget("channels", channel.id)
             if channel.failure is not None and isinstance(error, ConnectionClosed):
                 raise channel.failure from None  # its supervisor was being restarted, and told nobody
             raise
@@ -350,6 +355,7 @@ class ConnectionActor:
         if tag in channel.consumers:
             raise ValueError(f"consumer tag {tag!r} is already in use on channel {channel.number}; cancel it first")
         refusals: list[BaseException] = []
+        parent = f"channels/{channel.id}/consumers"
         channel.consumers[tag] = consumer
         try:
             with trio.CancelScope() as waiting:
@@ -361,13 +367,15 @@ class ConnectionActor:
                 # Heard from the consumer itself: when the channel is restarting just now, its
                 # supervisor starts it, and would try again what the caller must be told.
                 consumer.on_refused = refused
-                await self._start(f"channels/{channel.id}/consumers", channel.consumer_spec(consumer))
+                await self._start(parent, channel.consumer_spec(consumer))
         except BaseException:
             channel.consumers.pop(tag, None)
+            self._forget(parent, consumer.id)
             raise
         finally:
             consumer.on_refused = None
         if refusals:
+            self._forget(parent, consumer.id)
             raise refusals[0]
         self.topology.consumer_came(consumer.spec.queue)
 
@@ -483,6 +491,18 @@ class ConnectionActor:
         if handle is not None:
             try:
                 await handle.remove_child(child)
+            except (ActorDown, UnknownChild):
+                logger.debug("%s/%s was gone before it was stopped", parent, child)
+
+    def _forget(self, parent: str, child: str) -> None:
+        """Have a child stopped that its supervisor may have started meanwhile, out of the desired state or for us.
+
+        Waits for nothing: whoever gave up waiting for its start has no time for its end.
+        """
+        handle = self._supervisor.nested(parent) if self._supervisor is not None else None
+        if handle is not None:
+            try:
+                handle.remove_child_nowait(child, reason="nobody waits for it any more")
             except (ActorDown, UnknownChild):
                 logger.debug("%s/%s was gone before it was stopped", parent, child)
 

@@ -21,7 +21,6 @@ from .._model import Outcome, Returned, Sent
 from ..errors import (
     ConnectionBlocked,
     ConnectionClosed,
-    ConnectionLost,
     DeadlineExceeded,
     PublishRefused,
     PublishReturned,
@@ -96,8 +95,8 @@ class Publisher:
         """The channel of this epoch; it takes publishes when it is ``_channel``, too."""
         self._channel: LinkChannel | None = None
         self._link: Link | None = None
-        self._confirming = False
-        """Whether this epoch's channel has been told to confirm: before its first publish, many have none."""
+        self._ended: BaseException | None = None
+        self._wanted = trio.Event()
         self._settled = trio.Event()
 
     @property
@@ -126,7 +125,7 @@ class Publisher:
         """
         with self._turn:
             channel = self._channel
-            if not self._confirming or channel is None or self.ledger.waiting or self._blocked_because() is not None:
+            if channel is None or self.ledger.waiting or self._blocked_because() is not None:
                 return Sent.NOTHING
             sent = channel.publish_now(entry.prepared, lambda lone: self._aside.append((entry, lone)))
             if sent is Sent.NOTHING and self._aside and self._aside[-1][0] is entry:
@@ -137,12 +136,15 @@ class Publisher:
         """Put publishes on the books; they are written at once when a channel is up."""
         for entry in entries:
             self.ledger.accept(entry)
-        self._pump()
+        if self._channel is not None:
+            self._pump()
+        else:
+            self._wanted.set()
 
     async def wait_room(self) -> None:
         """Wait until the window has room.  Cancelling leaves nothing behind."""
         self._take_note()
-        while not self.has_room():
+        while not self.has_room() and self._ended is None:
             await self._settled.wait()
 
     async def wait_half_empty(self) -> None:
@@ -175,6 +177,7 @@ class Publisher:
             PublishReturned, PublishRefused, NotFound, ...: what ``outcome_error`` says.
             PublishUnknown: no outcome in time; the broker may have it.  It is not sent again.
             ConnectionBlocked, DeadlineExceeded: it was never written, and won't be.
+            what ``end`` was given: it was never written, or had not been accepted.
 
         Cancellation abandons the entry: it is not sent when it wasn't yet; otherwise its
         outcome is unknown and it is not sent again.
@@ -184,8 +187,10 @@ class Publisher:
         if not self.has_room():
             with trio.move_on_at(at):
                 await self.wait_room()
-            if not self.has_room():
+            if not self.has_room() and self._ended is None:
                 raise self.too_late(entry, timeout)
+        if self._ended is not None:
+            raise self._ended
         task = trio.lowlevel.current_task()
 
         def settled(entry: Entry, result: Outcome, detail: Returned | BaseException | None) -> None:
@@ -235,6 +240,18 @@ class Publisher:
         self._wake()
         return result
 
+    def end(self, reason: BaseException) -> None:
+        """No channel comes any more: tell those who wait for an outcome, and whoever comes."""
+        self._ended = reason
+        for entry in [*self.ledger.written.values(), *self.ledger.waiting]:
+            watcher = entry.watcher
+            if watcher is not None:
+                error = reason
+                if self.abandon(entry) is Outcome.UNKNOWN:
+                    error = PublishUnknown(f"{reason}; the broker may have the message to {_destination(entry)}")
+                watcher(entry, Outcome.UNKNOWN, error)
+        self._wake()
+
     async def serve(self, ctx: ActorContext, channel: LinkChannel, link: Link) -> None:
         """Publish over one channel until it dies or the actor is told to stop."""
         self._wire = channel
@@ -244,9 +261,14 @@ class Publisher:
             self._wire = None
 
     async def _serve(self, ctx: ActorContext, channel: LinkChannel, link: Link) -> None:
+        if not self._wanted.is_set() and not len(self.ledger):
+            ctx.ready()
+            await first_of(self._wanted.wait, ctx.stopping.wait)
+            if ctx.stopping.is_set():
+                return
+        await channel.confirm_select(self._on_confirm, self._on_return, self._confirms_are_due, self._on_refused)
         with self._turn:
             self._record()
-            self._confirming = False
             # Normally the channel's end was told by ``channel_died``; one that was stopped says nothing of publishes.
             self.ledger.end_epoch(Blame.OTHER, ConnectionClosed("the channel was stopped"))
         unwatch = link.on_blocked(self._on_blocked)
@@ -262,12 +284,6 @@ class Publisher:
             unwatch()
             with self._turn:
                 self._channel = self._link = None
-                self._confirming = False
-
-    def _have_confirmed(self, channel: LinkChannel) -> None:
-        if not self._confirming:
-            channel.confirm_select(self._on_confirm, self._on_return, self._confirms_are_due, self._on_refused)
-            self._confirming = True
 
     async def _publish_suspects(self, channel: LinkChannel, link: Link) -> None:
         """Send alone, one after another, whatever may have ended the former channel or session."""
@@ -279,7 +295,6 @@ class Publisher:
                 await self._settled.wait()
             if channel.closed is not None or (entry := self.ledger.next_suspect()) is None:
                 break
-            self._have_confirmed(channel)
             try:
                 channel.publish(entry.prepared)
             except ValueError as error:
@@ -348,27 +363,21 @@ class Publisher:
             self._pump()
 
     def _pump(self) -> None:
-        while (unfit := self._write_waiting()) is not None:
-            self._refuse_next(unfit)
-
-    def _write_waiting(self) -> ValueError | None:
-        """Write what waits, if it may leave; stops at one that doesn't fit this session, and says why."""
         channel, link = self._channel, self._link
         if channel is None or link is None or link.blocked is not None or channel.closed is not None:
-            return None
+            return
         publish = channel.publish
+        unfit: ValueError | None = None
         with self._turn:
             self._record()
             try:
-                if self.ledger.waiting:
-                    self._have_confirmed(channel)
                 for entry in self.ledger.take():
                     publish(entry.prepared)
             except ValueError as error:
-                return error
-            except ConnectionLost:
-                return None  # the channel has just ended: what is left goes over the next one
-        return None
+                unfit = error
+        if unfit is not None:
+            self._refuse_next(unfit)
+            self._pump()
 
     def _refuse_next(self, error: ValueError) -> None:
         """Settle a publish that was prepared for a session with other limits: it doesn't fit this broker's."""

@@ -103,6 +103,7 @@ class Session:
         self.link: Link | None = None
         self.farewells: Farewells
         """The goodbyes of the last link; there are none before the first."""
+        self._dial_failure: BaseException | None = None
         self.epochs = 0
         """How many links this run of the tree has had."""
         self.dialler = Dialler()
@@ -130,6 +131,15 @@ class Session:
             raise ConnectionLost(f"not connected to {self.selector.current}; supervision is reconnecting")
         return self.link
 
+    def condition(self) -> str:
+        """What the connection is like, for who has waited in vain."""
+        link, where = self.link, self.selector.current
+        if link is None or link.closed is not None:
+            return f"not connected to {where} ({self._dial_failure or 'dialling'}); supervision goes on trying"
+        if link.blocked is not None:
+            return f"{where} has blocked this connection ({link.blocked}) and reads nothing until that is over"
+        return f"{where} is connected, but has not answered"
+
     async def dial(self) -> Link:
         """Connect to the first endpoint that takes us, the one that worked last first.
 
@@ -144,6 +154,7 @@ class Session:
                 return await self.transport.connect(endpoint, self.options)
             except BrokerUnreachable as error:
                 failures.append((endpoint, error))
+                self._dial_failure = error
                 if self.on_dial_failed is not None:
                     self.on_dial_failed(endpoint, error)
         if by_hand:
@@ -160,6 +171,7 @@ class Session:
         except BaseException as error:
             self.dialler.answer(error if isinstance(error, Exception) else ConnectionLost("the dial was cut off"))
             raise
+        self._dial_failure = None
         self.link, self.farewells = link, Farewells(link, self._goodbye_grace)
         self.epochs += 1
         self.dialler.answer(None)

@@ -81,6 +81,14 @@ class SupervisorHandle:
         """As ``stop_child``; the record of the child goes too, and its id is free."""
         return await self._stop(id, reason, forget=True)
 
+    def remove_child_nowait(self, id: str, *, reason: str = "remove_child") -> None:
+        """Ask for ``remove_child`` without waiting until the child is gone; raises ``UnknownChild``."""
+        node = self._node()
+        if node.child(id) is None:
+            raise _unknown(node, id)
+        node.reasons[id] = reason
+        self._tree.later(node.feed, StopChild(id, True))
+
     async def restart_child(self, id: str, *, reason: str = "restart_child", now: bool = True) -> None:
         """Have a child restarted, and its group by the strategy; costs nothing of the budget.
 

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from kombu_actors.broker import QueueSpec, open_broker
+from soak._native_programs import PROGRAMS
 from soak.native_interrupts import start_batch, unheard_goodbyes
-from soak.native_programs import PROGRAMS
 from tests.support.brokers import RabbitMQNode, RedisNode
 from tests.support.processes import wait_until
 

@@ -47,6 +47,7 @@ async def test_a_native_reply_to_follows_the_queue_and_the_program_hears_of_it(
                     async for event in stream:
                         if isinstance(event, QueueRenamed):
                             break
+                assert isinstance(event, QueueRenamed)
                 assert event.known == name
                 assert event.current == broker.queue_name(name) == broker.queue_name(event.current) != name
             with trio.fail_after(PATIENCE):

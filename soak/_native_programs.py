@@ -6,6 +6,7 @@ Each runs until Ctrl-C; ``run_interrupted`` sends that at a random moment and ju
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import signal
 import threading
@@ -90,7 +91,7 @@ async def asking(url: str, watch: Watch) -> None:
     """The main task declares, looks, purges, subscribes, leaves, deletes."""
     async with open_broker(url, listener=watch.hear) as broker:
         for number in itertools.count():
-            name = f"interrupted-{number % 7}"
+            name = f"interrupted-{os.getpid()}-{number % 7}"  # batches run side by side
             await broker.declare(QueueSpec(name=name))
             await broker.publish(number, routing_key=name)
             async with broker.subscribe(name, prefetch=3) as messages:
