@@ -21,7 +21,8 @@ from .steps import Step
 __all__ = ["main", "run_seed"]
 
 SEEDS = "0-299"
-JOBS = 2
+JOBS = {"memory": 6, "redis": 6, "amqp": 3}
+"""Processes, each with its server: programs mostly wait."""
 
 _names = itertools.count()
 
@@ -55,7 +56,7 @@ def _run_transport(transport: str, options: argparse.Namespace) -> tuple[str, in
     began = time.monotonic()
     faults, slowest = 0, 0.0
     failed: dict[int, str] = {}
-    for seed, outcome in _outcomes(transport, options.seeds, options.jobs):
+    for seed, outcome in _outcomes(transport, options.seeds, options.jobs or JOBS[transport]):
         faults += outcome.faults
         slowest = max((slowest, *outcome.recoveries))
         if options.verbose:
@@ -127,7 +128,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m soak.recovery", description=__doc__)
     parser.add_argument("--transport", action="append", choices=list(YARDS), help="default: all; may be repeated")
     parser.add_argument("--seeds", type=_seeds, default=_seeds(SEEDS), help=f"such as 7 or 0-99 (default {SEEDS})")
-    parser.add_argument("--jobs", type=int, default=JOBS, help=f"processes, each with its server (default {JOBS})")
+    parser.add_argument("--jobs", type=int, help=f"processes, each with its server (default {JOBS})")
     parser.add_argument("--tell", type=int, default=3, help="of how many failures the programs are printed (3)")
     parser.add_argument("--shrink", action="store_true", help="look for a shorter program that fails like the first")
     parser.add_argument("--verbose", action="store_true", help="print each seed's outcome")

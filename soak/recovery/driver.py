@@ -45,6 +45,8 @@ RECOVERY = 5.0
 """Seconds from the end of the last fault until everything holds again: the promise."""
 FIRST_PATIENCE, LAST_PATIENCE = 0.05, 0.8
 """Seconds that one round of probes is waited for before the next is sent; it doubles."""
+NOWHERE = "nowhere"
+"""An exchange that there isn't.  Of a publish to it the channel's next call may tell, at any time later."""
 RETRY = {"max_retries": 40, "interval_start": 0.02, "interval_step": 0.02, "interval_max": 0.2}
 """How the program publishes: it waits for the session, as programs do."""
 
@@ -133,8 +135,6 @@ class _Program:
         self._published = 0
         self._round = 0
         self._disturbed = False
-        self._untold = 0
-        """Refused publishes of which the channel's next call may tell."""
         self._healing: threading.Timer | None = None
         self._queues: dict[str, Any] = {}
         self._consumers: dict[str, Consumer] = {}
@@ -211,11 +211,12 @@ class _Program:
         while True:
             try:
                 operation()
-            except self._ours.channel_errors:
-                if not (self._disturbed or self._untold) or time.monotonic() > deadline:
+            except (*self._ours.channel_errors, *self._ours.connection_errors) as error:
+                told_late = f"exchange {NOWHERE!r}" in str(error)
+                expected = told_late or (self._disturbed and isinstance(error, self._ours.channel_errors))
+                if not expected or time.monotonic() > deadline:
                     raise
-                self._untold -= not self._disturbed
-                time.sleep(0.05)
+                time.sleep(0.0 if told_late else 0.05)
             else:
                 return
 
@@ -395,8 +396,7 @@ class _Program:
         if fault.harm is Harm.BAD_ACK:
             self._expect_error(lambda: channel.basic_ack(10**9))
         elif fault.harm is Harm.NO_EXCHANGE:
-            self._untold += 1
-            self._expect_error(lambda: Producer(channel).publish("nobody's", exchange="nowhere", routing_key="x"))
+            self._expect_error(lambda: Producer(channel).publish("nobody's", exchange=NOWHERE, routing_key="x"))
         elif fault.harm is Harm.NO_QUEUE:
             self._expect_error(lambda: channel.queue_declare(queue="nowhere", passive=True))
         else:
@@ -519,4 +519,8 @@ class _Program:
         return None
 
     def _state(self) -> str:
-        return f"connected: {self._ours.connected}"
+        if self._ours._tree is None or not self._ours.connected:
+            return "not connected"
+        waiting = [f"{each.what}: {each.reason}" for each in self._ours._tree.actor.waiting]
+        channels = [f"{channel.channel_id}: {channel.failure or channel.is_open}" for channel in self._channels]
+        return f"connected, waiting for {waiting or 'nothing'}, channels {', '.join(channels)}"

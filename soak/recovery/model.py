@@ -63,6 +63,8 @@ class Traits:
     """A restart loses neither transient queues nor exchanges."""
     keeps_broadcasts: bool = True
     """What is published to a fanout exchange waits for a consumer that is away for a moment."""
+    peer_bindings_outlive_queues: bool = False
+    """A binding of the peer's stays when we delete its queue (stock kombu's on Redis are filed by exchange only)."""
     peer_fanout_by_key: bool = False
     """The key is a part of where the peer's fanout exchanges send (stock kombu on Redis)."""
 
@@ -332,7 +334,9 @@ class World:
         queue = self.queues[name]
         queue.there, queue.wished = Truth.NO, False
         for binding in self._ties_to(name):
-            self.ties[binding] = Tie(of_peer=self.ties[binding].of_peer and queue.side is Side.PEER)
+            of_peer = self.ties[binding].of_peer
+            stays = of_peer and self.traits.peer_bindings_outlive_queues
+            self.ties[binding] = Tie(Truth.MAYBE if stays else Truth.NO, of_peer=of_peer and queue.side is Side.PEER)
 
     def _lose_queue_behind_our_back(self, name: str) -> None:
         queue = self.queues[name]

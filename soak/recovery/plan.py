@@ -72,7 +72,7 @@ class _Planner:
                 if dice.random() < 0.35:
                     self._write(Check())
         if self.world.peer_has_gone():
-            self._write(PeerReturns(round(dice.uniform(0.1, 1.0), 2)))
+            self._write(PeerReturns(round(dice.uniform(0.02, 0.6), 2)))
         self._write(Check())
         return self.written
 
@@ -206,7 +206,7 @@ class _Planner:
             if self._write(DeleteExchange(Side.PEER, exchange) if exchange else None):
                 return
         elif kind < 0.40 and self.world.peer_has_gone():
-            self._write(PeerReturns(round(self.dice.uniform(0.1, 1.5), 2)))
+            self._write(PeerReturns(round(self.dice.uniform(0.02, 0.6), 2)))
             return
         harms = self.world.traits.harms
         harm = self.dice.choices(list(harms), list(harms.values()))[0]

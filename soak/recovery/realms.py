@@ -52,6 +52,7 @@ TRAITS = {
         peer_deletes_queues=False,
         restart_keeps_all=True,
         keeps_broadcasts=False,
+        peer_bindings_outlive_queues=True,
         peer_fanout_by_key=True,
     ),
 }  # fmt: skip
