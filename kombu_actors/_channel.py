@@ -42,6 +42,8 @@ QUEUE_ARGUMENTS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 }
 """kombu's queue options in seconds -> RabbitMQ's arguments in milliseconds."""
 
+TAG_MAX = 2**64 - 1
+"""AMQP's delivery tags have 64 bits."""
 FRAME_OVERHEAD = 256
 """Bytes that a publish's frames, headers and bookkeeping take beside its body, roughly."""
 
@@ -495,22 +497,26 @@ class Channel:
 
         Raises:
             StaleDelivery: it came in a former epoch; nothing was sent, the broker delivers it again.
+            ValueError: that is no delivery tag.
         """
         epoch = self._epoch_of(delivery_tag)
-        self._outlet.settle((epoch, Action.ACK, delivery_tag - epoch.tag_offset, multiple), alone=not len(self._inbox))
+        settlement = (epoch, Action.ACK, delivery_tag - epoch.tag_offset, bool(multiple))
+        self._outlet.settle(settlement, alone=not len(self._inbox))
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Reject a delivery: requeue it, or have the broker drop or dead-letter it."""
         epoch = self._epoch_of(delivery_tag)
-        self._outlet.settle((epoch, Action.REJECT, delivery_tag - epoch.tag_offset, requeue), alone=False)
+        self._outlet.settle((epoch, Action.REJECT, delivery_tag - epoch.tag_offset, bool(requeue)), alone=False)
 
     def basic_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """RabbitMQ's reject for several deliveries."""
         epoch = self._epoch_of(delivery_tag)
         action = Action.REQUEUE if requeue else Action.DISCARD
-        self._outlet.settle((epoch, action, delivery_tag - epoch.tag_offset, multiple), alone=False)
+        self._outlet.settle((epoch, action, delivery_tag - epoch.tag_offset, bool(multiple)), alone=False)
 
-    def _epoch_of(self, tag: int) -> Epoch:
+    def _epoch_of(self, tag: Any) -> Epoch:
+        if not isinstance(tag, int) or not 0 <= tag <= TAG_MAX:
+            raise ValueError(f"a delivery tag is a number from 0 to {TAG_MAX}, not {tag!r:.80}")
         epoch = self._actor.live
         if epoch is None or (0 < tag <= epoch.tag_offset):
             raise StaleDelivery(

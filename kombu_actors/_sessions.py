@@ -8,17 +8,18 @@ from ._feeds import Notice
 from ._inbox import Inbox
 from .connection import Connection
 from .supervisors import Event, EventStream, Supervisor, root_cause
-from .supervisors.events import ChildBackingOff, ChildFailed, ChildReady
+from .supervisors.events import ChildBackingOff, ChildFailed, ChildReady, ChildStopped
 
-CAPACITY = 64
-"""Events between two looks of the runtime's task at them; it looks at once."""
+CAPACITY = 1024
+"""Events between two looks of the runtime's task at them, which looks at once: those of some hundred consumers."""
 
 
 class SessionWatch:
     """While its block runs: ``on_lost(error, seconds)`` for each failed session or dial, then ``on_regained()``.
 
-    ``seconds`` is how long supervision waits before it dials again.  ``on_regained`` is called once
-    the declared topology holds again; consumers follow.  Both run in the thread that drains events.
+    ``seconds`` is how long supervision waits before it dials again.  ``on_regained`` is called once the declared
+    topology holds again, ``on_consuming`` once all consumers are subscribed again: after that, or when a channel or
+    a queue had failed.  All run in the thread that drains events.
     """
 
     def __init__(
@@ -26,10 +27,12 @@ class SessionWatch:
         connection: Connection,
         on_lost: Callable[[BaseException, float], object],
         on_regained: Callable[[], object],
+        on_consuming: Callable[[], object],
     ) -> None:
         self._connection = connection
         self._lost = Notice(on_lost)
         self._regained = Notice(on_regained)
+        self._consuming = Notice(on_consuming)
         self._stream: EventStream | None = None
         self._over = False
 
@@ -57,6 +60,7 @@ class SessionWatch:
 
     async def _listen(self, supervisor: Supervisor, inbox: Inbox) -> None:
         error: BaseException | None = None
+        deaf = False
         async with supervisor.events(CAPACITY) as self._stream:
             async for event in self._stream:
                 if self._over:
@@ -68,3 +72,21 @@ class SessionWatch:
                 elif event.path == "topology" and isinstance(event, ChildReady) and error is not None:
                     error = None
                     inbox.put(self._regained, [()])
+                elif self._is_wished_for(event.path):
+                    if isinstance(event, ChildFailed | ChildStopped):
+                        deaf = True
+                    elif deaf and isinstance(event, ChildReady) and self._all_subscribed():
+                        deaf = False
+                        inbox.put(self._consuming, [()])
+
+    def _is_wished_for(self, path: str) -> bool:
+        """Whether a path is that of a consumer which is to go on."""
+        match path.split("/"):
+            case ["channels", number, "consumers", id]:
+                channel = self._tree.actor.channels.get(int(number))
+                return channel is not None and any(consumer.id == id for consumer in channel.consumers.values())
+        return False
+
+    def _all_subscribed(self) -> bool:
+        channels = self._tree.actor.channels.values()
+        return all(consumer.subscribed for channel in channels for consumer in channel.consumers.values())

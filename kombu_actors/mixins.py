@@ -42,9 +42,10 @@ class ConsumerMixin:
     the broker closes again and again) ends the connection; ``run`` then makes another, at the pace
     of ``restart_limit``.
 
-    Further hooks: ``on_consume_ready(connection, channel, consumers, **kwargs)`` and
-    ``on_consume_end(connection, channel)`` when consuming has begun and ended, ``on_iteration()`` before
-    each event, ``on_decode_error(message, exc)``, ``extra_context(connection, channel)``.
+    Further hooks: ``on_consume_ready(connection, channel, consumers, **kwargs)`` when consuming has begun, and
+    when all consumers are subscribed again after a fault; ``on_consume_end(connection, channel)`` when it has
+    ended; ``on_iteration()`` before each event, ``on_decode_error(message, exc)``,
+    ``extra_context(connection, channel)``.
     """
 
     connection: Any
@@ -53,6 +54,7 @@ class ConsumerMixin:
 
     _should_stop = False
     _watch: SessionWatch | None = None
+    _announce: Callable[[], None] | None = None
     _failed_dials = 0
 
     @property
@@ -103,7 +105,7 @@ class ConsumerMixin:
         """A session is up: the first one, or one after a failure."""
 
     def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
-        """Consuming has begun.  Keywords are those given to ``consume``."""
+        """Consuming has begun, or begun again after a fault.  Keywords are those given to ``consume``."""
 
     def on_consume_end(self, connection: Any, channel: Any) -> None:
         """Consuming has ended, for whatever reason; the consumers are cancelled."""
@@ -188,8 +190,12 @@ class ConsumerMixin:
     def consumer_context(self, **kwargs: Any) -> Iterator[tuple[Any, Any, Any]]:
         """Connection, channel and consumers for a block, with all hooks called."""
         with self.Consumer() as (connection, channel, consumers), self.extra_context(connection, channel):
-            self.on_consume_ready(connection, channel, consumers, **kwargs)
-            yield connection, channel, consumers
+            self._announce = partial(self.on_consume_ready, connection, channel, consumers, **kwargs)
+            try:
+                self._announce()
+                yield connection, channel, consumers
+            finally:
+                self._announce = None
 
     @contextmanager
     def Consumer(self) -> Iterator[tuple[Any, Any, Any]]:
@@ -201,7 +207,9 @@ class ConsumerMixin:
             make = partial(Consumer, channel, on_decode_error=self.on_decode_error)
             try:
                 with (
-                    SessionWatch(connection, self._session_failed, self._session_revived) as self._watch,
+                    SessionWatch(
+                        connection, self._session_failed, self._session_revived, self._consuming_again
+                    ) as self._watch,
                     self._consume_from(*self.get_consumers(make, channel)) as consumers,
                 ):
                     yield connection, channel, consumers
@@ -243,6 +251,10 @@ class ConsumerMixin:
     def _session_revived(self) -> None:
         self._failed_dials = 0
         self.on_connection_revived()
+
+    def _consuming_again(self) -> None:
+        if self._announce is not None:
+            self._announce()
 
     def maybe_conn_error(self, fun: Callable[..., Any]) -> Any:
         """Call ``fun()``; errors of connection and channel pass.  See ``common.ignore_errors``."""

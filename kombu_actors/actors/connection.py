@@ -56,6 +56,7 @@ from .declaring import Request, TopologyActor
 from .ordering import Publishes
 from .quarantine import Quarantine
 from .session import DialWatcher, Session
+from .sharing import identity
 from .topology import Topology
 from .waitlist import Waiting
 
@@ -143,6 +144,7 @@ class ConnectionActor:
             raise self.failure from self.failure.__cause__  # not from the escalation: that leads back here
         finally:
             self._supervisor = None
+            self._topology_actor.neighbour.leave()
             reason = self.failure or ConnectionClosed(f"the connection to {self.session.selector.current} was closed")
             self.session.dialler.answer(reason)
             for channel in self.channels.values():
@@ -179,6 +181,8 @@ class ConnectionActor:
     async def _serve_topology(self, ctx: ActorContext) -> None:
         link = self.require_link()
         self.publishes.attach(link)
+        selector, options = self.session.selector, self.session.options.transport_options
+        self._topology_actor.neighbour.arrive(identity(link, selector.current, selector.endpoints, options))
         await self._topology_actor.serve(ctx, link, self.session.farewells)
 
     # What the tree's own members ask of their connection.

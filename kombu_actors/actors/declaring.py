@@ -20,6 +20,7 @@ from ..transport._link import Link
 from ._verdicts import TOPOLOGY, verdict
 from ._waiting import Farewells
 from .restoring import Restorer
+from .sharing import Neighbour
 from .topology import Entity, Named, Topology
 from .waitlist import Waitlist
 
@@ -38,6 +39,7 @@ class TopologyActor:
     def __init__(self, topology: Topology, dice: Random) -> None:
         self.topology = topology
         self.waiting: Waitlist[Entity] = Waitlist()
+        self.neighbour = Neighbour(topology)
         self._dice = dice
         self._present: Restorer | None = None
 
@@ -151,19 +153,23 @@ class TopologyActor:
         return count
 
     async def bind(self, binding: BindingSpec) -> None:
-        """Make a binding, then remember it."""
+        """Make a binding, then remember it, as do those who restore what it leads to."""
         await self._restorer.bind(binding)
         self.topology.bound(binding)
+        for other in self.neighbour.others():
+            other.bound_elsewhere(binding)
         self._restorer.settled(binding)
 
     async def unbind(self, binding: BindingSpec) -> None:
-        """Remove a binding, then forget it."""
+        """Remove a binding, then forget it, as does everybody else."""
         present = self.topology.in_session(binding)
         if binding.kind is BindingKind.QUEUE:
             await (await self._restorer.channel()).queue_unbind(present)
         else:
             await (await self._restorer.channel()).exchange_unbind(present)
         self.topology.unbound(binding)
+        for other in self.neighbour.others():
+            other.unbound(binding)
         self._restorer.forget_unwished()
 
     async def purge_queue(self, name: str) -> int:

@@ -21,6 +21,7 @@ from .._model import Outcome, Returned, Sent
 from ..errors import (
     ConnectionBlocked,
     ConnectionClosed,
+    ConnectionLost,
     DeadlineExceeded,
     PublishRefused,
     PublishReturned,
@@ -95,8 +96,9 @@ class Publisher:
         """The channel of this epoch; it takes publishes when it is ``_channel``, too."""
         self._channel: LinkChannel | None = None
         self._link: Link | None = None
+        self._confirming = False
+        """Whether this epoch's channel has been told to confirm: before its first publish, many have none."""
         self._ended: BaseException | None = None
-        self._wanted = trio.Event()
         self._settled = trio.Event()
 
     @property
@@ -125,7 +127,7 @@ class Publisher:
         """
         with self._turn:
             channel = self._channel
-            if channel is None or self.ledger.waiting or self._blocked_because() is not None:
+            if not self._confirming or channel is None or self.ledger.waiting or self._blocked_because() is not None:
                 return Sent.NOTHING
             sent = channel.publish_now(entry.prepared, lambda lone: self._aside.append((entry, lone)))
             if sent is Sent.NOTHING and self._aside and self._aside[-1][0] is entry:
@@ -136,10 +138,7 @@ class Publisher:
         """Put publishes on the books; they are written at once when a channel is up."""
         for entry in entries:
             self.ledger.accept(entry)
-        if self._channel is not None:
-            self._pump()
-        else:
-            self._wanted.set()
+        self._pump()
 
     async def wait_room(self) -> None:
         """Wait until the window has room.  Cancelling leaves nothing behind."""
@@ -261,14 +260,9 @@ class Publisher:
             self._wire = None
 
     async def _serve(self, ctx: ActorContext, channel: LinkChannel, link: Link) -> None:
-        if not self._wanted.is_set() and not len(self.ledger):
-            ctx.ready()
-            await first_of(self._wanted.wait, ctx.stopping.wait)
-            if ctx.stopping.is_set():
-                return
-        await channel.confirm_select(self._on_confirm, self._on_return, self._confirms_are_due, self._on_refused)
         with self._turn:
             self._record()
+            self._confirming = False
             # Normally the channel's end was told by ``channel_died``; one that was stopped says nothing of publishes.
             self.ledger.end_epoch(Blame.OTHER, ConnectionClosed("the channel was stopped"))
         unwatch = link.on_blocked(self._on_blocked)
@@ -284,6 +278,12 @@ class Publisher:
             unwatch()
             with self._turn:
                 self._channel = self._link = None
+                self._confirming = False
+
+    def _have_confirmed(self, channel: LinkChannel) -> None:
+        if not self._confirming:
+            channel.confirm_select(self._on_confirm, self._on_return, self._confirms_are_due, self._on_refused)
+            self._confirming = True
 
     async def _publish_suspects(self, channel: LinkChannel, link: Link) -> None:
         """Send alone, one after another, whatever may have ended the former channel or session."""
@@ -295,6 +295,7 @@ class Publisher:
                 await self._settled.wait()
             if channel.closed is not None or (entry := self.ledger.next_suspect()) is None:
                 break
+            self._have_confirmed(channel)
             try:
                 channel.publish(entry.prepared)
             except ValueError as error:
@@ -363,21 +364,27 @@ class Publisher:
             self._pump()
 
     def _pump(self) -> None:
+        while (unfit := self._write_waiting()) is not None:
+            self._refuse_next(unfit)
+
+    def _write_waiting(self) -> ValueError | None:
+        """Write what waits, if it may leave; stops at one that doesn't fit this session, and says why."""
         channel, link = self._channel, self._link
         if channel is None or link is None or link.blocked is not None or channel.closed is not None:
-            return
+            return None
         publish = channel.publish
-        unfit: ValueError | None = None
         with self._turn:
             self._record()
             try:
+                if self.ledger.waiting:
+                    self._have_confirmed(channel)
                 for entry in self.ledger.take():
                     publish(entry.prepared)
             except ValueError as error:
-                unfit = error
-        if unfit is not None:
-            self._refuse_next(unfit)
-            self._pump()
+                return error
+            except ConnectionLost:
+                return None  # the channel has just ended: what is left goes over the next one
+        return None
 
     def _refuse_next(self, error: ValueError) -> None:
         """Settle a publish that was prepared for a session with other limits: it doesn't fit this broker's."""

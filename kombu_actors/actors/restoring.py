@@ -67,7 +67,7 @@ class Restorer:
         self._link = link
         self._scratch: LinkChannel | None = None
         self._made: set[str] = set()
-        """Known names of the queues that were declared in this session, with their bindings, and not doubted since."""
+        """Known names of the queues that are there in this session, with our bindings, and not doubted since."""
         self._named: set[str] = set()
         """Known names of the queues that have their current name from this session."""
         self._told: str | None = None
@@ -129,6 +129,9 @@ class Restorer:
         else:
             if not self.waiting.is_barred(entity):
                 self.settled(entity)
+        await self._bind_all_again(known)
+
+    async def _bind_all_again(self, known: str) -> None:
         if known not in self._made:
             for binding in self.topology.bindings_to(BindingKind.QUEUE, known):
                 await self.attempt(binding)
@@ -233,7 +236,7 @@ class Restorer:
     async def prepare_to_consume(self, queue: str, exclusive: bool) -> None:
         """Have a queue there, with its bindings, before it is consumed from: else the consumer costs its channel.
 
-        A queue that wasn't declared over this connection is only looked for.
+        A queue that wasn't declared over this connection is only looked for; what we bound to it is ours.
 
         Raises:
             NotFound, ResourceLocked, AccessRefused, ...: why it can't be consumed from just now.
@@ -241,6 +244,7 @@ class Restorer:
         known = self.topology.names.known(queue)
         if known not in self.topology.queues:
             info = await self.look(queue)
+            await self._bind_all_again(known)
         else:
             if known not in self._made:
                 try:

@@ -154,6 +154,12 @@ class Topology:
         """Wish for it from now on."""
         self.bindings[self._filed(binding)] = None
 
+    def bound_elsewhere(self, binding: BindingSpec) -> None:
+        """Another connection has made it: it is wished for if what it leads to is."""
+        known = self.queues if binding.kind is BindingKind.QUEUE else self.exchanges
+        if binding.destination in known:
+            self.bound(binding)
+
     def unbound(self, binding: BindingSpec) -> None:
         """Forget it."""
         self.bindings.pop(self._filed(binding), None)

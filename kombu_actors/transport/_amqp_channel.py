@@ -20,7 +20,7 @@ from .._model import (
     Returned,
     Sent,
 )
-from ..errors import ConnectionClosed
+from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols.amqp import LocalProtocolError, PeerProtocolError, Prepared
 from ..protocols.amqp.events import Confirmed, Delivered, Got, Oversized, Replied
 from ..protocols.amqp.methods import Request, request
@@ -119,10 +119,21 @@ class AMQPChannel:
         self._wake()
         return await pending.wait()
 
-    def _tombstone(self, question: Request, applied: Callable[[Any], None] | None = None) -> None:
-        """Send a request whose reply nobody waits for."""
-        self._engine.request(self.number, question, PendingReply(applied=applied))
+    def take_back(self, act: Callable[..., object], *args: object) -> None:
+        """Have the engine undo what nobody waits for any more, unless the broker has ended the channel already.
+
+        The engine may know that before the channel does: both came in one piece.
+        """
+        try:
+            act(self.number, *args)
+        except LocalProtocolError:
+            return
         self._wake()
+
+    def _has_just_ended(self) -> ConnectionLost:
+        return ConnectionLost(
+            f"the broker has just closed channel {self.number} of the connection to {self._link.name}"
+        )
 
     def _refuse(self, code: int, text: str, method: tuple[int, int]) -> None:
         """Raise what the broker's connection.close would have raised; nothing was sent."""
@@ -194,7 +205,8 @@ class AMQPChannel:
         def unsubscribe(reply: Replied) -> None:
             (tag,) = reply.arguments
             self._consumers[tag] = _Consumer(spec, discard if spec.no_ack else self._requeue, lambda: None)
-            self._tombstone(request("basic.cancel", tag, False), self._forget_consumer)
+            cancel = request("basic.cancel", tag, False)
+            self.take_back(self._engine.request, cancel, PendingReply(applied=self._forget_consumer))
 
         def discard(deliveries: list[Delivery]) -> None:
             """Nobody can get back what was sent without waiting for an ack."""
@@ -249,26 +261,27 @@ class AMQPChannel:
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or all up to ``tag``."""
-        self._ending.check()
-        self._engine.ack(self.number, tag, multiple)
-        self._wake()
+        self._settle(self._engine.ack, tag, multiple)
 
     def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse one delivery, or all up to ``tag``."""
-        self._ending.check()
-        self._engine.nack(self.number, tag, multiple, requeue)
-        self._wake()
+        self._settle(self._engine.nack, tag, multiple, requeue)
 
     def reject(self, tag: int, *, requeue: bool = False) -> None:
         """Refuse one delivery."""
+        self._settle(self._engine.reject, tag, requeue)
+
+    def _settle(self, act: Callable[..., None], *args: object) -> None:
         self._ending.check()
-        self._engine.reject(self.number, tag, requeue)
+        try:
+            act(self.number, *args)
+        except LocalProtocolError:
+            raise self._has_just_ended() from None
         self._wake()
 
     def _requeue(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
-            self._engine.reject(self.number, delivery.delivery_tag, True)
-        self._wake()
+            self.take_back(self._engine.reject, delivery.delivery_tag, True)
 
     def _reject_oversized(self, event: Oversized, delivery_tag: int, queue: str, no_ack: bool) -> None:
         exchange, routing_key = event.arguments[2:4] if event.token is not None else event.arguments[3:5]
@@ -288,7 +301,7 @@ class AMQPChannel:
 
     # -- publishing ----------------------------------------------------------------------------
 
-    async def confirm_select(
+    def confirm_select(
         self,
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
@@ -296,8 +309,13 @@ class AMQPChannel:
         on_refused: Callable[[int, BaseException], None] | None = None,
     ) -> None:
         """Turn on confirms; see ``LinkChannel.confirm_select``."""
+        self._ending.check()
         self._on_confirm, self._on_return, self._owed = on_confirm, on_return, owed
-        await self._call(request("confirm.select", False))
+        try:
+            self._engine.tell(self.number, request("confirm.select", True))
+        except LocalProtocolError:
+            raise self._has_just_ended() from None
+        self._wake()
 
     @property
     def awaiting_confirms(self) -> bool:
@@ -319,7 +337,10 @@ class AMQPChannel:
     def publish(self, prepared: Prepared) -> None:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
         self._ending.check()
-        self._engine.publish(self.number, prepared)
+        try:
+            self._engine.publish(self.number, prepared)
+        except LocalProtocolError:
+            raise self._has_just_ended() from None
         self._wake()
 
     def withdraw(self, prepared: Prepared) -> bool:

@@ -22,14 +22,22 @@ def parted(name: str) -> ConnectionClosed:
 
 
 class Alarm:
-    """Whether the broker has stopped reading from publishers, and who wants to know."""
+    """Whether the broker has stopped reading from publishers, and who wants to know.
+
+    ``source`` is the number of the channel that is to hold back, 0 for the connection.
+    """
 
     def __init__(self) -> None:
         self.reason: str | None = None
         self.watchers: list[Callable[[str | None], None]] = []
+        self._reasons: dict[int, str] = {}
 
-    def change(self, reason: str | None) -> None:
-        """Set and tell, if it is news."""
+    def change(self, source: int, reason: str | None) -> None:
+        """Set or, with None, take back what one source says; tell, if there is news."""
+        self._reasons.pop(source, None)
+        if reason is not None:
+            self._reasons[source] = reason
+        reason = self._reasons.get(0) or next(iter(self._reasons.values()), None)
         if reason != self.reason:
             self.reason = reason
             for watcher in list(self.watchers):
@@ -92,20 +100,22 @@ class Dispatcher:
 
     def _on_channel_closed(self, event: events.ChannelClosed) -> None:
         self.channels.pop(event.channel).forget()
+        self.alarm.change(event.channel, None)
 
     def _bury(self, number: int, reason: BaseException, abandoned: Sequence[PendingReply]) -> None:
         for pending in abandoned:
             pending.fail(reason)
         self.channels[number].die(reason)
+        self.alarm.change(number, None)
 
     def _on_flow(self, event: events.FlowChanged) -> None:
-        self.alarm.change(None if event.active else f"channel.flow on channel {event.channel}")
+        self.alarm.change(event.channel, None if event.active else f"channel.flow on channel {event.channel}")
 
     def _on_blocked(self, event: events.ConnectionBlocked) -> None:
-        self.alarm.change(event.reason)
+        self.alarm.change(0, event.reason)
 
     def _on_unblocked(self, event: events.ConnectionUnblocked) -> None:
-        self.alarm.change(None)
+        self.alarm.change(0, None)
 
     def _on_closed_by_peer(self, event: events.ConnectionClosedByPeer) -> BaseException:
         cause = amqp_errors.error_for_code(event.code, event.text, event.method, amqp_errors.ConnectionError)

@@ -131,6 +131,9 @@ class AMQPLink:
         self._sender.man(False)
         self.outbox.wake()
         self._gate.nudge()
+        self._end_channels(reason)
+
+    def _end_channels(self, reason: BaseException) -> None:
         for pending in self.engine.abandon():
             pending.fail(reason)
         self._dispatcher.end_channels(reason)
@@ -155,6 +158,7 @@ class AMQPLink:
     async def _say_goodbye(self) -> None:
         if self.engine.state is ConnectionState.OPEN:
             self.engine.close()
+            self._end_channels(parted(self.name))  # whatever answers come now are discarded
         self.outbox.wake()
         self._gate.nudge()
         # Whoever served the link may have been cancelled already, or not have begun.
@@ -345,6 +349,8 @@ class AMQPLink:
         """
         self._ending.check()
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self._parting:
+            raise parted(self.name)
         pending = PendingReply(undo=self._take_back)
         number = self.engine.open_channel(pending, kept=kept)
         channel = self._dispatcher.channels[number] = AMQPChannel(self, number)
@@ -353,10 +359,9 @@ class AMQPLink:
         return channel
 
     def _take_back(self, opened: events.ChannelOpened) -> None:
-        reason = ConnectionClosed(f"channel {opened.channel} was opened for a call that had been cancelled")
-        self.engine.close_channel(opened.channel)
-        self._dispatcher.channels[opened.channel].die(reason)
-        self.outbox.wake()
+        channel = self._dispatcher.channels[opened.channel]
+        channel.take_back(self.engine.close_channel)
+        channel.die(ConnectionClosed(f"channel {opened.channel} was opened for a call that had been cancelled"))
 
     @property
     def sock(self) -> Any:

@@ -113,7 +113,7 @@ class LinkChannel(Protocol):
 
     async def recover(self, *, requeue: bool = False) -> None: ...
     async def flow(self, active: bool) -> None: ...
-    async def confirm_select(
+    def confirm_select(
         self,
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
@@ -121,6 +121,8 @@ class LinkChannel(Protocol):
         on_refused: Callable[[int, BaseException], None] | None = None,
     ) -> None:
         """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1.
+
+        Nobody waits for an answer: the first publish may follow at once.
 
         The caller counts them: it raises ``LookupError`` for a tag that it has not reached.  While
         ``owed()`` says that confirms are due, reading goes on though it is paused.  ``on_refused(tag, error)``

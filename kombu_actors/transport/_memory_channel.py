@@ -254,7 +254,7 @@ class MemoryChannel:
 
     # -- publishing ----------------------------------------------------------------------------
 
-    async def confirm_select(
+    def confirm_select(
         self,
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
@@ -263,7 +263,7 @@ class MemoryChannel:
     ) -> None:
         """Turn on confirms; see ``LinkChannel.confirm_select``."""
         self._on_confirm, self._on_return, self._owed = on_confirm, on_return, owed
-        await self._call(self._engine.confirm_select)
+        self._send(self._engine.confirm_select)
 
     @property
     def awaiting_confirms(self) -> bool:

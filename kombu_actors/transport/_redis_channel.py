@@ -25,6 +25,7 @@ from ..protocols.redis.publish_calls import Code
 from ..protocols.virtual._errors import Named, access_refused, named_method, not_found
 from ._checks import check, check_binding
 from ._link import DeliverySink, LonePublish
+from ._oversized import too_large
 from ._redis_claims import Subscription, delivery
 from ._redis_deliveries import Deliveries
 from ._redis_publishing import Answer, Publish
@@ -247,6 +248,9 @@ class RedisChannel:
         """Poll one message; with it, how many are left in the queue.
 
         Cancelled, a message that still comes is given back (with ``no_ack`` it is lost).
+
+        Raises:
+            ContentTooLarge: the next message is; asking again gets the one after it.
         """
         check({"queue": queue})
 
@@ -256,14 +260,21 @@ class RedisChannel:
 
         while True:
             got = await self._ask(consuming.get(str(self.number), queue, no_ack=no_ack), undo=give_back)
-            self.link.settling.attend(got.deaths)
+            self.link.settling.attend(got.deaths, no_ack=no_ack)
+            for death in got.deaths:
+                if death.size:
+                    lost = no_ack and not death.claim
+                    raise too_large(death.size, self.link.terms.body_max, queue=queue, no_ack=lost)
             if got.more:
                 continue
             if got.raw is None:
                 return None
             envelope = self.link.settling.decoded(queue, got.claim, got.raw)
-            if envelope is not None:
-                return delivery("", self.deliveries.add(got.claim), envelope), got.remaining
+            if envelope is None:
+                continue
+            if self.link.settling.turned_away(queue, got.claim, envelope):
+                raise too_large(len(envelope.body), self.link.terms.body_max, queue=queue, no_ack=no_ack)
+            return delivery("", self.deliveries.add(got.claim), envelope), got.remaining
 
     async def recover(self, *, requeue: bool = False) -> None:
         """Ask for all unacknowledged deliveries again."""
@@ -332,7 +343,7 @@ class RedisChannel:
 
     # -- publishing ----------------------------------------------------------------------------
 
-    async def confirm_select(
+    def confirm_select(
         self,
         on_confirm: Callable[[int, bool, bool], None],
         on_return: Callable[[Returned], None],
@@ -341,7 +352,6 @@ class RedisChannel:
     ) -> None:
         """Turn on confirms; see ``LinkChannel.confirm_select``: pausing holds up none."""
         self._ending.check()
-        await trio.lowlevel.checkpoint()
         self._on_confirm, self._on_return, self._on_refused = on_confirm, on_return, on_refused
 
     def check(self, prepared: PreparedMessage) -> None:

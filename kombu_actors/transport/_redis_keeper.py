@@ -94,6 +94,8 @@ class Keeper:
         if renew:
             schedule.renewal = now + options.visibility_timeout / 3
         self._publishing.try_again()
+        for act in schedule.take_postponed():
+            act()
         self._caller.submit(consuming.beat(options.lease, options.visibility_timeout, renew=renew), self._beaten)
 
     def _beaten(self, beaten: Beaten) -> None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import trio
 
-from ..errors import ConnectionClosed
+from ..errors import ConnectionBlocked, ConnectionClosed
 from ..protocols.redis import consuming_calls as consuming
 from ..protocols.redis.calls import Call
 from ..protocols.redis.consuming_calls import Left
@@ -194,6 +194,10 @@ class RedisLink:
         self.settling.settle_now()
         return await self._caller.call(call, undo=undo)
 
+    def postpone(self, act: Callable[[], None]) -> None:
+        """Have what the server refused, because it takes no writes now, done again with the next beat."""
+        self._schedule.postpone(act)
+
     def flush(self) -> None:
         """Let what was appended leave at once if nothing stands in its way."""
         wires = self._caller.wires
@@ -260,9 +264,16 @@ class RedisLink:
         """``leave``, without waiting for it."""
         self.settling.settle_now()
         *others, last = channel.names
+
+        def failed(error: BaseException) -> None:
+            if isinstance(error, ConnectionBlocked) and self._ending.reason is None:
+                self.postpone(partial(self.leave_soon, channel, done))  # what it held must not stay with nobody
+            else:
+                done()
+
         for name in others:
             self.submit(consuming.leave(name), self._given_back, lambda _: None)
-        self.submit(consuming.leave(last), partial(self._left, channel, done), lambda _: done())
+        self.submit(consuming.leave(last), partial(self._left, channel, done), failed)
 
     def _left(self, channel: RedisChannel, done: Callable[[], None], left: Left) -> None:
         if self._channels.get(channel.number) is channel:

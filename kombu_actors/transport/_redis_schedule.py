@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from typing import Final
 
@@ -26,6 +27,17 @@ class Schedule:
     renewal: float = 0.0
     """When stock kombu would begin to take our messages for abandoned."""
     changed: trio.Event = attrs.field(factory=trio.Event)
+    _postponed: list[Callable[[], None]] = attrs.field(factory=list)
+    """Bounded by what may be claimed and not settled: while the server refuses calls nothing is added to that."""
+
+    def postpone(self, act: Callable[[], None]) -> None:
+        """Have a call that the server refused, because it takes no writes now, made again with the next beat."""
+        self._postponed.append(act)
+
+    def take_postponed(self) -> list[Callable[[], None]]:
+        """What was postponed, in order: the beat has come."""
+        postponed, self._postponed = self._postponed, []
+        return postponed
 
     def bring_forward(self, name: str, at: float) -> None:
         """Act on ``name`` at the latest then."""

@@ -15,7 +15,7 @@ from uuid import uuid4
 import attrs
 import trio
 
-from .._endpoint import Endpoint
+from .._endpoint import Endpoint, body_max_of
 from .._model import Properties
 from ..errors import BrokerUnreachable, ConnectionLost
 from ..protocols.redis.options import RedisOptions
@@ -52,6 +52,7 @@ class RedisTransport:
     def __init__(self, transport_options: Mapping[str, Any] | None = None) -> None:
         self.options = RedisOptions.from_mapping(transport_options or {})
         self._layout = self.options.layout
+        self._body_max = body_max_of(transport_options or {})
         by_replicas = self.options.confirm_replicas > 0
         self.roles: Sequence[str] = (*ROLES, *PUBLISHER_ROLES) if by_replicas else ROLES
         self._wires: Sequence[Role] = ("main", "listener", "publisher") if by_replicas else ("main", "listener")
@@ -141,6 +142,7 @@ class RedisTransport:
             layout=self._layout,
             new_tag=new_tag,
             mandatory=mandatory,
+            body_max=self._body_max,
             body_encoding=self.options.body_encoding,
         )
 

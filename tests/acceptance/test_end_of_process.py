@@ -10,6 +10,7 @@ import pytest
 
 from kombu_actors import Connection, Queue
 from tests.acceptance.ending import LATE, MANY
+from tests.support.processes import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE = 30.0
@@ -47,6 +48,13 @@ def test_what_was_published_arrives_when_an_exception_ends_the_process(url: str)
     """Without ``release()``."""
     assert end(url, "exception").returncode == 7
     assert arrived(url) == MANY
+
+
+@pytest.mark.parametrize("way", ["killed-at-rest", "killed-while-busy"])
+def test_what_was_published_leaves_within_milliseconds_by_itself(url: str, way: str) -> None:
+    """A signal that nobody handles comes a moment after the last publish, whatever the program does until then."""
+    assert end(url, way).returncode == -15
+    wait_until(lambda: arrived(url) == MANY, timeout=5, waiting_for="the broker to take what it was sent")
 
 
 def test_publishing_when_the_interpreter_has_ended_fails_at_once(url: str) -> None:

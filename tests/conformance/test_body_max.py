@@ -14,14 +14,14 @@ from kombu_actors.broker import ExchangeSpec
 from tests.support.processes import wait_until
 
 from .native import PATIENCE, payloads, queue, ready, restarted, take, to_queue
-from .realms import REALMS, Realm
+from .realms import ABLE, REALMS, Realm
 
 LIMIT = 1_000
 LARGE = "x" * (3 * 131_072)
 """Several AMQP frames."""
 
 
-@pytest.fixture(params=["amqp", "memory"])
+@pytest.fixture(params=["amqp", "memory", "redis"])
 def realm(request: pytest.FixtureRequest) -> Iterator[Realm]:
     """A broker that takes more than a client of ours does."""
     yield from REALMS[request.param](request)
@@ -97,7 +97,10 @@ async def test_with_no_ack_a_delivery_over_the_limit_is_lost_and_logged(
 def test_getting_a_message_over_the_limit_says_so_and_the_next_get_has_the_next(
     realm: Realm, caplog: pytest.LogCaptureFixture, no_ack: bool
 ) -> None:
-    """ContentTooLarge, which an ensured function rides out by calling again; the message is rejected."""
+    """ContentTooLarge, which an ensured function rides out by calling again; the message is rejected.
+
+    On Redis, whose scripts see its length before it is anybody's, that holds with ``no_ack``, too.
+    """
     arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
     with realm.connect(transport_options={"confirm_publish": True}) as other:
         for each in (Queue("dead"), Queue("q", queue_arguments=arguments)):
@@ -121,7 +124,7 @@ def test_getting_a_message_over_the_limit_says_so_and_the_next_get_has_the_next(
             assert bound.get() is None
         assert caplog.text.count("is larger than body_max") == 2
         dead = Queue("dead")(other)
-        expected = 0 if no_ack else 2
+        expected = 0 if no_ack and realm.able != ABLE["redis"] else 2
         wait_until(
             lambda: dead.queue_declare(passive=True).message_count == expected,
             timeout=PATIENCE,

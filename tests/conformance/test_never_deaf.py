@@ -15,7 +15,7 @@ from kombu_actors.broker import Broker, ExchangeSpec, QueueSpec, Subscription
 from kombu_actors.errors import ConnectionLost
 from kombu_actors.supervisors import ChildState, ChildView
 
-from .native import PATIENCE, fill, payloads, queue, to_exchange, to_queue
+from .native import PATIENCE, fill, payloads, queue, take, to_exchange, to_queue
 from .realms import Realm
 
 AT_ONCE = 1.0
@@ -124,6 +124,24 @@ async def test_a_queue_that_vanished_with_its_channel_is_back_within_a_second(
             while messages._buffer:
                 await payloads(messages, 1)
         assert view(broker, "session").epoch == view(broker, "channels/1/channel").epoch == 1
+
+
+async def test_what_we_bound_to_a_queue_of_a_peers_is_bound_again_when_the_peer_has_it_back(
+    realm: Realm, broker: Broker
+) -> None:
+    """The peer's auto-delete queue went with our channel, and our binding with the queue: a peer that declares it
+    again knows nothing of our binding."""
+    await broker.declare(ExchangeSpec(name="x", type="fanout"))
+    async with realm.open_broker() as peer:
+        await queue(peer, "theirs", auto_delete=True)
+        await broker.declare(to_queue("theirs", "x"))
+        async with broker.subscribe("theirs", tag="t") as messages:
+            await peer.publish("m", exchange="x")
+            (message,) = await take(messages, 1)
+            message._epoch.wire.ack(4711)
+            await until(lambda: attempts(broker, "channels/1/consumers/t") >= 2, broker)
+            await queue(peer, "theirs", auto_delete=True)
+            await arrives(peer, messages, IN_TIME, exchange="x")
 
 
 async def test_a_locked_queue_is_tried_again_and_nobody_else_waits_for_it(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from amqp.exceptions import ChannelError, InvalidCommand, NotFound, PreconditionFailed
@@ -171,6 +171,9 @@ DECLARATIONS: dict[str, tuple[Callable[[Channel], object], type[Exception], str]
     "a purge of a queue that isn't there": (lambda ch: ch.queue_purge("noq"), NotFound, "queue 'noq'"),
     "a prefetch beyond 65535": (lambda ch: ch.basic_qos(0, 70_000, False), ValueError, "65535, not 70000"),
     "a prefetch below 0": (lambda ch: ch.basic_qos(0, -1, False), ValueError, "65535, not -1"),
+    "an ack beyond 64 bits": (lambda ch: ch.basic_ack(2**64), ValueError, "delivery tag is a number from 0"),
+    "a reject below 0": (lambda ch: ch.basic_reject(-1, requeue=True), ValueError, "from 0 to .*, not -1"),
+    "a nack of no number": (lambda ch: ch.basic_nack(cast("Any", 1.5)), ValueError, "delivery tag is a number"),
     "a consumer tag over 255 bytes": (lambda ch: ch.basic_consume("q", LONG), ValueError, "255 bytes"),
 }  # fmt: skip
 
@@ -184,6 +187,19 @@ def test_a_call_that_cannot_be_made_changes_nothing(realm: Realm, connection: Co
         call(channel)
     assert channel.queue_declare("q", passive=True).message_count == 0
     undisturbed(realm, connection)
+
+
+def test_a_qos_that_was_refused_is_not_wished_for_in_later_sessions(realm: Realm, connection: Connection) -> None:
+    """The channel comes back after a cut with the QoS that it had."""
+    channel = connection.channel()
+    channel.basic_qos(0, 7, False)
+    with pytest.raises(ValueError, match="65535, not 70000"):
+        channel.basic_qos(0, 70_000, False)
+    realm.cut_connections()
+    assert channel.queue_declare("q", passive=True).message_count == 0
+    channel.wait_open(10)
+    assert channel._actor.qos is not None
+    assert channel._actor.qos.prefetch_count == 7
 
 
 NATIVE: dict[str, tuple[ExchangeSpec | QueueSpec, type[Exception], str]] = {

@@ -106,7 +106,7 @@ class Player:
         def returned(message: Any) -> None:
             self._tells("return", message.code, message.text, message.exchange, message.routing_key, message.body)
 
-        await self._ask("confirms", self.channel.confirm_select(confirmed, returned))
+        self.channel.confirm_select(confirmed, returned)
 
     async def publish(
         self, body: bytes, key: str = "", exchange: str = "", mandatory: bool = False, **props: Any

@@ -232,10 +232,8 @@ async def test_a_returned_message_too_large_comes_back_without_its_body(caplog: 
     async with fake_broker(stage) as endpoint, linked(endpoint, body_max=10) as link:
         connection = await stage.entered()
         channel = await open_channel(link, connection)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(channel.confirm_select, lambda *confirm: None, returns.append)
-            await connection.expect(spec.Confirm.Select)
-            await connection.send(peer.method(channel.number, spec.Confirm.SelectOk))
+        channel.confirm_select(lambda *confirm: None, returns.append)
+        await connection.expect(spec.Confirm.Select)
         back = peer.method(channel.number, spec.Basic.Return, "Bsss", 312, "NO_ROUTE", "ex", "key")
         await connection.send(
             back + peer.content(channel.number, b"x" * 11), peer.method(channel.number, spec.Channel.Flow, "b", True)
@@ -275,10 +273,8 @@ async def test_confirms_and_returns_come_in_wire_order() -> None:
         connection = await stage.entered()
         channel = await open_channel(link, connection)
         returned: Callable[[Returned], None] = lambda each: told.append((each.code, each.routing_key))  # noqa: E731
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(channel.confirm_select, lambda *confirm: told.append(confirm), returned)
-            await connection.expect(spec.Confirm.Select)
-            await connection.send(peer.method(1, spec.Confirm.SelectOk))
+        channel.confirm_select(lambda *confirm: told.append(confirm), returned)
+        await connection.expect(spec.Confirm.Select)
         for _ in range(3):
             channel.publish(message())
         for _ in range(3):

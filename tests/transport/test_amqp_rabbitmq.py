@@ -59,7 +59,7 @@ class Confirms:
         self._changed = trio.Event()
 
     async def select(self) -> None:
-        await self.channel.confirm_select(self._on_confirm, self._on_return)
+        self.channel.confirm_select(self._on_confirm, self._on_return)
 
     def publish(self, message: Any) -> None:
         self.channel.publish(message)

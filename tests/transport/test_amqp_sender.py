@@ -94,10 +94,8 @@ async def test_confirms_are_read_though_reading_is_paused() -> None:
             confirms.append(tag)
             confirmed.set()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(channel.confirm_select, on_confirm, nothing, lambda: owed)
-            await connection.expect(spec.Confirm.Select)
-            await connection.send(peer.method(1, spec.Confirm.SelectOk))
+        channel.confirm_select(on_confirm, nothing, lambda: owed)
+        await connection.expect(spec.Confirm.Select)
         link.pause_reading()
         channel.publish(message())
         owed = True
@@ -130,10 +128,8 @@ async def test_a_confirm_for_what_was_never_sent_ends_the_connection(tag: int, m
         def on_confirm(tag: int, multiple: bool, accepted: bool) -> None:
             ledger.confirm(tag, multiple, accepted)
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(channel.confirm_select, on_confirm, nothing, None)
-            await connection.expect(spec.Confirm.Select)
-            await connection.send(peer.method(1, spec.Confirm.SelectOk))
+        channel.confirm_select(on_confirm, nothing, None)
+        await connection.expect(spec.Confirm.Select)
         await connection.send(peer.method(1, spec.Basic.Ack, "Lb", tag, multiple))
         assert (await connection.expect(spec.Connection.Close)).arguments[0] == 503
         with trio.fail_after(5):

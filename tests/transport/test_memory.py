@@ -138,7 +138,7 @@ async def test_confirms_come_in_runs_after_the_returns_they_belong_to(name: str)
 
     async with linked(name) as link:
         channel = await with_queue(link)
-        await channel.confirm_select(on_confirm, on_return)
+        channel.confirm_select(on_confirm, on_return)
         for number in range(3):
             channel.publish(prepared(b"%d" % number))
         channel.publish(prepared(b"nobody's", "nowhere", mandatory=True))
@@ -297,7 +297,7 @@ async def test_closing_hears_out_the_broker(name: str) -> None:
     confirmed: list[int] = []
     async with linked(name) as link:
         channel = await with_queue(link)
-        await channel.confirm_select(lambda tag, multiple, accepted: confirmed.append(tag), lambda returned: None)
+        channel.confirm_select(lambda tag, multiple, accepted: confirmed.append(tag), lambda returned: None)
         for _ in range(10):
             channel.publish(prepared(b"x"))
         await link.aclose()
@@ -486,7 +486,7 @@ def test_several_trio_runs_share_a_broker(name: str) -> None:
 
         async with linked(name) as link:
             channel = await link.open_channel()
-            await channel.confirm_select(on_confirm, lambda returned: None)
+            channel.confirm_select(on_confirm, lambda returned: None)
             runs.wait(PATIENCE)
             for number in range(count):
                 channel.publish(prepared(who + b"%d" % number))
@@ -613,7 +613,7 @@ async def test_an_alarm_stops_reading_from_publishers_only(name: str) -> None:
     confirmed: list[int] = []
     async with linked(name) as link, linked(name) as consumer_link:
         channel = await with_queue(link)
-        await channel.confirm_select(lambda tag, multiple, accepted: confirmed.append(tag), lambda returned: None)
+        channel.confirm_select(lambda tag, multiple, accepted: confirmed.append(tag), lambda returned: None)
         link.on_blocked(reasons.append)
         broker.block("low on memory")
         await meet(channel)

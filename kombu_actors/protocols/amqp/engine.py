@@ -287,6 +287,11 @@ class AMQPEngine:
         self._send(number, request.payload)
         channel.expecting.append((request.replies, token))
 
+    def tell(self, number: int, request: Request) -> None:
+        """Send a method whose ``nowait`` bit is set: the broker doesn't answer it, unless by ending the channel."""
+        self._channels.ours(number).take(ChannelStep.WE_USE)
+        self._send(number, request.payload)
+
     def check(self, prepared: Prepared) -> None:
         """Raise ``ValueError`` for a message whose properties don't fit into a frame of this connection."""
         size = len(prepared.header)

@@ -6,18 +6,13 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from ..._model import Properties, Returned
-from .._content import validate_content
+from ..._model import BODY_MAX, Properties, Returned
+from .._content import refuse_size, validate_content
 from .envelope import encode
 from .layout import Layout
 
-__all__ = ["BODY_LIMIT", "NO_ROUTE", "PreparedMessage", "message_arguments", "prepare"]
+__all__ = ["NO_ROUTE", "PreparedMessage", "message_arguments", "prepare"]
 
-BODY_LIMIT: Final = 128 * 1024 * 1024
-"""Bytes: RabbitMQ's max_message_size, so that what goes here goes there.
-
-In base64 and with its headers such a message stays far below the 512 MB that a Redis string may have.
-"""
 NO_ROUTE: Final = 312
 _PRESENT: Final = {False: b"0", True: b"1"}
 _WAYS: Final = 1024
@@ -51,6 +46,7 @@ def prepare(
     properties: Properties,
     layout: Layout,
     new_tag: Callable[[], str],
+    body_max: int = BODY_MAX,
     mandatory: bool = False,
     body_encoding: str | None = "base64",
 ) -> PreparedMessage:
@@ -60,15 +56,15 @@ def prepare(
     them, so ``bytes`` and moments keep what AMQP would take off.
 
     Raises:
-        ValueError: an argument breaks a rule of ``protocols._content``, or the body is too large.
+        ValueError: an argument breaks a rule of ``protocols._content``, or the body has more than ``body_max`` bytes.
         TypeError: the body is not bytes.
     """
     if type(body) is not bytes:
         if not isinstance(body, (bytes, bytearray, memoryview)):
             raise TypeError(f"body must be bytes, not {type(body).__name__}; serialize it first")
         body = bytes(body)
-    if len(body) > BODY_LIMIT:
-        raise ValueError(f"body has {len(body)} bytes, a message may have {BODY_LIMIT}")
+    if len(body) > body_max:
+        refuse_size(len(body), body_max)
     sent = validate_content(exchange, routing_key, properties)
     more_keys: tuple[str, ...] = ()
     written = sent

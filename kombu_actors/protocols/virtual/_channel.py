@@ -179,13 +179,12 @@ class Channel:
         if not active:
             raise not_implemented("active=false")
 
-    @request(85, 10)
+    # without a reply
+
     def confirm_select(self) -> None:
         """Confirm publishes from now on, tags counting from 1; a second time changes nothing."""
-        if self.confirms is None:
+        if self.closed is None and self.confirms is None:
             self.confirms = Confirms()
-
-    # without a reply
 
     def publish(self, message: Message) -> None:
         """Route a message to its queues; confirm it when the channel confirms."""

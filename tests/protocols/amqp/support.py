@@ -40,8 +40,7 @@ def engine_with_channel(*, consuming: bool = True, confirming: bool = False, **o
         engine.request(1, request("basic.consume", 0, "q", "ctag", False, False, False, False, {}), "consume")
         engine.receive(peer.method(1, spec.Basic.ConsumeOk, "s", "ctag"))
     if confirming:
-        engine.request(1, request("confirm.select", False), "confirm")
-        engine.receive(peer.method(1, spec.Confirm.SelectOk))
+        engine.tell(1, request("confirm.select", True))
     engine.sender.take()
     return engine
 

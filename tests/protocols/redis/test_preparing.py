@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from kombu_actors._model import Returned
+from kombu_actors._model import BODY_MAX, Returned
 from kombu_actors.protocols.redis.envelope import decode
 from kombu_actors.protocols.redis.layout import Layout
-from kombu_actors.protocols.redis.preparing import BODY_LIMIT, PreparedMessage, message_arguments, prepare
+from kombu_actors.protocols.redis.preparing import PreparedMessage, message_arguments, prepare
 
 from .stock import TAG, StockChannel
 
@@ -110,8 +110,10 @@ def test_bodies_that_cannot_be_sent_are_refused() -> None:
     """By type, and by size before half a gigabyte is copied."""
     with pytest.raises(TypeError, match="serialize"):
         prepared("text")
-    with pytest.raises(ValueError, match=str(BODY_LIMIT)):
-        prepared(bytes(BODY_LIMIT + 1))
+    with pytest.raises(ValueError, match="body_max allows 1000"):
+        prepared(bytes(1001), body_max=1000)
+    with pytest.raises(ValueError, match=str(BODY_MAX)):
+        prepared(bytes(BODY_MAX + 1))
 
 
 def test_the_body_may_be_written_as_text() -> None:

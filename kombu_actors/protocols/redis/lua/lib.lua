@@ -268,7 +268,7 @@ end
 local function die(deaths, name, list, raw, reason, size)
   local policy = queue_of(name).policy
   if not policy.dlx then
-    if size then deaths[#deaths + 1] = {0, name, reason, '', false, '', 0, size} end
+    if size then report_death(deaths, 0, name, reason, {dlx = ''}, body_end(raw) and raw or '', size) end
   elseif #raw > BULK_MAX and not body_end(raw) then -- what nobody can take and nobody can cut
     keep_aside(name, raw)
     deaths[#deaths + 1] = {0, name, 'undecodable', '', false, '', 0, #raw}
