@@ -10,7 +10,7 @@ from soak._blocking_calls import BLOCKING_CALLS, BlockingCall
 from tests.support.interrupts import at_each_point, interrupt, no_longer_than
 
 
-@pytest.fixture(params=["memory"])
+@pytest.fixture(params=["memory", "amqp", "redis"])
 def url(request: pytest.FixtureRequest) -> str:
     """An empty broker."""
     if request.param == "memory":
