@@ -1,4 +1,4 @@
-"""How a thread sleeps until another one wakes it, whatever interrupts it meanwhile.
+"""How a thread, or a greenlet, sleeps until another thread wakes it, whatever interrupts it meanwhile.
 
 A signal handler may raise at any bytecode of the main thread, also between a lock's
 acquisition and the next line.  So nothing here is taken twice or has to be given back: a bell
@@ -7,31 +7,85 @@ serves one wait, ringing it again does no harm, and one that is left hanging is 
 
 from __future__ import annotations
 
-from _thread import allocate_lock
+import importlib
+import os
 from collections import deque
+from typing import Any
 
-__all__ = ["Bell", "Sleepers"]
+from ._originals import green, pristine
+
+__all__ = ["Bell", "Sleepers", "ThreadBell", "new_bell"]
+
+
+def new_bell() -> Bell:
+    """A bell for the caller to wait for: its thread sleeps, or, under gevent and eventlet, only its greenlet."""
+    library = green()
+    return ThreadBell() if library is None else GreenBell(library)
 
 
 class Bell:
-    """One thread waits for it, once; anybody may ring, before that or later."""
+    """Somebody waits for it, once; anybody may ring, before that or later."""
+
+    __slots__ = ()
+
+    def ring(self) -> None:
+        """End the wait.  Any thread, signal handlers and finalizers included."""
+        raise NotImplementedError
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until it is rung, at most ``timeout`` seconds."""
+        raise NotImplementedError
+
+
+class ThreadBell(Bell):
+    """A thread of the operating system waits."""
 
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()
+        self._lock: Any = pristine("_thread").allocate_lock()
         self._lock.acquire()
 
     def ring(self) -> None:
-        """End the wait.  Any thread, signal handlers and finalizers included."""
+        """Let the lock go."""
         try:
             self._lock.release()
         except RuntimeError:
             return  # it was rung before
 
     def wait(self, timeout: float | None = None) -> None:
-        """Wait until it is rung, at most ``timeout`` seconds."""
+        """Take the lock."""
         self._lock.acquire(timeout=-1 if timeout is None else timeout)
+
+
+class GreenBell(Bell):
+    """A greenlet waits, while its thread goes on with others: by the one thing that hubs and threads both know."""
+
+    __slots__ = ("_descriptor", "_library")
+
+    def __init__(self, library: str) -> None:
+        self._library = library
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+
+    def __del__(self) -> None:
+        # Not at the end of the wait: who rings just then holds the bell, and would write into a stranger's file.
+        os.close(self._descriptor)
+
+    def ring(self) -> None:
+        """Make the descriptor readable."""
+        os.eventfd_write(self._descriptor, 1)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Have the hub wait for the descriptor."""
+        try:
+            if self._library == "gevent":
+                importlib.import_module("gevent.socket").wait_read(self._descriptor, timeout)
+            else:
+                importlib.import_module("eventlet.hubs").trampoline(
+                    self._descriptor, read=True, timeout=timeout, timeout_exc=TimeoutError
+                )
+        except TimeoutError:
+            return
 
 
 class Sleepers:
@@ -52,7 +106,7 @@ class Sleepers:
 
     def hang_up(self) -> Bell:
         """A bell that the next ``wake`` rings."""
-        bell = Bell()
+        bell = new_bell()
         self._bells.append(bell)
         return bell
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import threading
+import posix
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import trio
 
 from ._forking import start_afresh_after_fork
+from ._originals import pristine
 from .errors import RuntimeStopped
 
 __all__ = ["Doorbell", "Refusable"]
@@ -36,7 +37,7 @@ class Doorbell:
         self._calls: deque[Call] = deque()
         self._asleep = True
         self._closed = False
-        self._lock = threading.RLock()
+        self._lock: Any = pristine("threading").RLock()
         self._out, self._in = os.pipe()
         os.set_blocking(self._out, False)
         os.set_blocking(self._in, False)
@@ -66,7 +67,7 @@ class Doorbell:
         with self._lock:  # the descriptor may be somebody else's once it is closed
             if not self._closed:
                 with contextlib.suppress(BlockingIOError):  # full of rings that were not heard yet
-                    os.write(self._in, b"!")
+                    posix.write(self._in, b"!")  # not os.write, which eventlet replaces by one that waits
 
     async def answer(self) -> None:
         """Carry out calls until cancelled, then refuse those that come."""
@@ -76,7 +77,7 @@ class Doorbell:
                 self._asleep = True
                 if not calls:
                     await trio.lowlevel.wait_readable(self._out)
-                    os.read(self._out, 4096)
+                    posix.read(self._out, 4096)
                 else:
                     await trio.lowlevel.checkpoint()
                 self._asleep = False
@@ -91,7 +92,7 @@ class Doorbell:
 
     def start_afresh(self) -> None:
         """In a forked child: the answering thread is not here, nor who may have held the lock."""
-        self._lock = threading.RLock()
+        self._lock = pristine("threading").RLock()
         self.close()
 
     def close(self) -> None:
@@ -99,8 +100,8 @@ class Doorbell:
         with self._lock:
             if not self._closed:
                 self._closed = True
-                os.close(self._in)
-                os.close(self._out)
+                posix.close(self._in)
+                posix.close(self._out)
         self._refuse()
 
     def _refuse(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-from ._bells import Bell
+from ._bells import Bell, new_bell
 from ._doorbell import Refusable
 from .errors import DeadlineExceeded, RuntimeStopped
 
@@ -33,7 +33,7 @@ class Job(Refusable):
     def wait(self) -> None:
         """Wait for the end, in the thread that asked.  May be called again after an interrupted wait."""
         while not self.finished:
-            bell = self._bell = Bell()
+            bell = self._bell = new_bell()
             if not self.finished:
                 bell.wait()
 

@@ -22,16 +22,16 @@ import atexit
 import logging
 import os
 import sys
-import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
 
 import trio
 
-from ._bells import Bell
+from ._bells import ThreadBell
 from ._doorbell import Doorbell
 from ._jobs import Job
+from ._originals import pristine, unpatch_runtime
 from ._sockets import OwnSockets
 from ._tenant import Tenant, for_nobody
 from .errors import BrokerUnreachable, RuntimeDied, RuntimeStopped
@@ -64,11 +64,13 @@ class Portal:
         self._jobs: set[Job] = set()
         self._tenants: set[Tenant] = set()
         self._stop = trio.Event()
-        self._started = Bell()
-        self._thread = threading.Thread(target=self._run, name="kombu_actors", daemon=True)
+        self._started = ThreadBell()  # also under gevent: who starts it holds a lock, and no greenlet is to meet it
+        self._get_ident = pristine("_thread").get_ident
+        self._thread = pristine("threading").Thread(target=self._run, name="kombu_actors", daemon=True)
 
     def start(self) -> None:
         """Start the thread; raises why it can't be."""
+        unpatch_runtime()
         try:
             self._thread.start()
             self._started.wait(START_PATIENCE)
@@ -89,7 +91,7 @@ class Portal:
             RuntimeStopped: the runtime has ended, or the interpreter has, and only finalizers are left to run.
         """
         check_interpreter()
-        if threading.current_thread() is self._thread:
+        if self._get_ident() == self._thread.ident:
             raise RuntimeError(
                 "a blocking call was made from kombu_actors' own runtime thread, where it would wait for itself; "
                 "in trio code use kombu_actors.broker.open_broker instead"
@@ -173,7 +175,7 @@ class Portal:
 
     def join(self) -> None:
         """Wait for the thread's end, if it is ending."""
-        if self.ended and threading.current_thread() is not self._thread:
+        if self.ended and self._get_ident() != self._thread.ident:
             self._thread.join()
 
     def _start(self, job: Job) -> None:
@@ -230,12 +232,12 @@ def check_interpreter() -> None:
         raise RuntimeStopped("the interpreter is shutting down: publish and release() before the program's end")
 
 
-def new_lock() -> threading.RLock:
-    """A lock for what threads and the runtime share, for as long as this process's runtime lives."""
-    return threading.RLock()
+def new_lock() -> Any:
+    """A lock for what threads and the runtime share; nobody waits for anything else while holding it."""
+    return pristine("threading").RLock()
 
 
-_lock = threading.RLock()
+_lock = new_lock()
 _portal: Portal | None = None
 _leases: dict[object, Portal] = {}
 """Who needs which runtime; a runtime that nobody needs ends."""
@@ -370,7 +372,7 @@ def _tell_multiprocessing() -> None:
 def _start_afresh() -> None:
     """In a forked child nothing of the parent's runtime is alive, and its publishes are the parent's."""
     global _portal, _lock, _told_multiprocessing
-    _lock = threading.RLock()
+    _lock = new_lock()
     _portal = None
     _told_multiprocessing = False
     _leases.clear()

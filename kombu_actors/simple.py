@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Self
 
 from ._channel import Channel
 from ._forking import start_afresh_after_fork
-from ._portal import new_lock
 from ._surface import connection_of, is_connection
 from .connection import Connection
 from .entity import Exchange, Queue
@@ -97,7 +96,7 @@ class SimpleBase:
         self._connection: Connection = connection_of(self.channel) if given else channel
         self._channel_given = given
         self._consuming_on: Channel | None = None
-        self._subscribing = new_lock()
+        self._subscribing = threading.RLock()
         # By C alone: between its arrival and the buffer, and between the buffer and who gets it, there must be no point
         # at which a signal handler that raises loses a message (see Inbox).
         self._oldest = iter(self.buffer.popleft, _NEVER)

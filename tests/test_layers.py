@@ -13,6 +13,7 @@ LAYER_OF = {
     "": "root",
     "errors": "errors",
     "_model": "values",
+    "_originals": "values",
     "_endpoint": "values",
     "_tls_settings": "values",
     "serialization": "values",

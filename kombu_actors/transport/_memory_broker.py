@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import secrets
-import threading
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from amqp import exceptions as amqp_errors
 
+from .._originals import pristine
 from ..errors import BrokerUnreachable, ConnectionLost
 from ..protocols.virtual import MEMORY_LIMIT, MESSAGE_LIMIT, Effect, VirtualBroker
 from ._memory_link import MemoryLink
@@ -54,7 +54,7 @@ class MemoryBroker:
         self.clock = clock
         self.memory_limit = memory_limit
         self.max_message_size = max_message_size
-        self._lock = threading.Lock()
+        self._lock = pristine("threading").RLock()
         self._hosts: dict[str, VirtualBroker] = {}
         self._links: dict[MemoryLink, None] = {}
         self._alarm: str | None = None

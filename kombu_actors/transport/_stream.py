@@ -6,6 +6,7 @@ The plain path talks to the trio socket directly: one system call per chunk and 
 from __future__ import annotations
 
 import os
+import posix
 import socket
 import ssl
 from collections.abc import Mapping
@@ -58,7 +59,7 @@ class ByteStream:
         if self._tls is not None or self.socket.fileno() < 0:
             return
         try:
-            counts.extend(map(os.write, (self.socket.fileno(),), (data,)))
+            counts.extend(map(posix.write, (self.socket.fileno(),), (data,)))  # not os.write, which eventlet replaces
         except OSError:
             return  # full, or broken: then the writer finds out, and says so
 

@@ -8,7 +8,6 @@ host, is another world.  Nothing is stored: the broker ends with the process.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ import trio
 
 from .._endpoint import body_max_of
 from .._model import BODY_MAX, Properties
+from .._originals import pristine
 from ..protocols._content import refuse_size, validate_content
 from ..protocols.virtual import EXCHANGE_TYPES, Message, new_message
 from ._link import Capabilities
@@ -36,7 +36,7 @@ class _Registry:
     """The brokers of this process by name."""
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock = pristine("threading").RLock()
         self.brokers: dict[str, MemoryBroker] = {}
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from .encoding import safe_repr
@@ -163,8 +164,8 @@ def _wait(seconds: float, callback: Callable[[], object] | None) -> None:
     for _ in range(int(seconds)):
         if callback is not None:
             callback()
-        sleep(1.0)
-    sleep(max(seconds - int(seconds), 0.0))
+        time.sleep(1.0)
+    time.sleep(max(seconds - int(seconds), 0.0))
 
 
 def reprkwargs(kwargs: Mapping[str, Any], sep: str = ", ", fmt: str = "{0}={1}") -> str:

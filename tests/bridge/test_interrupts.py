@@ -10,15 +10,6 @@ from soak._blocking_calls import BLOCKING_CALLS, BlockingCall
 from tests.support.interrupts import at_each_point, interrupt, no_longer_than
 
 
-@pytest.fixture(params=["memory", "amqp", "redis"])
-def url(request: pytest.FixtureRequest) -> str:
-    """An empty broker."""
-    if request.param == "memory":
-        return f"memory://{request.node.name}"
-    found: str = request.getfixturevalue(f"{request.param}_url")
-    return found
-
-
 @pytest.mark.parametrize("kind", BLOCKING_CALLS)
 def test_an_interrupt_at_any_point_of_a_call_leaves_everything_usable(url: str, kind: str) -> None:
     """Interrupted at its first point, its second, ..., its last."""

@@ -183,7 +183,7 @@ def test_retrying_waits_as_long_as_told() -> None:
     slept: list[float] = []
     fun = Retried(3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(functional, "sleep", slept.append)
+        patch.setattr("kombu_actors.utils.functional.time.sleep", slept.append)
         assert functional.retry_over_time(fun, KeyError, callback=fun.callback, interval_max=3) == "done"
         capped = list(slept)
         slept.clear()
