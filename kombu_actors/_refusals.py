@@ -40,13 +40,13 @@ class Refusals:
         self._telling = False
         """A thread is telling the hook."""
         self._lock = threading.Lock()
-        self.waiting: deque[tuple[Entry, BaseException]] = deque(maxlen=KEPT)
-        """What no call has raised yet."""
+        self.waiting: deque[tuple[str, str, BaseException]] = deque(maxlen=KEPT)
+        """What no call has raised yet: exchange, routing key, error; not the message, which may be large."""
 
     def put(self, entry: Entry, error: BaseException, *, fatal: bool) -> None:
         """One more; runtime thread.  ``fatal``: the broker ended the channel over it, which its next call shall say."""
         if fatal:
-            self.waiting.append((entry, error))
+            self.waiting.append((entry.exchange, entry.routing_key, error))
         if self._hook is not None:
             properties, body = self._content_of(entry.prepared)
             refused = RefusedPublish(
@@ -86,7 +86,7 @@ class Refusals:
     def heed(self) -> None:
         """Raise the oldest that no call has raised yet, and forget all."""
         try:
-            entry, error = self.waiting.popleft()
+            exchange, routing_key, error = self.waiting.popleft()
         except IndexError:
             return  # another thread has just raised it
         count = len(self.waiting)
@@ -95,7 +95,7 @@ class Refusals:
         raise _told_later(
             error,
             f"{getattr(error, 'reply_text', None) or error} [told late: this is about an earlier publish on this "
-            f"channel, to exchange {entry.exchange!r}, routing key {entry.routing_key!r}{others}; the call that raises "
+            f"channel, to exchange {exchange!r}, routing key {routing_key!r}{others}; the call that raises "
             "this did nothing and may be made again]",
         ) from error.with_traceback(None)
 

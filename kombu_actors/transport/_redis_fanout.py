@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from ..protocols.redis import publish_calls
 from ..protocols.redis.consuming_calls import Topic
-from ..protocols.redis.envelope import Envelope, UndecodableEnvelope, decode
+from ..protocols.redis.envelope import UndecodableEnvelope, decode
+from ._redis_adopting import Adopting
 from ._redis_backlog import BACKLOG_BYTES, Backlog, Heard, OnDropped
 from ._redis_claims import Subscription, delivery
 
@@ -98,6 +98,7 @@ class Fanout:
     def __init__(self, link: RedisLink, leftovers: Leftovers) -> None:
         self._link = link
         self._leftovers = leftovers
+        self._adopting = Adopting(link)
         self._ended = False
         self._queues: dict[str, BroadcastQueue] = {}
         self._listening: dict[bytes, trio.Event] = {}
@@ -183,15 +184,7 @@ class Fanout:
                 queue.backlog.append(envelope)
                 queue.pump(self._link)
             elif not envelope.ours:
-                self._adopt(queue.name, envelope, raw)
-
-    def _adopt(self, queue: str, envelope: Envelope, raw: bytes) -> None:
-        step = self._link.layout.step(envelope.properties.get("priority"))
-        expiration = str(envelope.properties.get("expiration") or "")
-        if not expiration.isdigit():
-            expiration = ""
-        call = publish_calls.adopt(queue, envelope.delivery_tag, raw, step=step, expiration=expiration)
-        self._link.submit(call, lambda adopted: self._link.settling.attend(adopted.deaths, adopted.next_timer))
+                self._adopting.add(queue.name, envelope, raw)
 
     def pump(self) -> None:
         """Some consumer has room again."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import pytest
 import redis
 
-from kombu_actors import Connection, Queue
+from kombu_actors import Connection, Exchange, Queue
 from kombu_actors.message import Message
 from tests.support.brokers import RedisNode
 from tests.support.processes import wait_until
+
+kombu: Any = import_module("kombu")
 
 PATIENCE = 10.0
 HELD = 5
@@ -108,6 +111,31 @@ def test_what_is_decided_while_the_server_refuses_writes_holds(
     again = HELD - 1 if decision == "requeue" else 0
     assert sorted(received) == sorted([*range(MESSAGES), *range(again)])
     assert redis_server.ask("EXISTS", "q", "unacked", "unacked_index") == 0
+
+
+def test_broadcasts_for_durable_queues_wait_until_the_server_takes_writes(
+    redis_server: RedisNode, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What stock kombu broadcasts meanwhile comes afterwards, in order; a publish of ours, too."""
+    harm = Refusing(redis_server)
+    exchange = Exchange("news", "fanout")
+    received: list[Any] = []
+    with (
+        Connection(redis_url, transport_options={"durable_fanout": True}) as connection,
+        connection.Consumer([Queue("q", exchange)], callbacks=[lambda body, _: received.append(body)], no_ack=True),
+        kombu.Connection(redis_url) as stock,
+    ):
+        producer = stock.Producer(exchange=kombu.Exchange("news", "fanout"))
+        producer.publish(0)
+        connection.drain_events(timeout=PATIENCE)
+        harm.begin()
+        for number in range(1, 30):
+            producer.publish(number)
+        wait_until(lambda: "wait: " in caplog.text, timeout=PATIENCE, waiting_for="a refusal")
+        harm.end()
+        while len(received) < 30:
+            connection.drain_events(timeout=PATIENCE)
+    assert received == list(range(30))
 
 
 @pytest.mark.parametrize("how", ["close", "die"])

@@ -95,11 +95,12 @@ def message_arguments(
     never_to: tuple[str, ...] = (),
 ) -> tuple[bytes, ...]:
     """The arguments of ``publish`` and ``bury`` for one message; ``never_to`` are queues that must not get it."""
-    return (*_way(exchange, keys, step, expiration, mandatory, never_to), envelope)
+    # The bound of what is kept is a number, so long ones aren't.
+    way = _way if len(keys) == 1 and not never_to else _encoded_way
+    return (*way(exchange, keys, step, expiration, mandatory, never_to), envelope)
 
 
-@lru_cache(_WAYS)
-def _way(
+def _encoded_way(
     exchange: str, keys: tuple[str, ...], step: int, expiration: str, mandatory: bool, never_to: tuple[str, ...]
 ) -> tuple[bytes, ...]:
     return (
@@ -112,6 +113,9 @@ def _way(
         b"%d" % len(never_to),
         *(queue.encode() for queue in never_to),
     )
+
+
+_way: Final = lru_cache(_WAYS)(_encoded_way)
 
 
 def _more_keys(headers: dict[str, Any]) -> tuple[str, ...]:

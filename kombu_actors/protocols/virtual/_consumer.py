@@ -41,7 +41,7 @@ class Consumer:
         return (
             self.unacked < self.limit
             and (channel.held < channel.limit or self.no_ack)
-            and channel.session.outgoing < _session.OUTGOING_LIMIT
+            and not channel.session.is_full
         )
 
     def deliver(self, entry: Entry) -> None:
@@ -67,6 +67,7 @@ class Consumer:
             )
         )
         session.outgoing += 1
+        session.outgoing_bytes += len(message.body)
         if self.no_ack:
             self.queue.settle(entry)
         else:

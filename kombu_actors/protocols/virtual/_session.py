@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 OUTGOING_LIMIT: Final = 1_000
 """Deliveries that may wait for a client to read them.  Stands for the socket buffers and credit that
 stop RabbitMQ from delivering to a connection nobody reads; large enough for full batches."""
+OUTGOING_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of their bodies, for the same reason: half an inbox.  The delivery that exceeds them is the last."""
 
 
 @attrs.define(eq=False)
@@ -98,8 +100,8 @@ Effect = (
 class Session:
     """Owns its channels and what has to be told to its client, in order.
 
-    ``effects`` is bounded by ``OUTGOING_LIMIT`` deliveries, and else by what the client itself
-    asked for and did not collect.
+    ``effects`` is bounded by ``OUTGOING_LIMIT`` deliveries and ``OUTGOING_BYTES``, and else by what the
+    client itself asked for and did not collect.
     """
 
     broker: VirtualBroker
@@ -110,6 +112,8 @@ class Session:
     effects: list[Effect] = attrs.field(factory=list)
     outgoing: int = 0
     """Deliveries among the effects."""
+    outgoing_bytes: int = 0
+    """Bytes of their bodies."""
     blocked: bool = False
     """The broker does not read from it: it published during an alarm."""
     closed: bool = False
@@ -118,6 +122,11 @@ class Session:
         """Open channel ``number``, which the driver knows to be free."""
         channel = self.channels[number] = Channel(self, number)
         return channel
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many deliveries wait for the client as may."""
+        return self.outgoing >= OUTGOING_LIMIT or self.outgoing_bytes >= OUTGOING_BYTES
 
     def emit(self, effect: Effect) -> None:
         """Tell the client something; the driver learns from ``broker.woken`` that there is news."""
@@ -134,8 +143,8 @@ class Session:
                 effect.consumer.batch = None
             elif isinstance(effect, Confirmed):
                 effect.channel.end_confirm_run()
-        was_full = self.outgoing >= OUTGOING_LIMIT
-        self.outgoing = 0
+        was_full = self.is_full
+        self.outgoing = self.outgoing_bytes = 0
         if was_full and not self.closed:
             for channel in list(self.channels.values()):
                 channel.resume_consumers()

@@ -9,7 +9,7 @@ from amqp import exceptions as amqp_errors
 
 from kombu_actors._model import ConsumerSpec
 from kombu_actors.protocols.virtual import VirtualBroker
-from kombu_actors.protocols.virtual._session import OUTGOING_LIMIT
+from kombu_actors.protocols.virtual._session import OUTGOING_BYTES, OUTGOING_LIMIT
 
 from .client import Client, connect
 
@@ -66,6 +66,19 @@ def test_a_client_that_does_not_read_gets_no_more_than_its_share(broker: Virtual
     other.session.close()
     assert len(client.bodies()) == OUTGOING_LIMIT
     assert len(client.bodies()) == 510
+
+
+def test_the_share_of_a_client_that_does_not_read_is_bounded_in_bytes(client: Client) -> None:
+    """Few large messages weigh as much as many small ones."""
+    client.consume("q", no_ack=True)
+    large = b"x" * (OUTGOING_BYTES // 4)
+    for _ in range(10):
+        client.publish("q", large)
+    assert client.look("q") == (6, 1)
+    assert len(client.bodies()) == 4
+    assert client.look("q") == (2, 1)
+    assert len(client.bodies()) == 4
+    assert len(client.bodies()) == 2
 
 
 def test_messages_return_to_their_place(client: Client) -> None:
