@@ -126,6 +126,8 @@ class TopologyActor:
         """Delete it, then forget it."""
         await (await self._restorer.channel()).exchange_delete(name, if_unused=if_unused)
         self.topology.exchange_deleted(name)
+        for other in self.neighbour.others():
+            other.deleted_elsewhere(Named("exchange", name))
         self._restorer.forget_unwished()
 
     async def declare_queue(self, spec: QueueSpec, passive: bool) -> QueueInfo:
@@ -149,6 +151,8 @@ class TopologyActor:
         current = self.topology.names.current(name)
         count = await (await self._restorer.channel()).queue_delete(current, if_unused=if_unused, if_empty=if_empty)
         self.topology.queue_deleted(name)
+        for other in self.neighbour.others():
+            other.deleted_elsewhere(Named("queue", name))
         self._restorer.forget_unwished()
         return count
 

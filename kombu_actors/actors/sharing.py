@@ -1,8 +1,8 @@
 """What connections to the same broker, in the same run of trio, tell each other: bindings.
 
 A queue belongs to the connection that declared it, which restores it with its bindings.  A program may bind and
-unbind it over another connection; then the one that restores it must know.  Deleting is not told: whoever declared
-a queue or an exchange restores it in its next session.
+unbind it over another connection; then the one that restores it must know.  Of a deletion those bindings are undone
+that others had made; whoever declared a queue or an exchange restores it, with the bindings of its own.
 """
 
 from __future__ import annotations

@@ -101,6 +101,8 @@ class Topology:
         self.names = QueueNames()
         self._is_consumed = is_consumed
         self._dormant: dict[str, None] = {}
+        self._lent: set[BindingSpec] = set()
+        """Bindings that another connection made; they end with what it deletes."""
 
     def wishes_for(self, entity: Entity) -> bool:
         """Whether it is to be restored."""
@@ -152,17 +154,37 @@ class Topology:
 
     def bound(self, binding: BindingSpec) -> None:
         """Wish for it from now on."""
-        self.bindings[self._filed(binding)] = None
+        filed = self._filed(binding)
+        self.bindings[filed] = None
+        self._lent.discard(filed)
 
     def bound_elsewhere(self, binding: BindingSpec) -> None:
         """Another connection has made it: it is wished for if what it leads to is."""
         known = self.queues if binding.kind is BindingKind.QUEUE else self.exchanges
-        if binding.destination in known:
-            self.bound(binding)
+        if binding.destination in known and binding not in self.bindings:
+            self.bindings[binding] = None
+            self._lent.add(binding)
+
+    def deleted_elsewhere(self, entity: Named) -> None:
+        """Another connection has deleted it: the bindings that others made are undone with it.
+
+        What was declared and bound here is restored, in the next session or with its consumer.
+        """
+        kind = BindingKind.QUEUE if entity.kind == "queue" else BindingKind.EXCHANGE
+        self._drop_bindings(
+            lambda b: (
+                b in self._lent
+                and (
+                    (b.kind is kind and b.destination == entity.name)
+                    or (entity.kind, b.source) == ("exchange", entity.name)
+                )
+            )
+        )
 
     def unbound(self, binding: BindingSpec) -> None:
         """Forget it."""
         self.bindings.pop(self._filed(binding), None)
+        self._lent.discard(self._filed(binding))
 
     def bindings_to(self, kind: BindingKind, destination: str) -> list[BindingSpec]:
         """Bindings that lead to a queue (by its known name) or an exchange."""
@@ -194,3 +216,4 @@ class Topology:
     def _drop_bindings(self, condition: Callable[[BindingSpec], bool]) -> None:
         for binding in [b for b in self.bindings if condition(b)]:
             del self.bindings[binding]
+            self._lent.discard(binding)

@@ -76,3 +76,22 @@ def test_queues_that_went_are_not_remembered_without_bound() -> None:
         topology.bound(binding(f"reply-{number}"))
         topology.consumer_left(f"reply-{number}")
     assert len(topology.queues) == len(topology.bindings) == DORMANT_LIMIT
+
+
+def test_what_another_connection_bound_ends_with_what_is_deleted() -> None:
+    """The queue comes back with its consumer, and with the bindings of its own connection alone."""
+    topology = Topology(lambda known: True)
+    declared(topology, "q")
+    topology.bound(binding("q", "own"))
+    for exchange in ("own", "theirs", "other"):
+        topology.bound_elsewhere(binding("q", exchange))
+    topology.bound_elsewhere(binding("unknown", "theirs"))
+    assert set(topology.bindings) == {binding("q", exchange) for exchange in ("own", "theirs", "other")}
+    topology.deleted_elsewhere(Named("exchange", "other"))
+    assert set(topology.bindings) == {binding("q", exchange) for exchange in ("own", "theirs")}
+    topology.deleted_elsewhere(Named("queue", "q"))
+    assert set(topology.bindings) == {binding("q", "own")}
+    topology.bound_elsewhere(binding("q", "theirs"))
+    topology.bound(binding("q", "theirs"))  # by itself now, too
+    topology.deleted_elsewhere(Named("queue", "q"))
+    assert set(topology.bindings) == {binding("q", exchange) for exchange in ("own", "theirs")}
