@@ -63,6 +63,8 @@ class Traits:
     """A restart loses neither transient queues nor exchanges."""
     keeps_broadcasts: bool = True
     """What is published to a fanout exchange waits for a consumer that is away for a moment."""
+    peer_tells: bool = False
+    """The peer is another connection of ours in the same process: what it binds to a queue of ours may be restored."""
     peer_bindings_outlive_queues: bool = False
     """A binding of the peer's stays when we delete its queue (stock kombu's on Redis are filed by exchange only)."""
     peer_fanout_by_key: bool = False
@@ -413,7 +415,8 @@ class World:
                 queue.there, queue.steady = Truth.NO, False
         for binding, tie in self.ties.items():
             if min(self.exchanges[binding.exchange].there, self.queues[binding.queue].there) is Truth.NO:
-                tie.there = Truth.NO
+                told = self.traits.peer_tells and not tie.wished and self.queues[binding.queue].wished
+                tie.there = min(tie.there, Truth.MAYBE) if told else Truth.NO
         self._restore_all()
 
     def _lose_queue(self, name: str) -> None:

@@ -38,6 +38,7 @@ TRAITS = {
             Harm.RESET: 16, Harm.FORCED: 4, Harm.REFUSED: 4, Harm.BAD_ACK: 10, Harm.NO_EXCHANGE: 10, Harm.NO_QUEUE: 3,
             Harm.RESTART: 4,
         },
+        peer_tells=True,
     ),
     "redis": Traits(
         name="redis",
