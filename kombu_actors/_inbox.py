@@ -14,6 +14,8 @@ __all__ = ["Inbox", "Taken"]
 
 Taken = list[tuple[Any, Any]]
 """Room for one item on its way from the inbox to user code: ``(key, item)``, or nothing."""
+MESSAGES = 16_384
+"""Deliveries that may wait, however small: with what Python takes for each, about as much as the bound in bytes."""
 FEW = 16
 """Items in the inbox at which reading goes on: not none, so that those who take needn't wait for the broker."""
 _NEVER = object()
@@ -22,8 +24,8 @@ _NEVER = object()
 class Inbox:
     """Deliveries and other news on their way from the runtime to whoever drains.
 
-    Bounded by the prefetch of its consumers; where there is none, ``pause`` is called once more
-    than ``limit`` bytes wait, and ``resume`` when they have been taken.  Both are called in the
+    Bounded by the prefetch of its consumers; where there is none, ``pause`` is called when more
+    than ``limit`` bytes or ``MESSAGES`` wait, and ``resume`` when they have been taken.  Both are called in the
     runtime, which alone decides; who takes an item only has it look again, through ``post``.
 
     What one thread takes may be what another waits for (its queue's message, its reply), so each
@@ -62,14 +64,16 @@ class Inbox:
         """``put`` for messages, which count against the limit."""
         self._unmeasured += sum(len(delivery.body) for delivery in batch)
         self.put(key, batch)
+        full = len(self._items) > MESSAGES
         if self._unmeasured > self.limit // 8:
             # Measured afresh each time, so that takers need not keep a shared count.
             self._unmeasured = 0
-            waiting = sum(len(getattr(item, "body", b"")) for _, item in list(self._items))
-            if waiting > self.limit and not self._full:
-                self._full = True
-                self._pause()
-                self.look()  # all of it may have been taken while it was measured
+            full = full or sum(len(getattr(item, "body", b"")) for _, item in list(self._items)) > self.limit
+        if full:
+            # Each time: the session, and with it who reads, may be another one.
+            self._full = True
+            self._pause()
+            self.look()  # all of it may have been taken while it was measured
 
     def look(self) -> None:
         """Have reading go on, if it was paused and few items are left."""

@@ -57,6 +57,8 @@ __all__ = [
 
 NEGOTIATED = ("frame_max", "channel_max")
 """Transport options that the two ends agree on."""
+EVENTS = 256
+"""Supervision events that wait for whoever reads them: what a fault makes at a connection with fifty consumers."""
 PREFETCH = 100
 """Unsettled messages per subscription: keeps a consumer busy over a ~1 ms round trip at 100,000/s."""
 
@@ -166,7 +168,7 @@ class Broker:
         """The supervision tree as it is now: immutable, JSON-able."""
         return self._actor.supervisor.snapshot()
 
-    def events(self, capacity: int = 256) -> AbstractAsyncContextManager[EventStream]:
+    def events(self, capacity: int = EVENTS) -> AbstractAsyncContextManager[EventStream]:
         """``async with broker.events() as stream``: supervision events as they happen; drops the oldest when full."""
         self._block.check_open()
         return self._actor.supervisor.events(capacity)

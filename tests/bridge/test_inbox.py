@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from kombu_actors._inbox import Inbox, Taken
+from kombu_actors._inbox import MESSAGES, Inbox, Taken
 from tests.support.interrupts import Interrupted, at_each_point, interrupt, no_longer_than, tracing
 
 
@@ -63,6 +63,20 @@ def test_reading_pauses_above_the_limit_and_goes_on_when_it_was_taken() -> None:
     inbox.put_deliveries("k", [Delivered(Body(1))] * 20 + [Delivered(Body(200))] * 8)
     assert reading.paused
     for _ in range(28):
+        take(inbox)
+    assert not reading.paused
+
+
+def test_reading_pauses_above_a_number_of_messages_however_small() -> None:
+    """Empty ones weigh nothing but themselves; in the next session, too, while they have not been taken."""
+    inbox, reading = make_inbox()
+    states: list[bool] = []
+    for number in (MESSAGES, 1, 1):
+        inbox.put_deliveries("k", [Delivered(Body(0))] * number)
+        states.append(reading.paused)
+        reading.resume()  # another session is read from
+    assert states == [False, True, True]
+    for _ in range(MESSAGES + 2):
         take(inbox)
     assert not reading.paused
 

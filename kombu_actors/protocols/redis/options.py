@@ -21,6 +21,8 @@ __all__ = ["KNOWN", "UNUSED", "RedisOptions", "understood"]
 DEFAULT_LEASE: Final = 15.0
 """Seconds.  Three beats of 5 s may be lost before others take the process for dead; RabbitMQ's clients, with
 heartbeats of the same length, are given up no sooner."""
+PREFETCH_LIMIT: Final = 1000
+"""Enough that a round trip isn't felt, few enough that other consumers find something left."""
 QUEUE_ORDERS: Final = ("round_robin", "sorted", "priority")
 _TRUE: Final = ("true", "yes", "on", "1")
 _FALSE: Final = ("false", "no", "off", "0")
@@ -228,9 +230,8 @@ class RedisOptions:
     queue grows for as long as its consumer is away."""
     confirm_replicas: int = 0
     """Replicas that must have a publish before it is confirmed (``WAIT``); 0 confirms what the primary has."""
-    prefetch_limit: int = 1000
-    """Messages a consumer without prefetch holds at most: enough that a round trip isn't felt, few enough
-    that other consumers find something left."""
+    prefetch_limit: int = PREFETCH_LIMIT
+    """Messages a consumer without prefetch holds at most."""
 
     @classmethod
     def from_mapping(cls, options: Mapping[str, Any]) -> RedisOptions:
