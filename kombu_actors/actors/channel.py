@@ -250,20 +250,22 @@ class ChannelActor:
         bag = self.bag
         entries: list[Entry] = []
         late: list[BaseException] = []
-        while bag:
-            item = bag.popleft()
-            if isinstance(item, Entry):
-                entries.append(item)
-                continue
+        try:
+            while bag:
+                item = bag.popleft()
+                if isinstance(item, Entry):
+                    entries.append(item)
+                    continue
+                if entries:
+                    self.publisher.accept(*entries)
+                    entries = []
+                died = self.settle(item)
+                if died is not None:
+                    late.append(died)
+        finally:
             if entries:
                 self.publisher.accept(*entries)
-                entries = []
-            died = self.settle(item)
-            if died is not None:
-                late.append(died)
-        if entries:
-            self.publisher.accept(*entries)
-        self._collecting = False
+            self._collecting = False
         if late:
             logger.warning(
                 "channel %d: %d decisions (ack, reject, requeue) came too late, their messages are delivered again: %s",
