@@ -261,7 +261,12 @@ class AMQPChannel:
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or all up to ``tag``."""
-        self._settle(self._engine.ack, tag, multiple)
+        self._ending.check()
+        try:
+            self._engine.ack(self.number, tag, multiple)
+        except LocalProtocolError:
+            raise self._has_just_ended() from None
+        self._wake()
 
     def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse one delivery, or all up to ``tag``."""
