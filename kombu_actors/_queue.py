@@ -100,6 +100,7 @@ class Queue(MaybeChannelBound):
     def bind(self, channel: Any) -> Self:
         """A copy bound to a channel, or to a connection's default channel."""
         bound = super().bind(channel)
+        bound._name = self._name  # the first one, which is known for ever
         bound.on_declared = self.on_declared
         return bound
 

@@ -17,6 +17,7 @@ from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
+import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
@@ -358,6 +359,8 @@ class ConnectionActor:
         tag = consumer.spec.tag
         if tag in channel.consumers:
             raise ValueError(f"consumer tag {tag!r} is already in use on channel {channel.number}; cancel it first")
+        known = self.topology.names.known(consumer.spec.queue)  # other names are forgotten after a while
+        consumer.spec = attrs.evolve(consumer.spec, queue=known)
         refusals: list[BaseException] = []
         parent = f"channels/{channel.id}/consumers"
         channel.consumers[tag] = consumer

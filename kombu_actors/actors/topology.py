@@ -14,9 +14,9 @@ import attrs
 
 from .._model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
 
-FORMER_NAMES = 8
-"""Names of former sessions under which a queue that the broker names is still known: a program may have
-read ``queue.name`` just before the last few resets.  The first name is known for ever."""
+FORMER_NAMES = 64
+"""Names of former sessions under which a queue that the broker names is still known, for programs that have read
+``queue.name`` and go on using it; the first name is known for ever.  A minute of a link that is reset each second."""
 DORMANT_LIMIT = 256
 """Auto-delete queues without a consumer that are remembered: programs that make a queue for each request
 leave them behind by the thousand, programs that pause a consumer and go on have a few."""
@@ -124,7 +124,9 @@ class Topology:
     def queue_declared(self, spec: QueueSpec, known: str) -> None:
         """Wish for it from now on.  The name in the specification is empty when the broker chose it."""
         self.queues[known] = spec
-        self._dormant.pop(known, None)
+        if known in self._dormant:  # it is another one, without the bindings of before
+            del self._dormant[known]
+            self._drop_bindings(lambda b: b.kind is BindingKind.QUEUE and b.destination == known)
 
     def queue_deleted(self, name: str) -> None:
         """Forget it, and the bindings to it."""

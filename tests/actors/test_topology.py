@@ -66,6 +66,7 @@ def test_an_auto_delete_queue_that_went_with_its_last_consumer_is_not_restored()
     topology.consumer_left("q")
     declared(topology, "q", auto_delete=True)
     assert topology.wishes_for(Named("queue", "q"))
+    assert not topology.bindings  # it is another queue
 
 
 def test_queues_that_went_are_not_remembered_without_bound() -> None:

@@ -9,7 +9,10 @@ import pytest
 import trio
 
 from kombu_actors import Connection, Consumer, Producer, Queue
+from kombu_actors.actors.topology import FORMER_NAMES
 from kombu_actors.broker import Broker, QueueRenamed, QueueSpec
+from kombu_actors.errors import ConnectionLost
+from kombu_actors.supervisors import Backoff
 
 from .native import PATIENCE, payloads, queue
 from .realms import Realm
@@ -53,6 +56,31 @@ async def test_a_native_reply_to_follows_the_queue_and_the_program_hears_of_it(
             with trio.fail_after(PATIENCE):
                 await broker.wait_ready()
                 await server.wait_ready()
+
+
+async def test_a_subscription_by_a_former_name_outlives_that_name(realm: Realm) -> None:
+    """However many sessions later: it is to the queue, not to the name that it had when it was subscribed to."""
+    at_once = Backoff(first=0.0, base=0.0, maximum=0.0)
+    async with realm.open_broker(backoff=at_once) as broker, broker.events(1000) as stream:
+
+        async def rename() -> str:
+            broker._actor.session.require_link().kill(ConnectionLost("cut by the test"))
+            async for event in stream:
+                if isinstance(event, QueueRenamed):
+                    return event.current
+            raise AssertionError("the events end with the connection")
+
+        info = await broker.declare(QueueSpec(name="", exclusive=True))
+        assert info is not None
+        with trio.fail_after(3 * PATIENCE):
+            former = await rename()
+            async with broker.subscribe(former) as replies:
+                for _ in range(FORMER_NAMES + 1):
+                    await rename()
+                    await broker.wait_ready()
+                assert broker.queue_name(former) == former  # forgotten
+                await broker.publish("m", routing_key=info.name, mandatory=True)
+                assert await payloads(replies, 1) == ["m"]
 
 
 def test_a_queue_object_follows_its_name_and_on_declared_tells_it(realm: Realm) -> None:
