@@ -58,7 +58,7 @@ class AMQPChannel:
         self.number = number
         self._link = link
         self._engine = link.engine
-        self._wake = link.outbox.wake
+        self._wake = link.wake
         self._consumers: dict[str, _Consumer] = {}
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
         self._on_return: Callable[[Returned], None] | None = None

@@ -21,9 +21,10 @@ from ..protocols.amqp.sender import Lone
 from ..protocols.amqp.states import ConnectionState
 from ._amqp_channel import AMQPChannel
 from ._amqp_dispatch import Dispatcher, parted
+from ._amqp_writer import Writer
 from ._link import Upstream
 from ._stream import STREAM_ERRORS, ByteStream
-from ._waiting import Ending, Outbox, PendingReply, ReadGate
+from ._waiting import Ending, PendingReply, ReadGate
 
 __all__ = ["ROLES", "AMQPLink"]
 
@@ -38,19 +39,15 @@ BLOCKED_GOODBYE_TIMEOUT: Final = 1.0
 
 
 class Signs:
-    """Signs of life: when bytes last went each way, and for how long nobody looked since."""
+    """Signs of the broker's life: when bytes last came, and for how long nobody looked since."""
 
     def __init__(self) -> None:
-        self.sent = self.received = trio.current_time()
+        self.received = trio.current_time()
         self.stalled = 0.0
 
     def arrived(self) -> None:
         """Bytes came."""
         self.received, self.stalled = trio.current_time(), 0.0
-
-    def left(self) -> None:
-        """Bytes went."""
-        self.sent = trio.current_time()
 
 
 class AMQPLink:
@@ -71,9 +68,11 @@ class AMQPLink:
     ) -> None:
         self.engine = engine
         self.name = name
-        self.outbox = Outbox()
+        self._writer = Writer(engine.sender, stream, wire)
         self.wire = wire
-        """The sender's lock: held while bytes leave without waiting, and while the writer takes its turn."""
+        """Held while someone who sends ends, so that nothing of it is written after what follows its end."""
+        self.wake = self._writer.wake
+        """Something has been appended to what is to be sent."""
         self._sender = engine.sender
         self._stream = stream
         self._goodbye_timeout = goodbye_timeout
@@ -117,19 +116,14 @@ class AMQPLink:
 
     def kill(self, reason: BaseException) -> None:
         """Drop the connection at once; every waiter gets ``reason``."""
-        self._close_stream()
+        self._writer.close()
         self._end(reason)
-
-    def _close_stream(self) -> None:
-        with self.wire:  # its descriptor may be somebody else's in the next moment
-            self._stream.close()
 
     def _end(self, reason: BaseException) -> None:
         if self._ending.reason is not None:
             return
         self._ending.happen(reason)
-        self._sender.man(False)
-        self.outbox.wake()
+        self._writer.stop()
         self._gate.nudge()
         self._end_channels(reason)
 
@@ -159,7 +153,7 @@ class AMQPLink:
         if self.engine.state is ConnectionState.OPEN:
             self.engine.close()
             self._end_channels(parted(self.name))  # whatever answers come now are discarded
-        self.outbox.wake()
+        self.wake()
         self._gate.nudge()
         # Whoever served the link may have been cancelled already, or not have begun.
         async with trio.open_nursery() as nursery:
@@ -226,9 +220,9 @@ class AMQPLink:
                 try:
                     await self._last_word()
                 finally:
-                    self._close_stream()
+                    self._writer.close()
             elif self._sender.waiting:
-                self.outbox.wake()
+                self.wake()
 
     def _may_pause(self) -> bool:
         if self._ending.reason is not None or self.engine.state is not ConnectionState.OPEN:
@@ -240,71 +234,37 @@ class AMQPLink:
         self._lose(judged.text if judged is not None else "the broker closed the socket", judged)
 
     async def _write(self) -> None:
-        self._sender.man(True)
         try:
-            while self._ending.reason is None:
-                self._gate.nudge()  # the broker may owe an answer to what has left
-                if not self._sender.may_take:
-                    await self.outbox.wait()
-                    continue
-                try:
-                    await self._send_gathered()
-                except STREAM_ERRORS as error:
-                    # What the broker said before it hung up explains more than our failed send.
-                    with trio.move_on_after(LAST_WORD_TIMEOUT if "reader" in self._serving else 0):
-                        await self._ending.wait()
-                    self._lose(str(error) or type(error).__name__, error)
-        finally:
-            self._sender.man(False)
-
-    async def _send_gathered(self) -> None:
-        with self.wire:
-            data = self._sender.take()
-        try:
-            await self._stream.send_all(data)
+            # The broker may owe an answer to what has left: a reader that is paused looks again.
+            await self._writer.serve(self._ending, self._gate.nudge)
         except trio.Cancelled:
-            # Half a frame may have left: whatever came next would be taken for its rest.
-            self._lose("sending was cancelled half-way")
+            if self._writer.in_turn:
+                self._lose("sending was cancelled half-way")
             raise
-        finally:
-            self._sender.sent()
-        self._signs.left()
+        except STREAM_ERRORS as error:
+            # What the broker said before it hung up explains more than our failed send.
+            with trio.move_on_after(LAST_WORD_TIMEOUT if "reader" in self._serving else 0):
+                await self._ending.wait()
+            self._lose(str(error) or type(error).__name__, error)
 
     def flush(self) -> None:
         """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
-        with self.wire:
-            if not (self._sender.manned and self._sender.may_take):
-                return
-            data, counts = self._sender.take(), [0]
-            try:
-                self._stream.send_counted(data, counts)
-            finally:
-                self._sender.sent(data[counts[-1] :])
-        if counts[-1]:
-            self._signs.left()
-        if self._sender.waiting:
-            self.outbox.wake()
+        self._writer.flush()
 
     def send_alone(self, lone: Lone, ending: Ending) -> Sent:
         """Send whole frames from any thread, unless something waits or who speaks them has ended.
 
         While reading is paused nothing goes past the reader, who would have to look for the answer.
         """
-        with self.wire:
-            if ending.reason is None and not self._gate.paused and self._sender.begin(lone):
-                self._stream.send_counted(lone.frames, lone.counts)
-        if not lone.counts:
-            return Sent.NOTHING
-        return Sent.PART if lone.torn else Sent.ALL
+        return Sent.NOTHING if self._gate.paused else self._writer.send_alone(lone, ending)
 
     async def _last_word(self) -> None:
         """Let what the engine has to say leave before the socket is closed."""
-        if self._sender.may_take:
-            with trio.move_on_after(LAST_WORD_TIMEOUT):
-                try:
-                    await self._send_gathered()
-                except STREAM_ERRORS:
-                    return  # the peer hung up first; the reason is already known
+        with trio.move_on_after(LAST_WORD_TIMEOUT):
+            try:
+                await self._writer.send_waiting()
+            except STREAM_ERRORS:
+                return  # the peer hung up first; the reason is already known
 
     async def _beat(self) -> None:
         interval = self.engine.limits.heartbeat
@@ -318,7 +278,7 @@ class AMQPLink:
             if self._gate.paused:
                 signs.arrived()  # nobody looks, so nobody can tell
             verdict, until = pulse(
-                now, interval=interval, sent=signs.sent, received=signs.received, stalled=signs.stalled
+                now, interval=interval, sent=self._writer.last_sent, received=signs.received, stalled=signs.stalled
             )
             if verdict is Verdict.DEAD:
                 if looked:
@@ -333,7 +293,7 @@ class AMQPLink:
             if verdict is Verdict.BEAT:
                 if not self._sender.busy:
                     self.engine.heartbeat()
-                self.outbox.wake()
+                self.wake()
             with trio.move_on_at(until):
                 await self._ending.wait()
             signs.stalled += max(0.0, trio.current_time() - until)
@@ -354,7 +314,7 @@ class AMQPLink:
         pending = PendingReply(undo=self._take_back)
         number = self.engine.open_channel(pending, kept=kept)
         channel = self._dispatcher.channels[number] = AMQPChannel(self, number)
-        self.outbox.wake()
+        self.wake()
         await pending.wait()
         return channel
 

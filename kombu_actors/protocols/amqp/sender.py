@@ -59,6 +59,11 @@ class Sender:
         return bool(self._waiting) or self._lone.torn
 
     @property
+    def sending(self) -> bool:
+        """Whether the writer has its turn."""
+        return self._sending
+
+    @property
     def busy(self) -> bool:
         """Whether the peer is about to hear from us anyway."""
         return self._sending or self.waiting

@@ -39,9 +39,7 @@ class Consumer:
         """Whether prefetch and the client's reading allow one more delivery."""
         channel = self.channel
         return (
-            self.unacked < self.limit
-            and (channel.held < channel.limit or self.no_ack)
-            and not channel.session.is_full
+            self.unacked < self.limit and (channel.held < channel.limit or self.no_ack) and not channel.session.is_full
         )
 
     def deliver(self, entry: Entry) -> None:
