@@ -16,13 +16,13 @@ import trio
 from .._model import Sent
 from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols.amqp import AMQPEngine, PeerProtocolError, events
-from ..protocols.amqp.heartbeats import Verdict, pulse
 from ..protocols.amqp.sender import Lone
 from ..protocols.amqp.states import ConnectionState
 from ._amqp_channel import AMQPChannel
 from ._amqp_dispatch import Dispatcher, parted
 from ._amqp_writer import Writer
 from ._link import Upstream
+from ._pulse import keep_pulse
 from ._stream import STREAM_ERRORS, ByteStream
 from ._waiting import Ending, PendingReply, ReadGate
 
@@ -36,18 +36,6 @@ LAST_WORD_TIMEOUT: Final = 1.0
 """Seconds for our last frame to leave a dying connection, and for the broker's reason to be read."""
 BLOCKED_GOODBYE_TIMEOUT: Final = 1.0
 """Seconds for close-ok while the broker doesn't read from us: it can't answer what it doesn't read."""
-
-
-class Signs:
-    """Signs of the broker's life: when bytes last came, and for how long nobody looked since."""
-
-    def __init__(self) -> None:
-        self.received = trio.current_time()
-        self.stalled = 0.0
-
-    def arrived(self) -> None:
-        """Bytes came."""
-        self.received, self.stalled = trio.current_time(), 0.0
 
 
 class AMQPLink:
@@ -76,7 +64,7 @@ class AMQPLink:
         self._sender = engine.sender
         self._stream = stream
         self._goodbye_timeout = goodbye_timeout
-        self._signs = Signs()
+        self._heard = trio.current_time()
         self._gate = ReadGate()
         self._dispatcher = Dispatcher(name)
         self._dispatcher.alarm.watchers.append(self._on_alarm)
@@ -161,7 +149,8 @@ class AMQPLink:
             nursery.start_soon(self._serve, "writer")
             await self._ending.wait()
 
-    def _lose(self, text: str, cause: BaseException | None = None) -> None:
+    def lose(self, text: str, cause: BaseException | None = None) -> None:
+        """Drop the connection: the broker can't be reached any more."""
         reason: BaseException = ConnectionLost(f"the connection to {self.name} was lost: {text}")
         reason.__cause__ = cause
         self.kill(parted(self.name) if self._parting else reason)
@@ -200,12 +189,12 @@ class AMQPLink:
             try:
                 data = await self._stream.receive()
             except STREAM_ERRORS as error:
-                self._lose(str(error) or type(error).__name__, error)
+                self.lose(str(error) or type(error).__name__, error)
                 return
             if not data:
                 self._on_end_of_stream()
                 return
-            self._signs.arrived()
+            self._heard = trio.current_time()
             try:
                 reason = self._dispatcher.handle(self.engine.receive(data))
             except PeerProtocolError as error:
@@ -231,7 +220,7 @@ class AMQPLink:
 
     def _on_end_of_stream(self) -> None:
         judged = self.engine.end_of_stream()
-        self._lose(judged.text if judged is not None else "the broker closed the socket", judged)
+        self.lose(judged.text if judged is not None else "the broker closed the socket", judged)
 
     async def _write(self) -> None:
         try:
@@ -239,13 +228,13 @@ class AMQPLink:
             await self._writer.serve(self._ending, self._gate.nudge)
         except trio.Cancelled:
             if self._writer.in_turn:
-                self._lose("sending was cancelled half-way")
+                self.lose("sending was cancelled half-way")
             raise
         except STREAM_ERRORS as error:
             # What the broker said before it hung up explains more than our failed send.
             with trio.move_on_after(LAST_WORD_TIMEOUT if "reader" in self._serving else 0):
                 await self._ending.wait()
-            self._lose(str(error) or type(error).__name__, error)
+            self.lose(str(error) or type(error).__name__, error)
 
     def flush(self) -> None:
         """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
@@ -268,35 +257,13 @@ class AMQPLink:
 
     async def _beat(self) -> None:
         interval = self.engine.limits.heartbeat
-        if not interval:
-            await self._ending.wait()
-            return
-        signs = self._signs
-        looked = False
-        while self._ending.reason is None:
-            now = trio.current_time()
-            if self._gate.paused:
-                signs.arrived()  # nobody looks, so nobody can tell
-            verdict, until = pulse(
-                now, interval=interval, sent=self._writer.last_sent, received=signs.received, stalled=signs.stalled
-            )
-            if verdict is Verdict.DEAD:
-                if looked:
-                    self._lose(f"no byte came for {now - signs.received:.1f} s, with heartbeats every {interval} s")
-                    return
-                # The reader gets a turn: bytes may be waiting that nobody had time to take.
-                for _ in range(3):
-                    await trio.lowlevel.checkpoint()
-                looked = True
-                continue
-            looked = False
-            if verdict is Verdict.BEAT:
-                if not self._sender.busy:
-                    self.engine.heartbeat()
-                self.wake()
-            with trio.move_on_at(until):
-                await self._ending.wait()
-            signs.stalled += max(0.0, trio.current_time() - until)
+        await keep_pulse(self, interval, f"heartbeats every {interval} s")
+
+    def beat(self) -> None:
+        """Send a heartbeat, unless the broker is about to hear from us anyway."""
+        if not self._sender.busy:
+            self.engine.heartbeat()
+        self.wake()
 
     # -- what actors use -----------------------------------------------------------------------
 
@@ -330,8 +297,13 @@ class AMQPLink:
 
     @property
     def last_heard(self) -> float:
-        """When bytes last came, in seconds of trio's clock."""
-        return self._signs.received
+        """When bytes last came, in seconds of trio's clock; now, while nobody looks for any."""
+        return trio.current_time() if self._gate.paused else self._heard
+
+    @property
+    def last_sent(self) -> float:
+        """When bytes last went, in seconds of trio's clock."""
+        return self._writer.last_sent
 
     @property
     def blocked(self) -> str | None:
@@ -357,5 +329,7 @@ class AMQPLink:
 
     def resume_reading(self) -> None:
         """Undo ``pause_reading``."""
+        if self._gate.paused:
+            self._heard = trio.current_time()
         self._gate.paused = False
         self._gate.nudge()

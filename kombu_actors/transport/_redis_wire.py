@@ -15,8 +15,8 @@ import hiredis
 import trio
 
 from ..errors import ConnectionClosed, ConnectionLost
+from ._pulse import keep_pulse
 from ._redis_errors import ErrorReply
-from ._redis_pulse import keep_asking
 from ._redis_replies import BadReply, ReplyReader
 from ._stream import STREAM_ERRORS, ByteStream
 from ._waiting import Ending, Outbox, PendingReply
@@ -140,6 +140,11 @@ class RedisWire:
         """Give up when sent bytes stay unacknowledged by the peer's kernel for ``seconds``; 0 for its default."""
         self._stream.limit_silence(seconds)
 
+    def beat(self) -> None:
+        """Send a PING, unless the server is about to hear from us anyway."""
+        if not self.sending:
+            self.send(("PING",), _whatever)
+
     def lose(self, text: str, cause: BaseException | None = None) -> None:
         """``kill`` it for what the world did: ``ConnectionLost`` naming the peer."""
         reason = ConnectionLost(f"the connection to {self.name} was lost: {text}")
@@ -242,7 +247,7 @@ class RedisWire:
         It dies when nothing came for two intervals, in which this process wasn't stalled itself.
         0 asks for nothing and gives up never.
         """
-        await self._serve("pulse", partial(keep_asking, self, interval))
+        await self._serve("pulse", partial(keep_pulse, self, interval, f"a PING every {interval / 2:g} s"))
 
     async def _serve(self, role: str, act: Callable[[], Any]) -> None:
         if role in self._serving:
@@ -348,3 +353,7 @@ def _settle(pending: PendingReply, reply: Any) -> None:
 def parted(name: str) -> ConnectionClosed:
     """The reason of a connection that this side closed."""
     return ConnectionClosed(f"you closed the connection to {name}")
+
+
+def _whatever(_: Any) -> None:
+    """Any answer is a sign of life, a refusal too."""
