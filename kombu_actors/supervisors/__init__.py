@@ -23,6 +23,7 @@ from ._errors import (
     SpecError,
     StartTimeout,
     SupervisorError,
+    UnexpectedReturn,
     UnknownChild,
 )
 from ._log import log_events
@@ -72,6 +73,7 @@ __all__ = [
     "SupervisorError",
     "SupervisorHandle",
     "SupervisorSpec",
+    "UnexpectedReturn",
     "UnknownChild",
     "events",
     "leaves",

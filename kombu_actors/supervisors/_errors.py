@@ -28,6 +28,10 @@ class ChildStartError(SupervisorError):
         self.path = path
 
 
+class UnexpectedReturn(SupervisorError):
+    """A PERMANENT child returned; it was to run on, so this costs a restart like any failure."""
+
+
 class StartTimeout(SupervisorError, TimeoutError):
     """A child was not READY within its ``start_timeout``."""
 

@@ -300,9 +300,8 @@ class Step:
         One that is stuck has been asked and cancelled: waiting longer for it helps nobody.
         """
         waiting = False
-        for index in reversed(range(len(self.children))):
-            child = self.children[index]
-            if child.state not in LIVE or child.after is None:
+        for index, child in zip(range(len(self.children) - 1, -1, -1), reversed(self.children), strict=True):
+            if child.after is None or child.state not in LIVE:
                 continue
             in_order = self.gated(child) and (
                 self.ending is not None or self.rules.strategy is not Strategy.ONE_FOR_ONE
@@ -322,10 +321,22 @@ class Step:
                 self.effects.append(Arm(child.id, self.timers, child.delay))
 
     def start_in_order(self) -> None:
+        """Start whom nobody keeps waiting; in one pass, for there may be thousands."""
+        strategy = self.rules.strategy
+        alone = strategy is Strategy.ONE_FOR_ONE
+        held_up = strategy is Strategy.ONE_FOR_ALL and any(self.going(child) for child in self.children)
         for index, child in enumerate(self.children):
-            if child.state is ChildState.NEW and self.may_start(index):
-                self.children[index] = child._replace(state=ChildState.STARTING, epoch=child.epoch + 1)
-                self.effects.append(StartChild(child.id, child.epoch + 1, child.streak + 1))
+            if child.state is ChildState.NEW and not (held_up and self.gated(child)):
+                self.start(index)
+            if not held_up:
+                held_up = self.unproven(child) or (strategy is Strategy.REST_FOR_ONE and self.going(child))
+            elif not alone:
+                return
+
+    def start(self, index: int) -> None:
+        child = self.children[index]
+        self.children[index] = child._replace(state=ChildState.STARTING, epoch=child.epoch + 1)
+        self.effects.append(StartChild(child.id, child.epoch + 1, child.streak + 1))
 
     def settle(self) -> None:
         if not self.settled and not any(self.unproven(c) for c in self.children if c.origin is not Origin.ADDED):
@@ -356,17 +367,6 @@ class Step:
     def going(self, child: Child) -> bool:
         """Down for a delay, or on the way down."""
         return child.state in HELD or (child.state in LIVE and child.after is not None)
-
-    def may_start(self, index: int) -> bool:
-        strategy = self.rules.strategy
-        if not self.gated(self.children[index]):
-            return True
-        elders = self.children[:index]
-        if any(self.unproven(elder) for elder in elders):
-            return False
-        if strategy is Strategy.ONE_FOR_ALL:
-            return not any(self.going(sibling) for sibling in self.children)
-        return strategy is Strategy.ONE_FOR_ONE or not any(self.going(elder) for elder in elders)
 
     def group_alive(self, root: int) -> bool:
         match self.rules.strategy:

@@ -10,11 +10,11 @@ import trio
 
 from . import events as news
 from ._alarms import Alarm
-from ._errors import ActorDown, ChildFailed, Escalation
+from ._errors import ActorDown, ChildFailed, Escalation, UnexpectedReturn
 from ._incarnation import Incarnation
 from ._kernel import initial, step
 from ._outcome import Failed, Failure, Outcome, Returned, Stopped
-from ._policy import FINAL, ChildState
+from ._policy import FINAL, ChildState, Restart
 from ._records import (
     Arm,
     AskToStop,
@@ -134,21 +134,26 @@ class Node:
         id, now = _id(cell), trio.current_time()
         if isinstance(outcome, Returned):
             self.child_ready(cell)
-        how = Exit.RETURNED
+        child, how = self.child(id), Exit.RETURNED
+        if isinstance(outcome, Returned) and child is not None and child.restart is Restart.PERMANENT:
+            self.note_failure(cell, UnexpectedReturn(f"child {cell.path!r} returned, though it is PERMANENT"))
         if isinstance(outcome, Failed):
             self.tree.check_panic(outcome.error)
-            child, how = self.child(id), Exit.FAILED
+            how = Exit.FAILED
             if child is not None and child.after is None:
                 outcome, how = judge(self.spec, outcome)
                 self.tree.check_panic(outcome.error)
-            cell.failure = Failure(path=cell.path, epoch=cell.epoch, at=now, error=outcome.error)
-            self.history.append(cell.failure)
+            self.note_failure(cell, outcome.error)
         cell.live, cell.previous = None, outcome
         self.down_since.setdefault(id, now)
         self.kernel, effects = step(self.kernel, Exited(id, cell.epoch, how, now, self.tree.rng.random()))
         self.announce_exit(cell, outcome)
         self.carry_out(effects, cell)
         cell.changed.unpark_all()
+
+    def note_failure(self, cell: Cell, error: BaseException) -> None:
+        cell.failure = Failure(path=cell.path, epoch=cell.epoch, at=trio.current_time(), error=error)
+        self.history.append(cell.failure)
 
     def ask_to_stop(self, reason: str, *, was_ready: bool) -> None:
         """The parent's wish; ready or not, a supervisor stops its children in order."""

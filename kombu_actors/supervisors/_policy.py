@@ -69,11 +69,11 @@ class ChildState(Enum):
     """Cancelled, and still not gone."""
 
 
-LIVE = frozenset({ChildState.STARTING, ChildState.READY, ChildState.STOPPING, ChildState.STUCK})
+LIVE = (ChildState.STARTING, ChildState.READY, ChildState.STOPPING, ChildState.STUCK)
 """States in which a task (or a nested supervisor) exists."""
-HELD = frozenset({ChildState.BACKING_OFF, ChildState.COOLING_DOWN})
+HELD = (ChildState.BACKING_OFF, ChildState.COOLING_DOWN)
 """States that wait for a moment."""
-FINAL = frozenset({ChildState.STOPPED, ChildState.COMPLETED})
+FINAL = (ChildState.STOPPED, ChildState.COMPLETED)
 """States nothing leads out of."""
 
 

@@ -72,7 +72,8 @@ class SupervisorHandle:
         """Stop a child for good and wait until it is gone; return how it ended.
 
         No sibling is touched.  Returns at once when it is gone already.  A child of the
-        specification stays visible as STOPPED.  Cancelled: the stop goes on.
+        specification stays visible as STOPPED, until its supervisor restarts and starts it
+        again.  Cancelled: the stop goes on.
         Raises ``UnknownChild``, and ``SelfStop`` inside the child itself.
         """
         return await self._stop(id, reason, forget=False)
@@ -123,9 +124,11 @@ class SupervisorHandle:
         if child.state not in FINAL:
             node.reasons[id] = reason
         self._tree.later(node.feed, StopChild(id, forget))
-        while cell.live is not None:
+        # A supervisor that restarts meanwhile starts the children of its specification again.
+        leaving = cell.live
+        while leaving is not None and cell.live is leaving:
             await cell.changed.park()
-        if forget and node.child(id) is None:
+        if forget and node.child(id) is None and node.cell.live is node:
             node.cell.forget(id)
         return cell.previous or Stopped(reason)
 

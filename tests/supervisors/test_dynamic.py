@@ -238,3 +238,38 @@ async def test_a_whole_subtree_can_be_added(autojump_clock: MockClock) -> None:
         assert diary.take() == ["up x1", "down x1"]
         assert sup.children() == ("good",)
         assert sup.snapshot().budget_left == 5
+
+
+@pytest.mark.parametrize("remove", [False, True])
+async def test_stopping_a_child_ends_though_its_supervisor_restarts_meanwhile(
+    remove: bool, autojump_clock: MockClock
+) -> None:
+    """What was asked for is done; that the specification brings the child back is the restart's doing."""
+    diary = Diary()
+    inner = SupervisorSpec(id="inner", children=(diary.child("x", drain=1),))
+    async with open_supervisor(SupervisorSpec(id="s", children=(diary.child("a"), inner))) as sup:
+        await sup.wait_ready()
+        handle = sup.nested("inner")
+        assert handle is not None
+        stop = handle.remove_child if remove else handle.stop_child
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stop, "x")
+            await trio.testing.wait_all_tasks_blocked()
+            await sup.restart_child("inner")
+            nursery.cancel_scope.deadline = trio.current_time() + 5
+        assert not nursery.cancel_scope.cancelled_caught
+        await sup.wait_ready()
+        assert diary.take() == ["up a1", "up x1", "down x1", "up x2"]
+    assert diary.take() == ["down x2", "down a1"]
+
+
+async def test_a_child_removed_without_waiting_goes_by_itself(autojump_clock: MockClock) -> None:
+    """``remove_child_nowait`` returns at once; the child gets its grace."""
+    diary = Diary()
+    async with open_supervisor(SupervisorSpec(id="s")) as sup:
+        ref = await sup.start_child(diary.child("x", drain=1))
+        sup.remove_child_nowait("x")
+        assert await ref.wait_down(1) == Stopped("remove_child")
+        assert diary.take() == ["up x1", "down x1"]
+        with pytest.raises(UnknownChild):
+            sup.remove_child_nowait("x")

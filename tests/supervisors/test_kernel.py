@@ -156,8 +156,10 @@ class Overlapping(Step):
         found = self.find(event.id)
         self.own_timer = -1 if found is None else found
 
-    def may_start(self, index: int) -> bool:
-        return index == self.own_timer or super().may_start(index)
+    def start_in_order(self) -> None:
+        if self.own_timer >= 0 and self.children[self.own_timer].state is ChildState.NEW:
+            self.start(self.own_timer)
+        super().start_in_order()
 
 
 def losing_in_delay(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:

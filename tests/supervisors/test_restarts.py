@@ -26,6 +26,7 @@ from kombu_actors.supervisors import (
     Stopped,
     Strategy,
     SupervisorSpec,
+    UnexpectedReturn,
     events,
     open_supervisor,
     root_cause,
@@ -426,3 +427,27 @@ async def test_ready_after_the_start_timeout_is_too_late(autojump_clock: MockClo
     async with open_supervisor(spec, listener=diary.events.append) as sup:
         await sup.wait_ready()
     assert [event.epoch for event in diary.of(events.ChildReady)] == [2]
+
+
+async def test_a_permanent_child_that_keeps_returning_is_a_failure(autojump_clock: MockClock) -> None:
+    """Its supervisor gives up in order and says so; a parent restarts that supervisor, and nobody else."""
+    diary = Diary()
+
+    async def returns(ctx: ActorContext) -> None:
+        ctx.ready()
+
+    limit = RestartLimit(max_restarts=1)
+    quitter = ChildSpec(id="x", start=returns)
+    with pytest.raises(RestartLimitExceeded, match="'x' returned, though it is PERMANENT") as caught:
+        async with open_supervisor(SupervisorSpec(id="s", limit=limit, children=(diary.child("a"), quitter))) as sup:
+            await sup.wait_stopped()
+    assert isinstance(caught.value.__cause__, UnexpectedReturn)
+    assert diary.take() == ["up a1", "down a1"]
+    inner = SupervisorSpec(id="inner", limit=limit, children=(quitter,))
+    forgiving = RestartLimit(max_restarts=None)
+    async with open_supervisor(SupervisorSpec(id="s", limit=forgiving, children=(diary.child("b"), inner))) as sup:
+        await trio.sleep(60)
+        assert diary.take() == ["up b1"]
+        view = sup.snapshot().find("inner")
+        assert view is not None
+        assert view.restarts > 1
