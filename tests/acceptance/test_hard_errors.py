@@ -69,11 +69,13 @@ def test_other_calls_ride_out_the_end_of_the_session(connection: Connection) -> 
     stop = threading.Event()
 
     def get_stream() -> None:
-        for _ in range(5):
-            with pytest.raises(amqp_errors.AMQPNotImplementedError) as told:
-                STREAM(connection.channel()).get()
-            answers.append(told.value)
-        stop.set()
+        try:
+            for _ in range(5):
+                with pytest.raises(amqp_errors.AMQPNotImplementedError) as told:
+                    STREAM(connection.channel()).get()
+                answers.append(told.value)
+        finally:
+            stop.set()
 
     def others(work: Any) -> int:
         done = 0
