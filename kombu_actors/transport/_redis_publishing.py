@@ -12,7 +12,7 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from ..errors import ConnectionBlocked, PublishRefused
+from ..errors import ConnectionBlocked, ConnectionLost, PublishRefused
 from ..protocols.redis import publish_calls
 from ..protocols.redis.limits import LIMIT_QUESTIONS, PIECE_TOO_LARGE, Limits, too_large
 from ..protocols.redis.preparing import PreparedMessage
@@ -229,8 +229,8 @@ class Publishing:
 
         What the server refuses for another reason than its own state is refused for good, and alone.
         """
-        if self._caller.dead:
-            return
+        if self._caller.dead or isinstance(error, ConnectionLost):
+            return  # nobody knows what became of it: its channels' end says so
         lone = self.queue.under_way[0].prepared.size if len(self.queue.under_way) == 1 else 0
         if isinstance(error, ConnectionBlocked):
             if lone > BATCH_BYTES:

@@ -9,17 +9,20 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from amqp import exceptions as amqp_errors
 
 from kombu_actors import Connection, Exchange, Producer, Queue
 from kombu_actors.broker import Broker, QueueSpec, open_broker
 from kombu_actors.errors import PublishUnknown
 from kombu_actors.protocols.ledger import TRIES_MAX, Entry
-from tests.support.brokers import RabbitMQNode
+from tests.support.brokers import RabbitMQNode, RedisNode
 from tests.support.proxy import FaultProxy
 
 PATIENCE = 15.0
 GOOD = 50
+ROUNDS = 8
+"""A link of two connections may hear of the reset on either of them first."""
 LIMITS = ["max_message_size = 100000"]
 
 
@@ -146,3 +149,31 @@ async def test_what_ends_its_session_without_a_word_each_time_is_given_up_as_unk
         assert isinstance(error, PublishUnknown)
         assert f"{TRIES_MAX} sessions or channels ended" in str(error)
         assert proxy.cuts == TRIES_MAX
+
+
+@pytest.mark.parametrize("kind", ["amqp", "redis"])
+async def test_a_lone_publish_whose_session_is_lost_is_sent_again_and_not_refused(
+    kind: str, request: pytest.FixtureRequest, fault_proxy: Callable[[int], FaultProxy]
+) -> None:
+    """A reset says nothing of the message that was under way, however alone it was."""
+    if kind == "amqp":
+        node: RabbitMQNode = request.getfixturevalue("rabbitmq")
+        proxy = fault_proxy(node.port)
+        url = node.url(vhost=request.getfixturevalue("vhost"), port=proxy.port)
+    else:
+        request.getfixturevalue("redis_url")
+        server: RedisNode = request.getfixturevalue("redis_server")
+        proxy = fault_proxy(server.port)
+        url = server.url(port=proxy.port)
+    for number in range(ROUNDS):
+        async with open_broker(url) as broker:
+            await broker.declare(QueueSpec(name="q"))
+            await broker.publish("first", routing_key="q")
+            proxy.blackhole()
+            with trio.fail_after(PATIENCE):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(partial(broker.publish, number, routing_key="q"))
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    proxy.reset()
+                    proxy.heal()
+            assert (await broker.inspect_queue("q")).messages == 2 * (number + 1)
