@@ -64,11 +64,12 @@ class Traits:
     keeps_broadcasts: bool = True
     """What is published to a fanout exchange waits for a consumer that is away for a moment."""
     peer_tells: bool = False
-    """The peer is another connection of ours in the same process: what it binds to a queue of ours may be restored."""
+    """Bindings to a queue of ours that the peer makes and undoes are ours: both connections are this library's."""
     peer_bindings_outlive_queues: bool = False
     """A binding of the peer's stays when we delete its queue (stock kombu's on Redis are filed by exchange only)."""
     peer_fanout_by_key: bool = False
-    """The key is a part of where the peer's fanout exchanges send (stock kombu on Redis)."""
+    """The key is a part of where the peer's fanout exchanges send, and a fanout binding that the peer makes is its
+    process' own matter (stock kombu on Redis)."""
 
 
 @attrs.define
@@ -264,12 +265,14 @@ class World:
                 self.queues[binding.queue].noted.add(binding)
             case Bind(binding=binding):
                 tie = self.ties.setdefault(binding, Tie())
-                tie.there, tie.of_peer, tie.contested = Truth.YES, True, False
+                tie.there, tie.of_peer, tie.contested = self._as_the_peer_binds(binding), True, False
+                tie.wished = tie.wished or self._is_told(binding)
             case Unbind(side=Side.OURS, binding=binding):
                 self.ties[binding] = Tie()
                 self.queues[binding.queue].noted.discard(binding)
             case Unbind(binding=binding):
                 tie = self.ties[binding]
+                tie.wished = tie.wished and not self._is_told(binding)
                 tie.there, tie.of_peer, tie.contested = Truth.NO, False, tie.wished
             case DeleteQueue(side=Side.OURS, name=name):
                 self._end_queue(name)
@@ -302,6 +305,13 @@ class World:
                     state.steady = True
             case Publish():
                 pass
+
+    def _as_the_peer_binds(self, binding: Binding) -> Truth:
+        by_key = self.traits.peer_fanout_by_key and self.exchanges[binding.exchange].type == "fanout"
+        return Truth.MAYBE if by_key else Truth.YES
+
+    def _is_told(self, binding: Binding) -> bool:
+        return self.traits.peer_tells and self.queues[binding.queue].side is Side.OURS
 
     def _suffer(self, harm: Harm, channel: int) -> None:
         if harm in (Harm.BAD_ACK, Harm.NO_EXCHANGE):
@@ -415,8 +425,7 @@ class World:
                 queue.there, queue.steady = Truth.NO, False
         for binding, tie in self.ties.items():
             if min(self.exchanges[binding.exchange].there, self.queues[binding.queue].there) is Truth.NO:
-                told = self.traits.peer_tells and not tie.wished and self.queues[binding.queue].wished
-                tie.there = min(tie.there, Truth.MAYBE) if told else Truth.NO
+                tie.there = Truth.NO
         self._restore_all()
 
     def _lose_queue(self, name: str) -> None:

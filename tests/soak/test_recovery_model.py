@@ -118,6 +118,16 @@ def test_a_binding_that_the_peer_undid_is_gone_and_after_a_fault_a_guess() -> No
     assert consumed(Kind.DURABLE, Unbind(PEER, TIE), RESET).routed("x", "a") == {"q": Truth.MAYBE}
 
 
+def test_what_the_peer_binds_over_a_connection_of_this_library_is_restored_as_it_was_last() -> None:
+    """In memory the peer is one."""
+    ties = (DeclareExchange(OURS, "x", "direct", True), DeclareQueue(OURS, "q", Kind.AUTO_DELETE), Bind(PEER, TIE))
+    consumers = (Consume("c", 1, ("q",)), RESET)
+    memory = TRAITS["memory"]
+
+    assert world(*ties, *consumers, traits=memory).routed("x", "a") == {"q": Truth.YES}
+    assert world(*ties, Unbind(PEER, TIE), *consumers, traits=memory).routed("x", "a") == {"q": Truth.NO}
+
+
 def test_a_restart_takes_what_is_not_durable_and_the_peers_comes_back_with_the_peer() -> None:
     """Ours is back at once."""
     program: tuple[Step, ...] = (DeclareQueue(PEER, "q", Kind.TRANSIENT), Consume("c", 0, ("q",)), Fault(Harm.RESTART))
