@@ -8,7 +8,7 @@ from typing import Any, Self
 from ._bound import MaybeChannelBound
 from ._exchange import Exchange, bare, binding, name_of
 from ._model import freeze
-from ._surface import current_name
+from ._surface import current_name, known_name
 from .errors import ContentDisallowed
 from .serialization import prepare_accept_content
 
@@ -114,7 +114,8 @@ class Queue(MaybeChannelBound):
         self._name = name
 
     def when_bound(self) -> None:
-        """Bind the exchange to the same channel."""
+        """Bind the exchange to the same channel; go by the queue's first name, which is known for ever."""
+        self._name = known_name(self._channel, self._name)
         if self.exchange:
             self.exchange = self.exchange(self.channel)
 

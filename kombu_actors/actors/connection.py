@@ -345,10 +345,9 @@ class ConnectionActor:
 
     async def close_channel(self, channel: ChannelActor) -> None:
         """Take a channel out of the desired state; its consumers are cancelled first, in order."""
-        if self.channels.pop(channel.number, None) is not None:
-            for consumer in channel.consumers.values():
-                self.topology.consumer_left(consumer.spec.queue)
+        unused = [] if self.channels.pop(channel.number, None) is None else self._leave(*channel.consumers.values())
         await self._stop("channels", channel.id)  # also what a call that was cancelled has begun to close
+        await self._end_unused(unused)
         self.quarantine.leave(channel.publisher)
 
     async def add_consumer(self, channel: ChannelActor, consumer: Consumer) -> None:
@@ -389,9 +388,27 @@ class ConnectionActor:
     async def remove_consumer(self, channel: ChannelActor, tag: str) -> None:
         """Take a consumer out of the desired state; returns after cancel-ok."""
         consumer = channel.consumers.pop(tag, None)
-        if consumer is not None:
-            self.topology.consumer_left(consumer.spec.queue)
+        unused = [] if consumer is None else self._leave(consumer)
         await self._stop(f"channels/{channel.id}/consumers", child_id(tag))  # also what a cancelled call began
+        await self._end_unused(unused)
+
+    def _leave(self, *consumers: Consumer) -> list[str]:
+        """Note that the program wants them no more; returns the queues that may not end with them by themselves."""
+        restoring = [consumer.spec.queue for consumer in consumers if consumer.subscribed is None]
+        for consumer in consumers:
+            self.topology.consumer_left(consumer.spec.queue)
+        return [queue for queue in restoring if self.topology.is_dormant(queue)]
+
+    async def _end_unused(self, queues: Sequence[str]) -> None:
+        """Delete auto-delete queues that were being restored for a consumer, which never got to consume.
+
+        Without a session there is nothing to do: the next one doesn't restore them.
+        """
+        for queue in queues:
+            try:
+                await self.on_this_session(partial(self._request, partial(TopologyActor.end_unused, queue=queue)))
+            except ConnectionLost as lost:
+                logger.debug("queue %r has gone with its session: %r", queue, lost)
 
     async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
         """Make one call on the channel's present epoch, waiting for it while supervision reopens it; see ``Calls``.

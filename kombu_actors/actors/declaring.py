@@ -156,6 +156,11 @@ class TopologyActor:
         self._restorer.forget_unwished()
         return count
 
+    async def end_unused(self, queue: str) -> None:
+        """Delete a queue that should have gone with its last consumer, unless somebody consumes from it."""
+        if self.topology.is_dormant(queue):
+            await self._restorer.end_unused(queue)
+
     async def bind(self, binding: BindingSpec) -> None:
         """Make a binding, then remember it, as do those who restore what it leads to."""
         await self._restorer.bind(binding)

@@ -261,6 +261,14 @@ class Restorer:
                 reply_code=403,
             )
 
+    async def end_unused(self, queue: str) -> None:
+        """Delete a queue that nobody consumes from; one that is gone, or is used, is as it should be."""
+        try:
+            await (await self.channel()).queue_delete(self.topology.names.current(queue), if_unused=True)
+        except amqp_errors.ChannelError as refusal:
+            logger.debug("queue %r is not deleted: %r", queue, refusal)
+        self.doubt(queue)
+
     # How it stands
 
     def forget_unwished(self) -> None:

@@ -150,6 +150,10 @@ class Topology:
         while len(self._dormant) > DORMANT_LIMIT:
             self.queue_deleted(next(iter(self._dormant)))
 
+    def is_dormant(self, name: str) -> bool:
+        """Whether it went with its last consumer, or should have."""
+        return self.names.known(name) in self._dormant
+
     def consumer_came(self, name: str) -> None:
         """Somebody subscribes to a queue."""
         self._dormant.pop(self.names.known(name), None)

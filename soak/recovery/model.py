@@ -104,6 +104,8 @@ class Tie:
     """The peer makes it again when it returns."""
     pending: bool = False
     """Its restoration waits for one of its ends."""
+    dormant: bool = False
+    """It was wished for when its queue went with the consumer that the program cancelled."""
     contested: bool = False
     """Another library undid it behind our back: restored or not, either is right."""
 
@@ -262,7 +264,8 @@ class World:
                 self._declare_queue(name)
             case Bind(side=Side.OURS, binding=binding):
                 self._tie_for_us(binding)
-                self.queues[binding.queue].noted.add(binding)
+                if self.queues[binding.queue].side is Side.OURS:
+                    self.queues[binding.queue].noted.add(binding)
             case Bind(binding=binding):
                 tie = self.ties.setdefault(binding, Tie())
                 tie.there, tie.of_peer, tie.contested = self._as_the_peer_binds(binding), True, False
@@ -325,11 +328,11 @@ class World:
         queue = self.queues[name]
         queue.there, queue.steady = Truth.YES, True
         if queue.side is Side.PEER:
-            for binding in queue.noted:
-                tie = self.ties.setdefault(binding, Tie())
-                tie.there, tie.of_peer = Truth.YES, True
             return
         queue.wished = True
+        for binding in self._ties_to(name):
+            if self.ties[binding].dormant:
+                self.ties[binding] = Tie(Truth.MAYBE)
         for binding in queue.noted:
             exchange = self.exchanges[binding.exchange]
             if exchange.side is Side.OURS:
@@ -392,7 +395,10 @@ class World:
         if queue in consumer.orphaned:
             consumer.orphaned.discard(queue)
         elif self.queues[queue].kind.ends_unused:
+            ties = [binding for binding in self._ties_to(queue) if self.ties[binding].wished]
             self._end_queue(queue)
+            for binding in ties:
+                self.ties[binding].dormant = True
             if self.queues[queue].side is Side.PEER and not self.queues[queue].steady:
                 self.queues[queue].there = Truth.MAYBE  # it goes with the last consumer, and may have had none yet
 

@@ -144,6 +144,17 @@ async def test_what_we_bound_to_a_queue_of_a_peers_is_bound_again_when_the_peer_
             await arrives(peer, messages, IN_TIME, exchange="x")
 
 
+async def test_a_queue_goes_with_its_consumer_also_while_that_is_being_restored(realm: Realm, broker: Broker) -> None:
+    """The auto-delete queue is back already when the program leaves, and its consumer isn't: no broker would end it."""
+    for _ in range(5):
+        await queue(broker, "q", auto_delete=True)
+        async with broker.subscribe("q"), away(broker):
+            pass
+        async with realm.open_broker() as other:
+            await without_consumers(other, "q")  # of the session before
+        assert "q" not in realm.depths()
+
+
 async def test_a_locked_queue_is_tried_again_and_nobody_else_waits_for_it(
     realm: Realm, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,10 +9,12 @@ import pytest
 import trio
 
 from kombu_actors import Connection, Consumer, Producer, Queue
+from kombu_actors.actors.connection import ConnectionActor
 from kombu_actors.actors.topology import FORMER_NAMES
 from kombu_actors.broker import Broker, QueueRenamed, QueueSpec
 from kombu_actors.errors import ConnectionLost
 from kombu_actors.supervisors import Backoff
+from tests.support.processes import wait_until
 
 from .native import PATIENCE, payloads, queue
 from .realms import Realm
@@ -81,6 +83,29 @@ async def test_a_subscription_by_a_former_name_outlives_that_name(realm: Realm) 
                 assert broker.queue_name(former) == former  # forgotten
                 await broker.publish("m", routing_key=info.name, mandatory=True)
                 assert await payloads(replies, 1) == ["m"]
+
+
+def age(actor: ConnectionActor, known: str) -> None:
+    """As if more sessions had come and gone than are remembered."""
+    for session in range(FORMER_NAMES + 1):
+        actor.topology.names.renamed(known, f"{known}.{session}")
+
+
+def test_a_copy_of_a_queue_made_later_follows_its_name_for_ever(realm: Realm) -> None:
+    """A bound copy, as each consumer makes one, goes on by the first name."""
+    with realm.connect() as connection:
+        channel = connection.channel()
+        queue = Queue("", exclusive=True)(channel)
+        queue.declare()
+        first = former = queue.name
+        copies = []
+        for _ in range(2):
+            realm.cut_connections()
+            wait_until(lambda: queue.name != former, timeout=PATIENCE, waiting_for="another name")  # noqa: B023
+            copies.append(queue(channel))
+            age(channel._actor.owner, first)
+            former = queue.name
+        assert [copy.name for copy in copies] == [queue.name] * 2
 
 
 def test_a_queue_object_follows_its_name_and_on_declared_tells_it(realm: Realm) -> None:
