@@ -190,6 +190,7 @@ def run_interrupted(name: str, url: str, dice: random.Random, times: int) -> tup
         finally:
             took = time.monotonic() - sent[0] if sent else 0.0
             over.set()
+            watch.began.set()  # a second interrupt, late, may have kept it from beginning
             thread.join()
     except KeyboardInterrupt:
         # The second came when the program was over.
