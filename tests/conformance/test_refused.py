@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from functools import partial
 from typing import Any
@@ -230,3 +231,31 @@ def test_a_slow_hook_is_told_of_each_refusal_in_order_and_holds_nobody_up(realm:
         go_on.set()
         assert all_told.wait(PATIENCE)
     assert told == list("abcde")
+
+
+@pytest.mark.parametrize("seed", [1])
+async def test_amid_lost_sessions_the_refused_are_refused_and_all_others_arrive(
+    realm: Realm, broker: Broker, seed: int
+) -> None:
+    """300 publishes, some of them bad, while connections are cut: a good one is never taken for a bad one."""
+    chance = random.Random(seed)
+    await queue(broker, "q")
+    refused: set[int] = set()
+    bad = {number for number in range(300) if chance.random() < 0.04}
+
+    async def publish(number: int) -> None:
+        try:
+            await broker.publish(number, routing_key="q", **(poison(realm) if number in bad else {}))
+        except ChannelError:
+            refused.add(number)
+
+    with trio.fail_after(3 * PATIENCE):
+        async with trio.open_nursery() as nursery:
+            for number in range(300):
+                nursery.start_soon(publish, number)
+                if chance.random() < 0.05:
+                    await trio.sleep(chance.random() * 0.02)
+                if number in (100, 200):
+                    await trio.to_thread.run_sync(realm.cut_connections)
+    assert refused == bad
+    assert set(await drained(broker, "q")) == set(range(300)) - bad
