@@ -19,7 +19,7 @@ from ._forking import start_afresh_after_fork
 from ._inbox import Inbox
 from ._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueSpec, Returned
 from ._outlet import Outlet
-from ._portal import Portal
+from ._portal import CannotWait, Portal
 from ._refusals import Refusals
 from .actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
 from .actors.topology import QueueNames
@@ -128,11 +128,12 @@ class Channel:
             self.connection.forget_channel(self)
             if self.connection.hosts(self._portal):
                 self._perform(self._close_actor)
-        except BaseException:
+        except BaseException as error:
             # Interrupted, or too late: what was accepted still goes out, and supervision must not keep the channel.
             self.connection.forget_channel(self)
             self.connection.later(self._close_actor)
-            raise
+            if not isinstance(error, CannotWait):
+                raise
 
     async def _close_actor(self) -> None:
         self._actor.collect()
@@ -437,6 +438,9 @@ class Channel:
             self.callbacks.pop(consumer_tag, None)
             self.no_ack_consumers.discard(consumer_tag)
             self._perform(self._owner.remove_consumer, self._actor, consumer_tag)
+        except CannotWait:
+            self.cancel_soon(consumer_tag)
+            return
         except BaseException:
             self.cancel_soon(consumer_tag)
             raise

@@ -6,12 +6,12 @@ it would block, in an extra tick); a message that travels alone pays that once p
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import posix
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import trio
@@ -22,6 +22,8 @@ from .errors import RuntimeStopped
 
 __all__ = ["Doorbell", "Refusable"]
 
+CLOSE_PATIENCE = 0.5
+"""Seconds for a write to a pipe that is under way in another thread: it takes a microsecond."""
 Call = tuple[Callable[..., object], tuple[Any, ...]]
 logger = logging.getLogger("kombu_actors.portal")
 
@@ -37,6 +39,8 @@ class Doorbell:
         self._calls: deque[Call] = deque()
         self._asleep = True
         self._closed = False
+        self._get_ident = pristine("_thread").get_ident
+        self._answered_by: int | None = None
         self._lock: Any = pristine("threading").RLock()
         self._out, self._in = os.pipe()
         os.set_blocking(self._out, False)
@@ -64,14 +68,23 @@ class Doorbell:
             raise RuntimeStopped("kombu_actors' runtime has ended; make a new Connection")
 
     def _ring(self) -> None:
-        with self._lock:  # the descriptor may be somebody else's once it is closed
+        # The descriptor may be somebody else's once it is closed; who closes it needs no lock against itself, and must
+        # not wait for a thread whose signal handler waits for it.
+        with nullcontext() if self._answered_by == self._get_ident() else self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        try:
+            # No handler can run between the question and the write.
             if not self._closed:
-                with contextlib.suppress(BlockingIOError):  # full of rings that were not heard yet
-                    posix.write(self._in, b"!")  # not os.write, which eventlet replaces by one that waits
+                posix.write(self._in, b"!")  # not os.write, which eventlet replaces by one that waits
+        except BlockingIOError:
+            return  # full of rings that were not heard yet
 
     async def answer(self) -> None:
         """Carry out calls until cancelled, then refuse those that come."""
         calls = self._calls
+        self._answered_by = self._get_ident()
         try:
             while True:
                 self._asleep = True
@@ -90,6 +103,15 @@ class Doorbell:
         finally:
             self.close()
 
+    def check_descriptors(self, count: int) -> None:
+        """Raise ``OSError`` when the process has not so many file descriptors left: trio would lose some of its own."""
+        taken: list[int] = []
+        try:
+            taken.extend(os.dup(self._out) for _ in range(count))
+        finally:
+            for descriptor in taken:
+                posix.close(descriptor)
+
     def start_afresh(self) -> None:
         """In a forked child: the answering thread is not here, nor who may have held the lock."""
         self._lock = pristine("threading").RLock()
@@ -97,11 +119,16 @@ class Doorbell:
 
     def close(self) -> None:
         """Refuse all calls from now on."""
-        with self._lock:
+        # Not for ever: the thread that rings just now may be in a signal handler, waiting for us.  It looks again then.
+        held = self._lock.acquire(timeout=CLOSE_PATIENCE)
+        try:
             if not self._closed:
                 self._closed = True
                 posix.close(self._in)
                 posix.close(self._out)
+        finally:
+            if held:
+                self._lock.release()
         self._refuse()
 
     def _refuse(self) -> None:

@@ -140,33 +140,36 @@ class Inbox:
         """
         if self._full and self.post is not None and len(self._items) < FEW:
             self.post(self.look)
+        if not self._take_oldest(taken):
+            self._wait(taken, timeout, self.handled_so_far if since is None else since)
+
+    def _take_oldest(self, taken: Taken) -> bool:
         try:
             for item in self._oldest:
                 taken.append(item)
-                return
+                return True
         except IndexError:
-            self._wait(taken, timeout, self.handled_so_far if since is None else since)
+            return False
+        return False
 
     def _wait(self, taken: Taken, timeout: float | None, since: int) -> None:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             bell = self._sleepers.hang_up()
             try:
-                for item in self._oldest:
-                    taken.append(item)
+                if self._take_oldest(taken):
                     return
-            except IndexError:
                 if self._failure is not None:
                     failure = self.pending_failure()
                     if failure is not None:
-                        raise failure from None
+                        raise failure
                 if self.handled_so_far != since:
                     return
                 if self._closed is not None:
-                    raise self._closed.with_traceback(None) from None
+                    raise self._closed.with_traceback(None)
                 remaining = None if deadline is None else deadline - time.monotonic()
                 if remaining is not None and remaining <= 0:
-                    raise TimeoutError("timed out") from None
+                    raise TimeoutError("timed out")
                 bell.wait(remaining)
             finally:
                 self._sleepers.take_down(bell)

@@ -46,7 +46,7 @@ class Job(Refusable):
             with self.scope:
                 try:
                     self.result = await self.fn(*self.args)
-                except trio.Cancelled:
+                except (trio.Cancelled, GeneratorExit):
                     raise
                 except BaseException as error:  # carried to the thread that asked
                     self.error = error
@@ -57,10 +57,11 @@ class Job(Refusable):
                 )
                 expired = False
         finally:
-            if expired:
-                self.error = RuntimeStopped("the runtime ended while the call was under way")
             running.discard(self)
-            self._finish()
+            if not self.finished:  # as it is when the runtime has died and the collector closes what is left of it
+                if expired:
+                    self.error = RuntimeStopped("the runtime ended while the call was under way")
+                self._finish()
 
     def cancel(self) -> None:
         """Whoever asked has been interrupted.  In the runtime."""

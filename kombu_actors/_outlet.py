@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from threading import get_ident, main_thread
 from time import monotonic
 from typing import Any
 
@@ -90,11 +91,19 @@ class Outlet:
             self._into_bag(settlement)
 
     def _left(self, send: Callable[..., Sent], *args: Any) -> bool:
+        portal = self._portal
+        in_main = get_ident() == main_thread().ident
+        outer = in_main and portal.main_writes  # a signal handler may write in the middle of a write
         try:
+            if in_main:
+                portal.main_writes = True
             sent = send(*args)
         except BaseException:
-            self._portal.post(self._channel.flush)  # interrupted, perhaps half-way
+            portal.post(self._channel.flush)  # interrupted, perhaps half-way
             raise
+        finally:
+            if in_main:
+                portal.main_writes = outer
         if sent is Sent.PART:
             self._portal.post(self._channel.flush)
         return sent is not Sent.NOTHING

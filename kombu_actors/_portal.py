@@ -22,6 +22,7 @@ import atexit
 import logging
 import os
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, TypeVar
@@ -43,8 +44,14 @@ EXIT_DRAIN = 5.0
 """Seconds that a process which exits without ``release()`` gives its publishes to be confirmed."""
 START_PATIENCE = 10.0
 """Seconds for the runtime's thread to start, which takes milliseconds, on a machine that is very busy."""
+DESCRIPTORS = 8
+"""File descriptors that trio's run takes, and two for a first socket."""
 START_ATTEMPTS = 3
 """How often a connection looks for a runtime: the one it found may be ending just then."""
+
+
+class CannotWait(RuntimeError):
+    """A signal handler would wait for what it has interrupted itself."""
 
 
 class Portal:
@@ -55,6 +62,8 @@ class Portal:
         """Whether the process is exiting: a tree that starts now is drained by nobody, so each publish waits."""
         self.ended = False
         """Whether it has ended, or is ending: whoever comes now needs another."""
+        self.main_writes = False
+        """Whether the main thread, where signal handlers run, is writing past the runtime just now."""
         self._failure: BaseException | None = None
         self._doorbell = Doorbell()
         self._sockets = OwnSockets()
@@ -72,6 +81,7 @@ class Portal:
         """Start the thread; raises why it can't be."""
         unpatch_runtime()
         try:
+            self._doorbell.check_descriptors(DESCRIPTORS)
             self._thread.start()
             self._started.wait(START_PATIENCE)
             if self._nursery is None:
@@ -96,6 +106,11 @@ class Portal:
                 "a blocking call was made from kombu_actors' own runtime thread, where it would wait for itself; "
                 "in trio code use kombu_actors.broker.open_broker instead"
             )
+        if self.interrupted_write():
+            raise CannotWait(
+                "a signal handler that interrupted a publish or an ack can't wait for the broker: those bytes come "
+                "first.  It may publish, ack, wake, release and close; leave the rest to the program"
+            )
         job = Job(fn, args, timeout)
         try:
             self.post(self._start, job)
@@ -112,6 +127,10 @@ class Portal:
                 del job  # the traceback would keep the job, and the job the error, alive
         result: T = job.result
         return result
+
+    def interrupted_write(self) -> bool:
+        """Whether the caller is a signal handler in the middle of a write past the runtime, which waits for its end."""
+        return self.main_writes and self._get_ident() == threading.main_thread().ident
 
     def _withdraw(self, job: Job) -> None:
         try:
@@ -265,8 +284,8 @@ def lease(holder: object) -> Portal:
                 _end_unless_needed(portal)
             if isinstance(error, OSError | RuntimeError):
                 raise BrokerUnreachable(
-                    f"kombu_actors could not start its runtime: {error}. It takes one thread and about ten file "
-                    "descriptors; try again when the process has them"
+                    f"kombu_actors could not start its runtime: {error}. It takes one thread and {DESCRIPTORS + 2} "
+                    "file descriptors; try again when the process has them"
                 ) from error
             raise
         return portal
@@ -274,16 +293,17 @@ def lease(holder: object) -> Portal:
 
 def release(holder: object, *, wait: bool = True) -> None:
     """Give a lease back, if there is one; the last one ends the runtime and joins its thread (if to ``wait``)."""
-    with _lock:
-        portal = _leases.pop(holder, None)
-        if portal is not None:
-            _end_unless_needed(portal)
-    if portal is not None and wait:
-        portal.join()
+    # Without the lock: a thread that holds it may be in a signal handler, waiting for the runtime, which releases, too.
+    # Whoever gets a lease on a runtime that is ending just then is told, and looks for another.
+    portal = _leases.pop(holder, None)
+    if portal is not None:
+        _end_unless_needed(portal)
+        if wait:
+            portal.join()
 
 
 def _end_unless_needed(portal: Portal) -> None:
-    if not portal.ended and portal not in _leases.values():
+    if not portal.ended and portal not in list(_leases.values()):
         portal.end()
 
 
@@ -317,6 +337,9 @@ def stop_tree(tenant: Tenant, drain: float) -> int:
     """
     portal = _leases.get(tenant)
     if portal is None:
+        return 0
+    if portal.interrupted_write():
+        abandon_tree(tenant, drain)
         return 0
     try:
         _see_it_go(portal, tenant, drain)

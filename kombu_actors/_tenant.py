@@ -113,6 +113,7 @@ class Tenant:
         """It has left, or (``why``) the runtime has died with it."""
         if why is not None:
             self.unconfirmed = sum(channel.publisher.under_way for channel in self.actor.channels.values())
+            self._cut_off(why)
             self.actor.failure = self.actor.failure or why
             if self.actor.on_failure is not None:
                 self.actor.on_failure(self.actor.failure)
@@ -122,6 +123,15 @@ class Tenant:
             logger.error("the connection to %s ended with %d publishes not confirmed", where, self.unconfirmed)
         if why is None:
             self._over.set()
+
+    def _cut_off(self, why: BaseException) -> None:
+        """Let the broker know that this link is dead, in a run where nobody can be woken any more."""
+        link = self.actor.session.link
+        try:
+            if link is not None:
+                link.kill(why)
+        except Exception as error:
+            logger.debug("nobody heard of the end of %r: %r", link, error)
 
     async def wait_over(self) -> None:
         """Wait until it is gone.  Cancelling changes nothing about that."""

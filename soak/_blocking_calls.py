@@ -128,18 +128,13 @@ class Publishing(BlockingCall):
             self.producer.publish(number, routing_key=self.queue.name)
             self.accepted.add(number)
 
-    def close(self) -> None:
-        arrived = set()
-        self.check()
-        while (message := self.queue.get(no_ack=True)) is not None:
-            arrived.add(message.payload)
-        assert self.accepted <= arrived, f"{len(self.accepted - arrived)} accepted messages did not arrive"
-        super().close()
-
     def check(self) -> None:
         super().check()
         actor = self.channel._actor
         until(lambda: not actor.publisher.under_way and actor.idle, "publishes wait for nobody")
+        while (message := self.queue.get(no_ack=True)) is not None:
+            self.accepted.discard(message.payload)
+        assert not self.accepted, f"{len(self.accepted)} accepted messages did not arrive"
 
 
 class PublishingAlone(Publishing):
@@ -198,18 +193,22 @@ class Draining(BlockingCall):
         self.got: set[int] = set()
         self.sent = 0
         self.received: list[Message] = []
-        self.consumer = self.connection.Consumer([self.queue], callbacks=[self._receive], prefetch_count=1)
+        self.consumer = self.connection.Consumer([self.queue], on_message=self.received.append, prefetch_count=1)
         self.consumer.consume()
-
-    def _receive(self, body: Any, message: Message) -> None:
-        self.received.append(message)
+        self.send()
 
     def between(self) -> None:
         """What is not to be interrupted: a message that was received stays the program's until it decides."""
+        if self._settle():
+            self.send()
+
+    def _settle(self) -> int:
+        count = len(self.received)
         while self.received:
             message = self.received.pop()
             self.got.add(message.payload)
             message.ack()
+        return count
 
     def send(self) -> None:
         """One more message, from another channel."""
@@ -221,10 +220,10 @@ class Draining(BlockingCall):
 
     def check(self) -> None:
         self.send()
-        self.between()
+        self._settle()
         while len(self.got) < self.sent:
             self.connection.drain_events(timeout=PATIENCE)
-            self.between()
+            self._settle()
         super().check()
         self.send()  # for the next time
 
@@ -235,8 +234,13 @@ class Consuming(BlockingCall):
     name = "Consumer, enter and exit"
 
     def act(self) -> None:
-        with self.connection.Consumer([self.queue], callbacks=[print]):
-            pass
+        consumer = self.connection.Consumer([self.queue], callbacks=[print])
+        try:
+            with consumer:
+                pass
+        except BaseException:
+            consumer.cancel()  # at the first instruction of __exit__ Python leaves the block without it
+            raise
 
     def check(self) -> None:
         super().check()
@@ -314,10 +318,15 @@ class LeavingASimpleQueue(BlockingCall):
         self.received: list[Message] = []
 
     def act(self) -> None:
-        with SimpleQueue(self.connection, "interrupted-leaving") as simple:
-            simple.put("x")
-            message = simple.get(timeout=PATIENCE)
-            self.received += [message]
+        simple = SimpleQueue(self.connection, "interrupted-leaving")
+        try:
+            with simple:
+                simple.put("x")
+                message = simple.get(timeout=PATIENCE)
+                self.received += [message]
+        except BaseException:
+            simple.close()  # at the first instruction of __exit__ Python leaves the block without it
+            raise
 
     def between(self) -> None:
         while self.received:
@@ -347,8 +356,10 @@ class Borrowing(BlockingCall):
         producer = self.producers.acquire(block=True, timeout=PATIENCE)
         try:
             producer.publish("x", routing_key=self.queue.name)
-        finally:
             producer.release()
+        except BaseException:
+            producer.release()
+            raise
 
     def check(self) -> None:
         self.queue.queue_declare(passive=True)

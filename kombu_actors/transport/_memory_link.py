@@ -118,8 +118,8 @@ class MemoryLink:
         """Drop the connection at once; every waiter gets ``reason``."""
         if self._ending.reason is not None:
             return
+        self._broker.detach(self)  # first: when the run has died, nothing after it can be done
         self._ending.happen(reason)
-        self._broker.detach(self)
         for channel in self._channels.values():
             if channel is not None:
                 channel.die(reason)
