@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -67,6 +67,8 @@ class Epoch:
 
     wire: LinkChannel
     tag_offset: int
+    subscribing: trio.Lock = attrs.field(factory=trio.Lock, repr=False)
+    """Held by the consumer that is asking for its subscription: one at a time, so that who is refused is known."""
 
 
 @attrs.frozen(kw_only=True)
@@ -409,7 +411,9 @@ class ChannelActor:
             if consumer.on_refused is None or self.owner.is_doubtful(spec.queue):
                 await self.owner.prepare_to_consume(spec.queue, spec.exclusive)
             present = attrs.evolve(spec, queue=self.owner.topology.names.current(spec.queue))
-            async with self._rehearsal(ctx, consumer, present):
+            async with self._rehearsal(ctx, consumer, present), epoch.subscribing:
+                if epoch.wire.closed is not None:
+                    raise ConnectionLost(f"channel {self.number} died before the subscription") from epoch.wire.closed
                 await epoch.wire.consume(present, sink, on_cancel)
                 consumer.subscribed = epoch
         except (ValueError, ChannelLimitExceeded) as refusal:
@@ -434,21 +438,27 @@ class ChannelActor:
     async def _rehearsal(self, ctx: ActorContext, consumer: Consumer, present: ConsumerSpec) -> AsyncIterator[None]:
         """Subscribe on a channel that nobody else uses first, where one more refusal would cost others theirs.
 
-        What it is sent there, one message at most, goes back.  An exclusive consumer can't be
-        rehearsed; for those the queue's consumers have been counted.
+        What it is sent there, one message at most, goes back to its place before the block begins; only of a queue
+        that would go with its only consumer it comes behind what the block's subscription is sent.
+        An exclusive consumer can't be rehearsed; for those the queue's consumers have been counted.
         """
         if not consumer.rehearse or consumer.spec.exclusive:
             yield
             return
         link: Link = self.owner.require_link()
-        stage = await link.open_channel()
-        try:
+        async with AsyncExitStack() as stack:
+            stage = await link.open_channel()
+
+            async def leave() -> None:
+                with self.owner.session.farewells.say(ctx):
+                    await stage.aclose()
+
+            stack.push_async_callback(leave)
             await stage.qos(prefetch_count=1)
             await stage.consume(attrs.evolve(present, no_ack=False), _drop, _ignore)
-            yield  # not before: an auto-delete queue would go with its only consumer
-        finally:
-            with self.owner.session.farewells.say(ctx):
-                await stage.aclose()
+            if self.owner.topology.outlives_consumers(present.queue):
+                await stack.aclose()
+            yield
 
     def _refused(self, consumer: Consumer, refusal: BaseException) -> None:
         """The first refusal is its maker's, who waits; later ones are said, and it is tried again."""

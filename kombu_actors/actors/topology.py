@@ -112,6 +112,11 @@ class Topology:
             return entity.name in self.exchanges
         return entity.name in self.queues and entity.name not in self._dormant
 
+    def outlives_consumers(self, queue: str) -> bool:
+        """Whether a queue surely doesn't go with its last consumer; of one that isn't known nobody can tell."""
+        spec = self.queues.get(self.names.known(queue))
+        return spec is not None and not spec.auto_delete
+
     def exchange_declared(self, spec: ExchangeSpec) -> None:
         """Wish for it from now on."""
         self.exchanges[spec.name] = spec

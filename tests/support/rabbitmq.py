@@ -163,6 +163,13 @@ class RabbitMQNode:
             f' {everything}, {everything}, {everything}, <<"tests">>)'
         )
 
+    def permit(self, vhost: str, *, configure: str = ".*", write: str = ".*", read: str = ".*") -> None:
+        """Say which names guest may declare, publish to and consume from; open channels may remember otherwise."""
+        patterns = ", ".join(map(binary, (configure, write, read)))
+        self.eval(
+            f'ok = rabbit_auth_backend_internal:set_permissions(<<"guest">>, {binary(vhost)}, {patterns}, <<"test">>)'
+        )
+
     def delete_vhost(self, vhost: str) -> None:
         self.eval(f'rabbit_vhost:delete({binary(vhost)}, <<"tests">>)')
 
