@@ -134,12 +134,20 @@ def child_id(tag: str) -> str:
     return tag.replace("%", "%25").replace("/", "%2F")
 
 
-@attrs.define(eq=False)
+def _at_most(most: int) -> Callable[[Any, Any, object], None]:
+    def check(_: Any, attribute: Any, value: object) -> None:
+        if not isinstance(value, int) or not 0 <= value <= most:
+            raise ValueError(f"{attribute.name} must be a number from 0 (no limit) to {most}, not {value!r:.80}")
+
+    return check
+
+
+@attrs.frozen(eq=False)
 class QoS:
     """How much the broker may deliver unacknowledged (``basic.qos``); 0 is no limit."""
 
-    prefetch_count: int = 0
-    prefetch_size: int = 0
+    prefetch_count: int = attrs.field(default=0, validator=_at_most(0xFFFF))
+    prefetch_size: int = attrs.field(default=0, validator=_at_most(0xFFFFFFFF))
     apply_global: bool = False
 
 
@@ -344,8 +352,10 @@ class ChannelActor:
         self.obstacle = obstacle
 
     def _is_refused_to_its_maker(self, error: BaseException) -> bool:
-        """Whether it can't be opened for the first time: nobody needs it yet but who waits for it and is told."""
-        return isinstance(error, ChannelLimitExceeded) and not self._has_been_open
+        """Whether it can't be opened for the first time, as it was asked for: who waits for it is told, and nobody
+        else needs it yet."""
+        answers = (ChannelLimitExceeded, ValueError, amqp_errors.ChannelError, amqp_errors.IrrecoverableConnectionError)
+        return isinstance(error, answers) and not self._has_been_open
 
     def _end_epoch(self) -> None:
         self.live = None

@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, cast
 
 import pytest
+import trio
 from amqp.exceptions import ChannelError, InvalidCommand, NotFound, PreconditionFailed
 
 from kombu_actors import Connection, Exchange, Queue
@@ -187,6 +188,18 @@ def test_a_call_that_cannot_be_made_changes_nothing(realm: Realm, connection: Co
         call(channel)
     assert channel.queue_declare("q", passive=True).message_count == 0
     undisturbed(realm, connection)
+
+
+@pytest.mark.parametrize("prefetch", [70_000, -1, "10", 2.5])
+async def test_a_subscription_with_a_prefetch_that_is_none_is_refused(
+    realm: Realm, broker: Broker, prefetch: Any
+) -> None:
+    """At once, on every transport; nothing is left behind."""
+    await broker.declare(QueueSpec(name="q"))
+    with trio.fail_after(5), pytest.raises(ValueError, match="prefetch_count must be a number from 0"):
+        async with broker.subscribe("q", prefetch=prefetch):
+            raise AssertionError("subscribed")
+    assert not broker._actor.channels
 
 
 def test_a_qos_that_was_refused_is_not_wished_for_in_later_sessions(realm: Realm, connection: Connection) -> None:
