@@ -143,10 +143,11 @@ class AMQPChannel:
 
     async def exchange_declare(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
         """Declare an exchange, or with ``passive`` check that it exists."""
+        flags = (passive, spec.durable, spec.auto_delete, spec.internal, False)
+        question = request("exchange.declare", 0, spec.name, spec.type, *flags, spec.arguments)
         if not passive and spec.type not in _BUILT_IN_TYPES and not spec.type.startswith("x-"):
             self._refuse(503, f"unknown exchange type {spec.type!r}", amqp_spec.Exchange.Declare)
-        flags = (passive, spec.durable, spec.auto_delete, spec.internal, False)
-        await self._call(request("exchange.declare", 0, spec.name, spec.type, *flags, spec.arguments))
+        await self._call(question)
 
     async def exchange_delete(self, name: str, *, if_unused: bool = False) -> None:
         """Delete an exchange."""

@@ -153,6 +153,18 @@ DECLARATIONS: dict[str, tuple[Callable[[Channel], object], type[Exception], str]
     "an argument of a strange type": (
         lambda ch: ch.queue_declare("r", arguments={"a": Odd()}), ValueError, r"arguments\['a'\] has type Odd",
     ),
+    "arguments beyond a frame": (
+        lambda ch: ch.queue_declare("r", arguments={"a": "x" * 140_000}), ValueError, "fit a frame of 131072 bytes",
+    ),
+    "a binding's arguments beyond a frame": (
+        lambda ch: ch.queue_bind("q", "amq.topic", "k", arguments={"a": "x" * 140_000}), ValueError, "fit a frame of",
+    ),
+    "a consumer's arguments beyond a frame": (
+        lambda ch: ch.basic_consume("q", arguments={"a": "x" * 140_000}), ValueError, "fit a frame of 131072 bytes",
+    ),
+    "an exchange type that is no text": (
+        lambda ch: ch.exchange_declare("x", cast("Any", 5)), ValueError, "a str, not int: 5",
+    ),
     "an argument of a wrong type": (
         lambda ch: ch.queue_declare("r", arguments={"x-max-length": "many"}), PreconditionFailed, "'x-max-length'.*'r'",
     ),
