@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -279,3 +280,34 @@ async def test_an_auto_delete_queue_that_was_left_is_not_restored(realm: Realm, 
         pass
     assert realm.depths() == {}
     assert not broker.waiting()
+
+
+async def test_what_would_end_the_session_is_not_declared_again_and_again(realm: Realm, broker: Broker) -> None:
+    """An exchange of a type that the broker doesn't know any more (a plugin is off): on RabbitMQ asking for it ends
+    the session.  It costs one; from then on it waits for whoever declares it, and everything else is restored."""
+    await queue(broker, "q")
+    broker._actor.topology.exchange_declared(ExchangeSpec(name="odd", type="x-unheard-of"))
+    async with broker.subscribe("q") as messages:
+        for _ in range(2):
+            async with away(broker):
+                pass
+            await arrives(broker, messages, IN_TIME, routing_key="q")
+            while messages._buffer:
+                await payloads(messages, 1)
+        (waiting,) = broker.waiting()
+        assert waiting.what == "exchange 'odd'"
+        assert waiting.next_at == math.inf
+        assert broker._actor.session.epochs <= 4
+        await broker.declare(ExchangeSpec(name="odd", type="fanout"))
+        assert not broker.waiting()
+
+
+async def test_a_declaration_that_ends_the_session_is_raised_and_not_repeated(realm: Realm, broker: Broker) -> None:
+    """The broker's answer is its caller's; the session it cost is back, without the declaration."""
+    with trio.fail_after(PATIENCE), pytest.raises((amqp_errors.ConnectionError, amqp_errors.ChannelError)) as refused:
+        await broker.declare(ExchangeSpec(name="odd", type="x-unheard-of"))
+    assert not isinstance(refused.value, ConnectionLost)
+    with trio.fail_after(PATIENCE):
+        await broker.wait_ready()
+        await queue(broker, "q")
+    assert broker._actor.session.epochs <= 2
