@@ -25,6 +25,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from kombu_actors.transport import transport_for
 from soak._native_programs import PROGRAMS, run_interrupted
 
 BATCH = 20
@@ -46,6 +47,8 @@ def plan(urls: Mapping[str, str], programs: int) -> Iterator[tuple[str, str, int
 
 def run_batch(url: str, names: str, count: int, times: int, seed: str) -> None:
     """In a process of its own: run programs (``names``, with commas) in turn, print one line of JSON for each."""
+    if ":" in url:
+        transport_for(url.partition(":")[0])  # imported now: on a busy machine that takes seconds
     logging.basicConfig(level=logging.CRITICAL)  # what concerns messages is not judged here
     for number, name in zip(range(count), cycle(names.split(",")), strict=False):
         faulthandler.dump_traceback_later(HANG, exit=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -63,19 +64,36 @@ class Envelope:
         return self._answer
 
 
+class Sender:
+    """Who waits for room, and whether it came."""
+
+    __slots__ = ("admitted", "envelope", "over")
+
+    def __init__(self, envelope: Envelope) -> None:
+        self.envelope = envelope
+        self.over = trio.Event()
+        self.admitted = False
+
+
 @protected
 class Mailbox:
-    """A bounded queue of envelopes, owned above the actor so that messages survive its restarts."""
+    """A bounded queue of envelopes, owned above the actor so that messages survive its restarts.
+
+    Not a memory channel: what its asker has withdrawn leaves at once, and makes room.
+    """
 
     def __init__(self, path: str, capacity: int, on_stale: Callable[[int], None]) -> None:
         self._path = path
         self.capacity = capacity
-        self._send, self._receive = trio.open_memory_channel[Envelope](capacity)
+        self._envelopes: deque[Envelope] = deque()
+        self._senders: deque[Sender] = deque()
+        self._arrived = trio.lowlevel.ParkingLot()
+        self._closed = False
         self._on_stale = on_stale
         self.stale_replies = 0
 
     def __len__(self) -> int:
-        return self._send.statistics().current_buffer_used
+        return len(self._envelopes)
 
     async def ask(self, message: Any, timeout: float) -> Any:
         envelope = Envelope(message, wants_answer=True)
@@ -85,39 +103,71 @@ class Mailbox:
                 return await envelope._wait()
             raise AskTimeout(f"actor {self._path!r} did not answer within {timeout:g} s")
         finally:
-            envelope._withdrawn = True
-            if envelope._inbox is not None:
-                envelope._inbox.open_asks.discard(envelope)
+            self._withdraw(envelope)
+
+    def _withdraw(self, envelope: Envelope) -> None:
+        envelope._withdrawn = True
+        if envelope._inbox is not None:
+            envelope._inbox.open_asks.discard(envelope)
+        elif envelope in self._envelopes:
+            self._envelopes.remove(envelope)
+            self._admit()
 
     async def put(self, envelope: Envelope) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._closed:
+            raise self._gone()
+        sender = Sender(envelope)
+        self._senders.append(sender)
+        self._admit()
+        if sender.admitted:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return
         try:
-            await self._send.send(envelope)
-        except trio.BrokenResourceError:
-            raise self._gone() from None
+            await sender.over.wait()
+        except BaseException:
+            self._senders.remove(sender)
+            raise
+        if not sender.admitted:
+            raise self._gone()
 
     def put_nowait(self, envelope: Envelope) -> None:
-        try:
-            self._send.send_nowait(envelope)
-        except trio.WouldBlock:
-            raise MailboxFull(f"the mailbox of actor {self._path!r} is full ({self.capacity} messages)") from None
-        except trio.BrokenResourceError:
-            raise self._gone() from None
+        if self._closed:
+            raise self._gone()
+        if len(self._envelopes) >= self.capacity:
+            raise MailboxFull(f"the mailbox of actor {self._path!r} is full ({self.capacity} messages)")
+        self._senders.append(Sender(envelope))
+        self._admit()
+
+    def _admit(self) -> None:
+        """Let in who waits, in order, while there is room."""
+        while self._senders and len(self._envelopes) < self.capacity:
+            sender = self._senders.popleft()
+            sender.admitted = True
+            self._envelopes.append(sender.envelope)
+            sender.over.set()
+            self._arrived.unpark()
 
     async def take(self) -> Envelope:
-        while True:
-            envelope = await self._receive.receive()
-            if not envelope._withdrawn:
-                return envelope
+        await trio.lowlevel.checkpoint()
+        while not self._envelopes:
+            if self._closed:
+                raise self._gone()
+            await self._arrived.park()
+        envelope = self._envelopes.popleft()
+        self._admit()
+        return envelope
 
     def close(self) -> None:
         """The actor is gone for good: refuse what waits and what comes."""
-        while True:
-            try:
-                envelope = self._receive.receive_nowait()
-            except (trio.WouldBlock, trio.ClosedResourceError):
-                break
+        self._closed = True
+        envelopes, self._envelopes = self._envelopes, deque()
+        for envelope in envelopes:
             envelope._resolve(None, self._gone())
-        self._receive.close()
+        senders, self._senders = self._senders, deque()
+        for sender in senders:
+            sender.over.set()
+        self._arrived.unpark_all()
 
     def note_stale(self) -> None:
         self.stale_replies += 1

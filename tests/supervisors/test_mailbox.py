@@ -181,3 +181,41 @@ async def test_the_loop_over_a_mailbox_ends_with_the_stop(autojump_clock: MockCl
     async with open_supervisor(tree()) as sup:
         await sup.wait_ready()
     assert trio.current_time() == began
+
+
+async def test_what_its_asker_has_withdrawn_makes_room(autojump_clock: MockClock) -> None:
+    """Asks that timed out fill no mailbox: who waits for room comes in, in order, and nobody else."""
+    received: list[object] = []
+
+    async def slow(ctx: ActorContext) -> None:
+        ctx.ready()
+        async for envelope in ctx.mailbox:
+            received.append(envelope.message)
+            await trio.sleep(10)
+            envelope.reply()
+
+    async with open_supervisor(SupervisorSpec(id="s", children=(ChildSpec(id="x", start=slow, mailbox=2),))) as sup:
+        await sup.wait_ready()
+        ref = sup.ref("x")
+
+        async def give_up(message: str) -> None:
+            with pytest.raises(AskTimeout):
+                await ref.ask(message, timeout=1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ref.ask, "first")
+            await trio.testing.wait_all_tasks_blocked()
+            for message in ("withdrawn 1", "withdrawn 2"):
+                nursery.start_soon(give_up, message)
+            await trio.testing.wait_all_tasks_blocked()
+            with pytest.raises(MailboxFull):
+                ref.tell_nowait("too early")
+            began = trio.current_time()
+            nursery.start_soon(ref.tell, "second")
+            await trio.sleep(2)
+            ref.tell_nowait("third")
+            assert trio.current_time() - began == 2
+            with pytest.raises(MailboxFull):
+                ref.tell_nowait("too many")
+        await trio.sleep(30)
+    assert received == ["first", "second", "third"]
