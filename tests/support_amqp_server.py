@@ -59,9 +59,6 @@ CLIENT_METHODS: dict[Signature, str] = {
     spec.Basic.Reject: "Lb",
     spec.Basic.Recover: "b",
     spec.Confirm.Select: "b",
-    spec.Tx.Select: "",
-    spec.Tx.Commit: "",
-    spec.Tx.Rollback: "",
 }
 
 

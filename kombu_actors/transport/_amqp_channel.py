@@ -45,7 +45,7 @@ class _Consumer:
 
 
 class AMQPChannel:
-    """A channel as ``transport._link.LinkChannel`` describes it, plus AMQP's transactions.
+    """A channel as ``transport._link.LinkChannel`` describes it.
 
     Made by ``AMQPLink.open_channel``.  Some requests that RabbitMQ answers by ending the whole
     connection (``540 NOT_IMPLEMENTED``, ``503 COMMAND_INVALID``) are refused here with the
@@ -367,18 +367,6 @@ class AMQPChannel:
     def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:
         """``ack`` from any thread, if nothing waits and the socket takes it."""
         return self._link.send_alone(self._engine.ack_alone(self.number, tag, multiple), self._ending)
-
-    async def tx_select(self) -> None:
-        """Make publishes and acks of this channel transactional."""
-        await self._call(request("tx.select"))
-
-    async def tx_commit(self) -> None:
-        """Commit the transaction."""
-        await self._call(request("tx.commit"))
-
-    async def tx_rollback(self) -> None:
-        """Abandon the transaction."""
-        await self._call(request("tx.rollback"))
 
     # -- what the reader hands over ------------------------------------------------------------
 

@@ -100,7 +100,7 @@ class Inbox:
 
 
 async def test_every_method_of_the_contract_works(amqp_url: str) -> None:
-    """Declare, bind both ways, publish, confirm, return, get, consume, ack, purge, delete, tx, recover."""
+    """Declare, bind both ways, publish, confirm, return, get, consume, ack, purge, delete, recover."""
     async with served(await connect(amqp_url, heartbeat=10)) as link:
         assert link.server_properties["product"] == "RabbitMQ"
         channel = await link.open_channel()
@@ -148,17 +148,6 @@ async def test_every_method_of_the_contract_works(amqp_url: str) -> None:
         await channel.exchange_delete("down", if_unused=True)
         assert await channel.queue_delete("q") == 0
         await channel.flow(True)
-
-        transactional = await link.open_channel()
-        await transactional.tx_select()
-        await transactional.queue_declare(QueueSpec(name="t"))
-        transactional.publish(prepared(b"x", "t"))
-        await transactional.tx_rollback()
-        transactional.publish(prepared(b"y", "t"))
-        await transactional.tx_commit()
-        fetched = await transactional.get("t", no_ack=True)
-        assert fetched is not None
-        assert fetched[0].body == b"y"
         await channel.aclose()
     assert isinstance(link.closed, ConnectionClosed)
 

@@ -69,9 +69,6 @@ INCOMING: Final[dict[int, Incoming]] = {
         spec.Basic.Ack: Incoming("basic.ack", "Lb"),
         spec.Basic.Nack: Incoming("basic.nack", "Lbb"),
         spec.Basic.RecoverOk: Incoming("basic.recover-ok", reply=True),
-        spec.Tx.SelectOk: Incoming("tx.select-ok", reply=True),
-        spec.Tx.CommitOk: Incoming("tx.commit-ok", reply=True),
-        spec.Tx.RollbackOk: Incoming("tx.rollback-ok", reply=True),
     }.items()
 }
 
@@ -92,9 +89,6 @@ _OUTGOING: Final[dict[str, tuple[tuple[int, int], str, tuple[str, ...]]]] = {
     "basic.get": (spec.Basic.Get, "Bsb", ("basic.get-ok", "basic.get-empty")),
     "basic.recover": (spec.Basic.Recover, "b", ("basic.recover-ok",)),
     "confirm.select": (spec.Confirm.Select, "b", ()),  # nowait
-    "tx.select": (spec.Tx.Select, "", ("tx.select-ok",)),
-    "tx.commit": (spec.Tx.Commit, "", ("tx.commit-ok",)),
-    "tx.rollback": (spec.Tx.Rollback, "", ("tx.rollback-ok",)),
 }
 
 
