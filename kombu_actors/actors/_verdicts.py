@@ -7,24 +7,10 @@ from typing import Any
 
 from amqp import exceptions as amqp_errors
 
-EXCHANGE_DECLARE, EXCHANGE_DELETE, EXCHANGE_BIND, EXCHANGE_UNBIND = (40, 10), (40, 20), (40, 30), (40, 40)
-QUEUE_DECLARE, QUEUE_BIND, QUEUE_PURGE, QUEUE_DELETE, QUEUE_UNBIND = (50, 10), (50, 20), (50, 30), (50, 40), (50, 50)
-TOPOLOGY = frozenset(
-    (
-        EXCHANGE_DECLARE,
-        EXCHANGE_DELETE,
-        EXCHANGE_BIND,
-        EXCHANGE_UNBIND,
-        QUEUE_DECLARE,
-        QUEUE_BIND,
-        QUEUE_PURGE,
-        QUEUE_DELETE,
-        QUEUE_UNBIND,
-    )
-)
-"""AMQP's ids of the methods that declare, bind and delete."""
-CONSUMING = frozenset(((60, 20), QUEUE_DECLARE))
-"""Of those that subscribing takes: ``basic.consume``, and looking for the queue."""
+from ..transport._link import EndedByCall
+
+CONSUMING = frozenset({(60, 20), (50, 10)})
+"""AMQP's ids of what subscribing takes: ``basic.consume``, and ``queue.declare`` for looking for the queue."""
 
 
 def is_answer(error: amqp_errors.AMQPError, methods: Collection[tuple[int, int]]) -> bool:
@@ -33,14 +19,19 @@ def is_answer(error: amqp_errors.AMQPError, methods: Collection[tuple[int, int]]
     return method is None or tuple(method) in methods
 
 
-def verdict(error: BaseException, methods: Collection[tuple[int, int]]) -> BaseException | None:
-    """The connection error with which the broker answered one of these methods: asking again ends the next session.
+def verdict(error: BaseException) -> BaseException | None:
+    """The connection error with which the broker answered this very call: asking again ends the next session.
 
-    None when the session ended for another reason.  Transports that know the answer beforehand raise it
-    as it is, and keep the session.
+    None when the session ended for another reason, or over a call that can't be told from this one.  Transports
+    that know the answer beforehand raise it as it is, and keep the session.
     """
-    hard: type[BaseException] = amqp_errors.IrrecoverableConnectionError
-    if isinstance(error, hard):
-        return error
+    if isinstance(error, amqp_errors.IrrecoverableConnectionError):
+        found: BaseException = error
+        return found
+    return error.__cause__ if isinstance(error, EndedByCall) else None
+
+
+def may_concern(error: BaseException, methods: Collection[tuple[int, int]]) -> bool:
+    """Whether the session ended over a call like these: this one, or another's that can't be told from it."""
     cause: Any = error.__cause__
-    return cause if isinstance(cause, hard) and is_answer(cause, methods) else None
+    return isinstance(cause, amqp_errors.IrrecoverableConnectionError) and is_answer(cause, methods)

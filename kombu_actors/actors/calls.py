@@ -26,7 +26,8 @@ class Calls:
     def __init__(self) -> None:
         self._repeated = 0
         """How many calls are made again, because a session ended over one that nobody can tell from them."""
-        self._turn = trio.Lock()
+        self.one_by_one = trio.Lock()
+        """Held by who makes a call that nothing else must be taken for."""
 
     async def make(self, reach: Callable[[], Awaitable[E]], call: Callable[[E], Awaitable[T]]) -> T:
         """Make one call on what ``reach`` waits for.
@@ -44,7 +45,7 @@ class Calls:
                 try:
                     if not self._repeated:
                         return await call(await reach())
-                    async with self._turn:
+                    async with self.one_by_one:
                         return await call(await reach())
                 except EndedByCall as ended:
                     answer = ended.__cause__ or ended

@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -40,7 +40,7 @@ from ..supervisors import (
 )
 from ..supervisors._interrupts import protected
 from ..transport._link import Link, LinkChannel
-from ._verdicts import CONSUMING, is_answer, verdict
+from ._verdicts import CONSUMING, is_answer, may_concern, verdict
 from ._waiting import CLOSE_GRACE, first_of
 from .publisher import Publisher
 from .waitlist import Waiting, refused_again
@@ -116,6 +116,8 @@ class Consumer:
     """Told, while its maker waits, that the broker refuses it; then it is wished for no more."""
     waiting: Waiting | None = None
     """How it stands while the broker refuses it; its supervisor knows when it is tried again."""
+    suspected: bool = False
+    """A session ended over a subscription that may be this one: it is asked for while none of the others is."""
     rehearse: bool = False
     """Whether its last refusal cost its channel: then it is tried on another one first."""
     subscribed: Epoch | None = None
@@ -424,7 +426,8 @@ class ChannelActor:
             async with self._rehearsal(ctx, consumer, present), epoch.subscribing:
                 if epoch.wire.closed is not None:
                     raise ConnectionLost(f"channel {self.number} died before the subscription") from epoch.wire.closed
-                await epoch.wire.consume(present, sink, on_cancel)
+                async with self.owner.calls.one_by_one if consumer.suspected else nullcontext():
+                    await epoch.wire.consume(present, sink, on_cancel)
                 consumer.subscribed = epoch
         except (ValueError, ChannelLimitExceeded) as refusal:
             self._refused(consumer, refusal)  # by this side: arguments beyond a frame, no channel to rehearse on
@@ -435,13 +438,16 @@ class ChannelActor:
                 self._refused(consumer, refusal)
             raise
         except ConnectionLost as lost:
-            answer = verdict(lost, CONSUMING)
+            answer = verdict(lost)
             if answer is not None:
                 self._refused(consumer, answer)
+            else:
+                consumer.suspected = consumer.suspected or may_concern(lost, CONSUMING)
             raise
         if consumer.waiting is not None:
             logger.info("consumer %r of queue %r is subscribed again", spec.tag, spec.queue)
-        consumer.waiting, consumer.rehearse, consumer.on_refused = None, False, None
+        consumer.waiting, consumer.on_refused = None, None
+        consumer.rehearse = consumer.suspected = False
         ctx.ready()
 
     @asynccontextmanager

@@ -17,7 +17,7 @@ from ..errors import ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, Envelope
 from ..supervisors._interrupts import protected
 from ..transport._link import Link
-from ._verdicts import TOPOLOGY, verdict
+from ._verdicts import verdict
 from ._waiting import Farewells
 from .restoring import Restorer
 from .sharing import Neighbour
@@ -83,7 +83,7 @@ class TopologyActor:
         try:
             result = await request.perform(self)
         except ConnectionLost as lost:
-            answer = verdict(lost, TOPOLOGY)
+            answer = verdict(lost)
             if answer is not None:  # repeating it would cost everybody the next session, too
                 envelope.fail(answer)
             raise

@@ -17,7 +17,7 @@ from amqp import exceptions as amqp_errors
 from .._model import BindingKind, BindingSpec, QueueInfo, QueueSpec
 from ..supervisors import ActorContext, Event
 from ..transport._link import Link, LinkChannel
-from ._verdicts import TOPOLOGY, verdict
+from ._verdicts import verdict
 from .topology import Entity, Named, Topology, describe
 from .waitlist import Waiting, Waitlist
 
@@ -95,7 +95,7 @@ class Restorer:
         except (amqp_errors.ChannelError, ValueError) as refusal:
             self._refused(entity, refusal)
         except amqp_errors.ConnectionError as error:
-            answer = verdict(error, TOPOLOGY)
+            answer = verdict(error)
             if answer is not None:
                 now = trio.current_time()
                 self._report_waiting(self.waiting.barred(entity, describe(entity), str(answer), now))

@@ -49,6 +49,39 @@ def test_a_subscription_that_is_not_implemented_is_refused_and_the_connection_li
     assert connection.connect().session.epochs == 2
 
 
+def test_subscriptions_made_at_the_same_moment_are_told_apart(connection: Connection) -> None:
+    """The session ends over one of several that wait for consume-ok: that one is refused, the others are granted."""
+    plain = [Queue(f"plain-{number}") for number in range(4)]
+    for queue in plain:
+        queue(connection).declare()
+    channels = [connection.channel() for _ in range(5)]
+    for channel in channels:
+        channel.basic_qos(0, 10, False)
+    received: list[Any] = []
+
+    def subscribe(queue: Queue, channel: Any) -> BaseException | None:
+        try:
+            Consumer(
+                channel, [queue], on_message=lambda message: received.append(message.payload), no_ack=True
+            ).consume()
+        except amqp_errors.ConnectionError as error:
+            refusal: BaseException = error
+            return refusal
+        return None
+
+    for _ in range(3):
+        with ThreadPoolExecutor(5) as pool:
+            first, *others = pool.map(subscribe, [STREAM, *plain], channels)
+        assert isinstance(first, amqp_errors.AMQPNotImplementedError)
+        assert others == [None] * 4
+    producer = Producer(connection)
+    for queue in plain:
+        producer.publish(queue.name, routing_key=queue.name, retry=True)
+    while len(received) < 4:
+        connection.drain_events(timeout=PATIENCE)
+    assert sorted(received) == [queue.name for queue in plain]
+
+
 def test_autoretry_does_not_repeat_what_is_not_implemented(connection: Connection) -> None:
     """One session ends, not one for each retry."""
     heard: list[BaseException] = []
