@@ -72,6 +72,8 @@ class Claimer:
         """In the queues' waiting lines."""
         self._waiting = False
         """There is nothing to claim until somebody says so."""
+        self._refused_before = False
+        """The server takes no writes now, and that has been said."""
         self._answered = trio.Event()
         self._watched: tuple[bytes, ...] = ()
 
@@ -170,14 +172,16 @@ class Claimer:
         self.expected = 0
         self._answered.set()
         if isinstance(error, ConnectionBlocked) and self._channel.closed is None:
-            logger.warning("%s: consumers of channel %s wait: %s", self._link.name, self.name, error)
-            self._waiting = True
+            if not self._refused_before:
+                logger.warning("%s: consumers of channel %s wait: %s", self._link.name, self.name, error)
+            self._waiting = self._refused_before = True
             self._link.postpone(self.woken)
         else:
             self._channel.die(error)
 
     def _claimed(self, queues: list[str], claimed: calls.Claimed) -> None:
         self.expected = 0
+        self._refused_before = False
         self._link.settling.attend(claimed.deaths, claimed.next_timer, no_ack=self.no_ack)
         if claimed.messages:
             self._deliver(queues, claimed.messages)

@@ -20,6 +20,7 @@ import trio
 
 from ..protocols.redis.consuming_calls import Topic
 from ..protocols.redis.envelope import UndecodableEnvelope, decode
+from ._oversized import report_oversized
 from ._redis_adopting import Adopting
 from ._redis_backlog import BACKLOG_BYTES, Backlog, Heard, OnDropped
 from ._redis_claims import Subscription, delivery
@@ -179,8 +180,17 @@ class Fanout:
         except UndecodableEnvelope as error:
             logger.warning("a broadcast to %r can't be decoded and is dropped: %s", pattern, error)
             return
+        body_max = self._link.terms.body_max
         for queue in queues:
-            if not queue.durable:
+            if len(envelope.body) > body_max and not queue.durable:
+                report_oversized(
+                    len(envelope.body),
+                    body_max,
+                    queue=queue.name,
+                    exchange=envelope.exchange,
+                    routing_key=envelope.routing_key,
+                )
+            elif not queue.durable:
                 queue.backlog.append(envelope)
                 queue.pump(self._link)
             elif not envelope.ours:

@@ -83,6 +83,8 @@ class Settling:
         self._settlements = Settlements()
         self._waits = False
         """The server takes no writes: what was decided is sent with the next beat."""
+        self._refused_before = False
+        """That has been said."""
 
     def settle(self, decision: Decision, claims: Sequence[int]) -> None:
         """Note what was decided about claims; it leaves soon."""
@@ -112,7 +114,9 @@ class Settling:
             self._settlements.put_back(taken)
             if not self._waits:
                 self._waits = True
-                logger.warning("%s: decisions (ack, reject, requeue) wait: %s", self._name, error)
+                if not self._refused_before:
+                    logger.warning("%s: decisions (ack, reject, requeue) wait: %s", self._name, error)
+                self._refused_before = True
                 self._schedule.postpone(self._try_again)
         else:
             self._not_settled(sum(map(len, taken)), error)
@@ -137,6 +141,7 @@ class Settling:
         self._not_settled(self._settlements.count, reason)
 
     def _settled(self, settled: Settled) -> None:
+        self._refused_before = False
         self.attend(settled.deaths)
         if settled.stale:
             logger.error(

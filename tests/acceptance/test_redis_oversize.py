@@ -175,6 +175,29 @@ def test_a_body_written_as_text_is_held_to_the_same_limit(
     assert sorted(letters) == sorted(bodies[1:4])
 
 
+def test_a_broadcast_beyond_the_limit_is_dropped_and_the_next_one_heard(
+    redis_url: str, connection: Connection, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody else has it; the session lives."""
+    exchange = Exchange("news", "fanout")
+    got: list[bytes] = []
+    with (
+        Connection(redis_url) as publisher,
+        connection.Consumer(
+            [Queue("heard", exchange, auto_delete=True)],
+            callbacks=[lambda body, _: got.append(bytes(body))],
+            accept=["application/data"],
+            no_ack=True,
+        ),
+    ):
+        for body in (b"x" * BEYOND[0], b"next"):
+            publisher.Producer().publish(body, exchange=exchange, **RAW)
+        connection.drain_events(timeout=10)
+    assert got == [b"next"]
+    (complaint,) = told(caplog)
+    assert "queue 'heard'" in complaint
+
+
 async def test_a_native_subscription_gets_the_next_one(redis_url: str, stock: Callable[..., None]) -> None:
     """With ``open_broker(body_max=...)``."""
     stock(b"x" * BEYOND[0], b"x" * BEYOND[1], b"next")
