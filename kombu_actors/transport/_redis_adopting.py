@@ -7,7 +7,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from ..errors import ConnectionBlocked
+from ..errors import ConnectionBlocked, ConnectionLost
 from ..protocols.redis import publish_calls
 from ..protocols.redis.calls import Call
 from ..protocols.redis.envelope import Envelope
@@ -86,7 +86,7 @@ class Adopting:
 
     def _refused(self, adoption: Adoption, error: BaseException) -> None:
         self._under_way_bytes -= adoption.size
-        if self._link.closed is not None:
+        if self._link.closed is not None or isinstance(error, ConnectionLost):
             return
         if isinstance(error, ConnectionBlocked):
             if not self._refusals:
