@@ -1,19 +1,17 @@
 """One channel of a link to Redis: RabbitMQ's channel, kept by us where Redis has none.
 
-The numbers of publishes and the channel's death are this file's, its deliveries ``_redis_deliveries``'s; what must
+The channel's death is this file's, its publishes ``_redis_confirms``', its deliveries ``_redis_deliveries``'; what must
 survive them is on the server, under the link's name and the channel's number.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import trio
 from amqp import exceptions as amqp_errors
-from amqp import spec as amqp_spec
 
 from .._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned, Sent
 from ..errors import ConnectionClosed
@@ -21,12 +19,11 @@ from ..protocols.redis import consuming_calls as consuming
 from ..protocols.redis import topology_calls as topology
 from ..protocols.redis.calls import Call
 from ..protocols.redis.preparing import PreparedMessage
-from ..protocols.redis.publish_calls import Code
-from ..protocols.virtual._errors import Named, access_refused, named_method, not_found
 from ._checks import check, check_binding
 from ._link import DeliverySink, LonePublish
 from ._oversized import too_large
 from ._redis_claims import Subscription, delivery
+from ._redis_confirms import Confirms
 from ._redis_deliveries import Deliveries
 from ._redis_publishing import Answer, Publish
 from ._redis_settling import Decision
@@ -39,16 +36,6 @@ __all__ = ["RedisChannel"]
 
 T = TypeVar("T")
 
-HOST: Final = "0"
-
-
-@attrs.define(eq=False)
-class Numbers:
-    """The publishes of a channel, numbered from 1 (RabbitMQ, "Publisher Confirms"): the last of each kind."""
-
-    published: int = 0
-    answered: int = 0
-
 
 class RedisChannel:
     """A channel as ``transport._link.LinkChannel`` describes it.  Made by ``RedisLink.open_channel``."""
@@ -58,16 +45,10 @@ class RedisChannel:
     def __init__(self, link: RedisLink, number: int) -> None:
         self.number = number
         self.link = link
-        self.deliveries = Deliveries(self, link, self._settle)
-        self._numbers = Numbers()
-        self._consumers: dict[str, Subscription] = {}
-        self._held_back: deque[tuple[int, Decision, list[int]]] = deque()
-        """Settlements that wait for the publishes before them, each with the last one's number."""
-        self._all_answered = trio.Event()
         self._ending = Ending()
-        self._on_confirm: Callable[[int, bool, bool], None] | None = None
-        self._on_return: Callable[[Returned], None] | None = None
-        self._on_refused: Callable[[int, BaseException], None] | None = None
+        self._confirms = Confirms(self._ending, link.settling.settle)
+        self.deliveries = Deliveries(self, link, self._confirms.settle)
+        self._consumers: dict[str, Subscription] = {}
 
     def __repr__(self) -> str:
         return f"<RedisChannel {self.number} of {self.link.name}, {'open' if self.closed is None else 'dead'}>"
@@ -97,16 +78,10 @@ class RedisChannel:
             await trio.lowlevel.checkpoint()
             return
         try:
-            await self._wait_answered()
+            await self._confirms.wait_answered()
         finally:
             self.end(ConnectionClosed(f"you closed channel {self.number} of the connection to {self.link.name}"))
         await self.link.leave(self)
-
-    async def _wait_answered(self) -> None:
-        while self._numbers.answered < self._numbers.published and self._ending.reason is None:
-            if self._all_answered.is_set():
-                self._all_answered = trio.Event()
-            await self._all_answered.wait()
 
     def die(self, reason: BaseException) -> None:
         """End as the broker ends a channel over a mistake: what is unsettled goes back."""
@@ -118,14 +93,13 @@ class RedisChannel:
         """Take note that the channel is dead."""
         if self._ending.reason is not None:
             return
-        self._release_held(self._numbers.answered)
+        self._confirms.before_end()
         self._ending.happen(reason)
         for subscription in self._consumers.values():
             self.link.fanout.unsubscribe(subscription)
         self._consumers.clear()
         self.deliveries.end()
-        self._held_back.clear()
-        self._all_answered.set()
+        self._confirms.end()
         self.link.publishing.queue.drop(self)
 
     # -- topology ------------------------------------------------------------------------------
@@ -324,18 +298,6 @@ class RedisChannel:
             text = f"PRECONDITION_FAILED - unknown delivery tag {tag}"
             self.die(amqp_errors.PreconditionFailed(text, (60, 80), reply_code=406))
 
-    def _settle(self, decision: Decision, claims: list[int]) -> None:
-        if self._numbers.answered < self._numbers.published:
-            self._held_back.append((self._numbers.published, decision, claims))
-        else:
-            self.link.settling.settle(decision, claims)
-
-    def _release_held(self, answered: int) -> None:
-        held = self._held_back
-        while held and held[0][0] <= answered:
-            _, decision, claims = held.popleft()
-            self.link.settling.settle(decision, claims)
-
     def watch_gaps(self, tag: str, watcher: Callable[[float, float, int], None]) -> bool:
         """Whether its queue gets broadcasts that only Pub/Sub has; then ``watcher`` is told of those dropped here."""
         subscription = self._consumers.get(tag)
@@ -352,7 +314,7 @@ class RedisChannel:
     ) -> None:
         """Turn on confirms; see ``LinkChannel.confirm_select``: pausing holds up none."""
         self._ending.check()
-        self._on_confirm, self._on_return, self._on_refused = on_confirm, on_return, on_refused
+        self._confirms.select(on_confirm, on_return, on_refused)
 
     def check(self, prepared: PreparedMessage) -> None:
         """Nothing was agreed on: what could be prepared can be published."""
@@ -360,20 +322,19 @@ class RedisChannel:
     def publish(self, prepared: PreparedMessage) -> None:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
         self._ending.check()
-        self._numbers.published += 1
-        self.link.publishing.publish(Publish(self, self._numbers.published, prepared))
+        self.link.publishing.publish(Publish(self, self._confirms.next_number(), prepared))
 
     def withdraw(self, prepared: PreparedMessage) -> bool:
         """Take one publish back that waits: for its batch, or because the server takes none (maxmemory)."""
         withdrawn = self.link.publishing.queue.withdraw(self, prepared)
         if withdrawn and not self.link.publishing.queue.holds(self):
-            self._answered_up_to(self._numbers.published)
+            self._confirms.answered_up_to(self._confirms.published)
         return withdrawn
 
     async def wait_taken(self) -> None:
         """Wait until the server has answered everything published before."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        await self._wait_answered()
+        await self._confirms.wait_answered()
         self._ending.check()
 
     def flush(self) -> None:
@@ -391,46 +352,10 @@ class RedisChannel:
     def answered(self, publishes: Sequence[Answer]) -> None:
         """The server has answered some publishes of this channel."""
         last = not self.link.publishing.queue.holds(self)  # those after it may have been withdrawn
-        self._answered_up_to(self._numbers.published if last else publishes[-1][0].tag)
-        confirm = self._on_confirm
-        if self._ending.reason is not None or confirm is None:
-            return
-        if not any(code for _, code, _ in publishes):
-            confirm(publishes[-1][0].tag, True, True)
-            return
-        fatal: BaseException | None = None
-        for publish, code, unstored in publishes:
-            if code == Code.NO_ROUTE and publish.prepared.mandatory and self._on_return is not None:
-                self._on_return(publish.prepared.returned())
-            death = refusal(publish.prepared, code)
-            error = unstored or death
-            if error is None:
-                confirm(publish.tag, False, code != Code.REFUSED)
-                continue
-            if self._on_refused is not None:
-                self._on_refused(publish.tag, error)
-            fatal = fatal or death
+        self._confirms.answered_up_to(self._confirms.published if last else publishes[-1][0].tag)
+        fatal = self._confirms.tell(publishes)
         if fatal is not None:
             self.die(fatal)
-
-    def _answered_up_to(self, tag: int) -> None:
-        self._numbers.answered = tag
-        self._release_held(tag)
-        if tag == self._numbers.published:
-            self._all_answered.set()
-
-
-def refusal(message: PreparedMessage, code: int) -> BaseException | None:
-    """What the broker closes a channel with over a publish; None when it doesn't."""
-    what = Named("exchange", message.exchange, HOST)
-    if code == Code.NO_EXCHANGE:
-        error: amqp_errors.AMQPError = not_found(what)
-    elif code == Code.INTERNAL:
-        error = access_refused(f"cannot publish to internal {what}")
-    else:
-        return None
-    reason: BaseException = named_method(error, *amqp_spec.Basic.Publish)
-    return reason
 
 
 def is_quorum(declaration: Mapping[str, Any]) -> bool:
