@@ -345,6 +345,7 @@ def stop_tree(tenant: Tenant, drain: float) -> int:
         _see_it_go(portal, tenant, drain)
     except BaseException:
         _see_it_go(portal, tenant, 0)
+        tenant.report_unconfirmed()
         raise
     portal.join()
     unconfirmed, tenant.unconfirmed = tenant.unconfirmed, 0

@@ -119,10 +119,16 @@ class Tenant:
                 self.actor.on_failure(self.actor.failure)
         where = self.actor.session.selector.current
         self._on_gone(self.actor.failure or ConnectionClosed(f"the connection to {where} was released"))
-        if self.unconfirmed and not self.awaited:
-            logger.error("the connection to %s ended with %d publishes not confirmed", where, self.unconfirmed)
+        if not self.awaited:
+            self.report_unconfirmed()
         if why is None:
             self._over.set()
+
+    def report_unconfirmed(self) -> None:
+        """Say how many publishes stayed unconfirmed, where no caller is told."""
+        if self.unconfirmed:
+            where = self.actor.session.selector.current
+            logger.error("the connection to %s ended with %d publishes not confirmed", where, self.unconfirmed)
 
     def _cut_off(self, why: BaseException) -> None:
         """Let the broker know that this link is dead, in a run where nobody can be woken any more."""
