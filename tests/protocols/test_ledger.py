@@ -327,3 +327,21 @@ def test_where_the_broker_says_which_publish_it_means_nobody_else_is_suspected()
     assert ledger.end_epoch(Blame.PUBLISH, REASONS[Blame.PUBLISH]) == []
     assert ([entry.prepared for entry in ledger.waiting], ledger.suspects) == ([0], 0)
     assert ledger.counts[Outcome.REFUSED] == 1
+
+
+def test_what_fits_no_frame_any_more_is_refused_whether_it_is_a_suspect_or_not() -> None:
+    """The oldest that waits, before it is written: the others keep their order, and the suspects their number."""
+    ledger = Ledger()
+    first, second, third = (Entry(name, 1, "", name) for name in "abc")
+    for entry in (first, second):
+        ledger.accept(entry)
+    assert list(ledger.take()) == [first, second]
+    assert ledger.end_epoch(Blame.PUBLISH_SOMEWHERE, REASONS[Blame.PUBLISH_SOMEWHERE]) == []
+    ledger.accept(third)
+    assert ledger.suspects == 2
+    assert ledger.refuse_next() is first
+    assert (ledger.suspects, ledger.next_suspect()) == (1, second)
+    assert ledger.refuse_next() is second
+    assert ledger.next_suspect() is None
+    assert ledger.refuse_next() is third
+    assert (len(ledger), ledger.bytes, ledger.settled, ledger.counts[Outcome.REFUSED]) == (0, 0, 3, 3)
