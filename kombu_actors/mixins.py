@@ -38,9 +38,8 @@ class ConsumerMixin:
     hear of it, in the thread that runs: ``on_connection_error(exc, interval)`` when a session is lost
     and when a dial fails, with the seconds until the next dial, and ``on_connection_revived()`` when a session
     is up (the first one included).  When ``connect_max_retries`` dials in a row have failed, ``run``
-    raises ``OperationalError``; ``None`` is no bound.  What supervision can't mend (a channel that
-    the broker closes again and again) ends the connection; ``run`` then makes another, at the pace
-    of ``restart_limit``.
+    raises ``OperationalError``; ``None`` is no bound.  What supervision can't mend (a password
+    that is refused by now) ends the connection; ``run`` then makes another, at the pace of ``restart_limit``.
 
     Further hooks: ``on_consume_ready(connection, channel, consumers, **kwargs)`` when consuming has begun, and
     when all consumers are subscribed again after a fault; ``on_consume_end(connection, channel)`` when it has

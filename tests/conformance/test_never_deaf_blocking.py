@@ -130,7 +130,7 @@ def view(connection: Connection, path: str) -> ChildView | None:
 
 def test_a_consumer_that_waits_leaves_its_channel_to_the_others(realm: Realm) -> None:
     """Two consumers on one channel; the queue of one is somebody else's, and is deleted: the other one's
-    messages in hand stay acknowledgeable, the channel lives on, and the waiting one says why it waits."""
+    messages in hand stay acknowledgeable, others may join, and the waiting one says why it waits."""
     with realm.connect() as connection, realm.connect() as peer:
         channel = connection.channel()
         held: list[Message] = []
@@ -155,6 +155,9 @@ def test_a_consumer_that_waits_leaves_its_channel_to_the_others(realm: Realm) ->
         assert alive is not None
         assert alive.epoch == 1
         held[0].ack()
+        later = Heard(connection)
+        Consumer(channel, [Queue("later")], on_message=later).consume()
+        later.knocking(lambda: peer.Producer().publish("m", routing_key="later"), PATIENCE)
         Queue("theirs")(peer).declare()
         heard.knocking(lambda: peer.Producer().publish("m", routing_key="theirs"), IN_TIME)
         assert Queue("ours")(peer).queue_declare(passive=True).message_count == 0
