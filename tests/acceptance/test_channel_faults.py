@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ from amqp import exceptions as amqp_errors
 
 from kombu_actors import Connection, Consumer, Exchange, Producer, Queue
 from kombu_actors.broker import BindingKind, BindingSpec, Broker, ExchangeSpec, QueueSpec, Subscription, open_broker
-from kombu_actors.errors import StaleDelivery
+from kombu_actors.errors import PublishReturned, StaleDelivery
 from kombu_actors.message import Message
 from kombu_actors.supervisors import Event
 from kombu_actors.supervisors.events import ChildFailed, ChildReady
@@ -144,6 +145,30 @@ async def test_a_consumer_timeout_restarts_only_the_channel_that_did_not_ack(
         assert _epochs(scene.broker)["channels/1/channel"] == 2
         assert _epochs(scene.broker)["channels/2/channel"] == 1
     assert node.list_queues()["victim"]["messages"] == 0
+
+
+async def test_a_consumer_timeout_brings_back_the_queue_that_went_with_the_channel(
+    own_rabbitmq: Callable[..., RabbitMQNode],
+) -> None:
+    """An auto-delete queue goes with its only consumer, whose channel the broker closes: it is bound and consumed from
+    again within a second of that."""
+    url = own_rabbitmq(advanced=SHORT_TIMEOUT).url()
+    binding = BindingSpec(kind=BindingKind.QUEUE, source="news", destination="fleeting")
+    async with open_broker(url) as broker, open_broker(url) as other:
+        await broker.declare(ExchangeSpec(name="news", type="fanout", durable=False, auto_delete=True))
+        await broker.declare(QueueSpec(name="fleeting", durable=False, auto_delete=True), binding)
+        async with broker.subscribe("fleeting") as messages, broker.events(EVENTS) as events:
+            await other.publish("held", exchange="news")
+            await anext(messages)
+            with trio.fail_after(15):
+                await read_until(events, happened(ChildFailed, "channels/1/channel"))
+            with trio.fail_after(1):
+                back = False
+                while not back:
+                    with contextlib.suppress(amqp_errors.NotFound, PublishReturned):  # it is about to be declared
+                        await other.publish("again", exchange="news", mandatory=True)
+                        back = True
+                assert (await anext(messages)).payload == "again"
 
 
 async def test_a_publish_to_a_missing_exchange_fails_alone_and_others_on_its_channel_are_sent_again(
