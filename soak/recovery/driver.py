@@ -304,6 +304,8 @@ class _Program:
 
     def _note(self, made: Binding, tie: binding) -> None:
         """The program's own object knows what was bound later: declared again, it is bound again."""
+        if not self.world.queues[made.queue].takes_note:
+            return
         if not any(self._is(made, known) for known in self._queues[made.queue].bindings):
             self._queues[made.queue].bindings.add(tie)
 

@@ -93,6 +93,11 @@ class Queue:
     noted: set[Binding] = attrs.Factory(set)
     """The bindings of our ``Queue`` object: declared whenever it is."""
 
+    @property
+    def takes_note(self) -> bool:
+        """Whether our object has what we bind later, too; one with an exchange has only that, as in kombu."""
+        return self.side is Side.OURS and self.kind is not Kind.BROADCAST
+
 
 @attrs.define
 class Tie:
@@ -264,7 +269,7 @@ class World:
                 self._declare_queue(name)
             case Bind(side=Side.OURS, binding=binding):
                 self._tie_for_us(binding)
-                if self.queues[binding.queue].side is Side.OURS:
+                if self.queues[binding.queue].takes_note:
                     self.queues[binding.queue].noted.add(binding)
             case Bind(binding=binding):
                 tie = self.ties.setdefault(binding, Tie())
@@ -352,6 +357,8 @@ class World:
             of_peer = self.ties[binding].of_peer
             stays = of_peer and self.traits.peer_bindings_outlive_queues
             self.ties[binding] = Tie(Truth.MAYBE if stays else Truth.NO, of_peer=of_peer and queue.side is Side.PEER)
+            if stays:
+                queue.there = Truth.MAYBE  # for a stock kombu it is as long as it has messages
 
     def _lose_queue_behind_our_back(self, name: str) -> None:
         queue = self.queues[name]
