@@ -109,8 +109,8 @@ class Tie:
     """The peer makes it again when it returns."""
     pending: bool = False
     """Its restoration waits for one of its ends."""
-    dormant: bool = False
-    """It was wished for when its queue went with the consumer that the program cancelled."""
+    lent: bool = False
+    """The peer made it and told us: with what the peer deletes it is undone."""
     contested: bool = False
     """Another library undid it behind our back: restored or not, either is right."""
 
@@ -274,7 +274,7 @@ class World:
             case Bind(binding=binding):
                 tie = self.ties.setdefault(binding, Tie())
                 tie.there, tie.of_peer, tie.contested = self._as_the_peer_binds(binding), True, False
-                tie.wished = tie.wished or self._is_told(binding)
+                self._tell(binding)
             case Unbind(side=Side.OURS, binding=binding):
                 self.ties[binding] = Tie()
                 self.queues[binding.queue].noted.discard(binding)
@@ -310,13 +310,18 @@ class World:
                 self._return_peer()
             case Check():
                 for state in self.queues.values():
-                    state.steady = True
+                    state.steady = state.steady or state.there is Truth.YES
             case Publish():
                 pass
 
     def _as_the_peer_binds(self, binding: Binding) -> Truth:
         by_key = self.traits.peer_fanout_by_key and self.exchanges[binding.exchange].type == "fanout"
         return Truth.MAYBE if by_key else Truth.YES
+
+    def _tell(self, binding: Binding) -> None:
+        tie = self.ties[binding]
+        if self._is_told(binding) and not tie.wished:
+            tie.wished = tie.lent = True
 
     def _is_told(self, binding: Binding) -> bool:
         return self.traits.peer_tells and self.queues[binding.queue].side is Side.OURS
@@ -326,6 +331,8 @@ class World:
             self._lose_channel(channel)
         elif harm is Harm.RESTART:
             self._restart()
+        elif harm is Harm.BLACKHOLE:
+            self._perhaps_lose_session()
         elif harm is not Harm.NO_QUEUE:
             self._lose_session()
 
@@ -335,9 +342,6 @@ class World:
         if queue.side is Side.PEER:
             return
         queue.wished = True
-        for binding in self._ties_to(name):
-            if self.ties[binding].dormant:
-                self.ties[binding] = Tie(Truth.MAYBE)
         for binding in queue.noted:
             exchange = self.exchanges[binding.exchange]
             if exchange.side is Side.OURS:
@@ -347,7 +351,7 @@ class World:
 
     def _tie_for_us(self, binding: Binding) -> None:
         tie = self.ties.setdefault(binding, Tie())
-        tie.there, tie.wished, tie.contested, tie.pending = Truth.YES, True, False, False
+        tie.there, tie.wished, tie.lent, tie.contested, tie.pending = Truth.YES, True, False, False, False
 
     def _end_queue(self, name: str) -> None:
         """We undid it: neither it nor its bindings come back."""
@@ -373,8 +377,8 @@ class World:
         queue.there = Truth.NO if not queue.wished else Truth.YES if heard else Truth.MAYBE
         for binding in self._ties_to(name):
             tie = self.ties[binding]
-            if not tie.wished:
-                tie.there = Truth.NO
+            if not tie.wished or tie.lent:
+                tie.there, tie.wished, tie.lent = Truth.NO, False, False
             elif heard:
                 self._restore_tie(binding)
             else:
@@ -390,6 +394,8 @@ class World:
         for binding, tie in self.ties.items():
             if binding.exchange != name:
                 continue
+            if tie.lent:
+                tie.wished = tie.lent = False
             if side is Side.OURS:
                 self.ties[binding] = Tie()
                 self.queues[binding.queue].noted.discard(binding)
@@ -405,7 +411,7 @@ class World:
             ties = [binding for binding in self._ties_to(queue) if self.ties[binding].wished]
             self._end_queue(queue)
             for binding in ties:
-                self.ties[binding].dormant = True
+                self.ties[binding].there = Truth.MAYBE  # as soon as the queue is there again: it may be remembered
             if self.queues[queue].side is Side.PEER and not self.queues[queue].steady:
                 self.queues[queue].there = Truth.MAYBE  # it goes with the last consumer, and may have had none yet
 
@@ -417,6 +423,15 @@ class World:
             if (queue.side is Side.OURS and queue.kind.is_exclusive) or (queue.kind.ends_unused and consumed):
                 self._lose_queue(name)
         self._restore_all()
+
+    def _perhaps_lose_session(self) -> None:
+        """A short black hole is over before anybody gives up: what waits for our next session may go on waiting."""
+        parts: list[Exchange | Queue | Tie] = [*self.exchanges.values(), *self.queues.values(), *self.ties.values()]
+        before = [part.there for part in parts]
+        self._lose_session()
+        for part, there in zip(parts, before, strict=True):
+            if there is not Truth.YES:
+                part.there = min(part.there, Truth.MAYBE)
 
     def _lose_channel(self, channel: int) -> None:
         for consumer in self.consumers.values():
@@ -485,10 +500,11 @@ class World:
                     if binding.exchange == name and tie.wished and not tie.pending:
                         tie.there = Truth.MAYBE  # nobody told us that it had gone with its exchange
         for queue in self.queues.values():
-            if queue.side is Side.PEER:
-                queue.there = Truth.YES
+            if queue.side is Side.PEER and queue.there is not Truth.YES:
+                queue.there, queue.steady = Truth.YES, False
         for binding in self.bindings_after_return():
-            self.ties[binding].there = Truth.YES
+            self.ties[binding].there = self._as_the_peer_binds(binding)
+            self._tell(binding)
         self._tie_what_waits()
 
     def bindings_after_return(self) -> list[Binding]:
