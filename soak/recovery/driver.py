@@ -11,7 +11,7 @@ import attrs
 
 from kombu_actors import Connection, Consumer, Exchange, Producer, Queue, binding
 from kombu_actors.common import Broadcast
-from kombu_actors.errors import ConnectionClosed, StaleDelivery
+from kombu_actors.errors import ConnectionClosed, OperationalError, StaleDelivery
 
 from .model import Truth, World
 from .peer import arguments_of, headers_of
@@ -135,6 +135,8 @@ class _Program:
         self._published = 0
         self._round = 0
         self._disturbed = False
+        self._mistaken: set[Any] = set()
+        """Channels with a publish to nowhere that may be yet to be sent: in an outage it waits, and harms later."""
         self._healing: threading.Timer | None = None
         self._queues: dict[str, Any] = {}
         self._consumers: dict[str, Consumer] = {}
@@ -398,6 +400,7 @@ class _Program:
         if fault.harm is Harm.BAD_ACK:
             self._expect_error(lambda: channel.basic_ack(10**9))
         elif fault.harm is Harm.NO_EXCHANGE:
+            self._mistaken.add(channel)
             self._expect_error(lambda: Producer(channel).publish("nobody's", exchange=NOWHERE, routing_key="x"))
         elif fault.harm is Harm.NO_QUEUE:
             self._expect_error(lambda: channel.queue_declare(queue="nowhere", passive=True))
@@ -413,6 +416,12 @@ class _Program:
         except (*self._ours.channel_errors, *self._ours.connection_errors):
             pass  # at once or later, or nothing was sent: there was no session
 
+    def _wait_answered(self, deadline: float) -> None:
+        """The last harm is over when the broker has answered the last publish to nowhere."""
+        while any(channel._actor.publisher.under_way for channel in self._mistaken) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._mistaken.clear()
+
     def _wait_healed(self) -> None:
         if self._healing is not None:
             self._healing.join()
@@ -423,7 +432,8 @@ class _Program:
     def _check(self) -> None:
         self._wait_healed()
         began = time.monotonic()
-        deadline = began + self.within
+        self._wait_answered(began + self.within)
+        deadline = time.monotonic() + self.within
         patience = FIRST_PATIENCE
         while True:
             sure, possible = self._probe()
@@ -475,7 +485,7 @@ class _Program:
     def _send(self, text: str, exchange: str, key: str, headers: dict[str, str]) -> None:
         try:
             self._prober.Producer().publish(text, exchange=exchange, routing_key=key, headers=headers)
-        except (*self._prober.connection_errors, *self._prober.channel_errors):
+        except (*self._prober.connection_errors, *self._prober.channel_errors, OperationalError):
             # The broker is just coming back, or an exchange is: the next round finds it, or the check fails.
             self._prober.collect()
 

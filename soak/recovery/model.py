@@ -359,7 +359,8 @@ class World:
         queue.there, queue.wished = Truth.NO, False
         for binding in self._ties_to(name):
             of_peer = self.ties[binding].of_peer
-            stays = of_peer and self.traits.peer_bindings_outlive_queues
+            may_be = of_peer or (self.ties[binding].there is Truth.MAYBE and not self.ties[binding].wished)
+            stays = may_be and self.traits.peer_bindings_outlive_queues
             self.ties[binding] = Tie(Truth.MAYBE if stays else Truth.NO, of_peer=of_peer and queue.side is Side.PEER)
             if stays:
                 queue.there = Truth.MAYBE  # for a stock kombu it is as long as it has messages
@@ -411,7 +412,8 @@ class World:
             ties = [binding for binding in self._ties_to(queue) if self.ties[binding].wished]
             self._end_queue(queue)
             for binding in ties:
-                self.ties[binding].there = Truth.MAYBE  # as soon as the queue is there again: it may be remembered
+                # As soon as the queue is there again: the library may remember it, and the queue's bindings.
+                self.ties[binding] = Tie(Truth.MAYBE, wished=True, contested=True)
             if self.queues[queue].side is Side.PEER and not self.queues[queue].steady:
                 self.queues[queue].there = Truth.MAYBE  # it goes with the last consumer, and may have had none yet
 
