@@ -13,7 +13,7 @@ from soak.native_interrupts import start_batch, unheard_goodbyes
 from tests.support.brokers import RabbitMQNode, RedisNode
 from tests.support.processes import wait_until
 
-EACH = 4
+EACH = 3
 """Interrupts of each program on each transport: a torn line showed in one of three."""
 
 

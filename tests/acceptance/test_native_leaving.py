@@ -11,6 +11,7 @@ from kombu_actors.broker import Broker, QueueSpec, open_broker
 from tests.support.brokers import RabbitMQNode, RedisNode
 from tests.support.proxy import FaultProxy
 
+GRACE = 0.5
 BUSY = 0.6
 """Seconds more on a busy machine."""
 
@@ -63,7 +64,7 @@ async def test_leaving_a_silent_broker_takes_one_grace(use: Use, cut_off: tuple[
     """All goodbyes together, also when the caller's own deadline ends the block."""
     proxy, url = cut_off
     with trio.CancelScope() as mine:
-        async with open_broker(url, close_grace=1.0) as broker:
+        async with open_broker(url, close_grace=GRACE) as broker:
             await broker.declare(QueueSpec(name="q"))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(use, broker)
@@ -72,21 +73,21 @@ async def test_leaving_a_silent_broker_takes_one_grace(use: Use, cut_off: tuple[
                 mine.deadline = trio.current_time() + 0.2
                 await trio.sleep_forever()
     assert mine.cancelled_caught
-    assert trio.current_time() - mine.deadline < 1.0 + BUSY
+    assert trio.current_time() - mine.deadline < GRACE + BUSY
 
 
 async def test_leaving_a_silent_subscription_takes_one_grace(cut_off: tuple[FaultProxy, str]) -> None:
     """The subscription alone, under a deadline of its own; then the connection has nothing left to wait for."""
     proxy, url = cut_off
-    async with open_broker(url, close_grace=1.0) as broker:
+    async with open_broker(url, close_grace=GRACE) as broker:
         await broker.declare(QueueSpec(name="q"))
         with trio.CancelScope() as mine:
             async with broker.subscribe("q"):
                 await trio.to_thread.run_sync(proxy.blackhole)
                 mine.deadline = trio.current_time() + 0.2
                 await trio.sleep_forever()
-        assert trio.current_time() - mine.deadline < 1.0 + BUSY
-    assert trio.current_time() - mine.deadline < 2.0 + BUSY
+        assert trio.current_time() - mine.deadline < GRACE + BUSY
+    assert trio.current_time() - mine.deadline < 2 * GRACE + BUSY
 
 
 async def test_leaving_a_broker_that_answers_waits_for_its_goodbye(
