@@ -13,15 +13,16 @@ from kombu_actors.errors import DeadlineExceeded
 from tests.support.brokers import RabbitMQNode, RedisNode
 from tests.support.proxy import FaultProxy
 
+NAME = "order-deadlines"
 DEADLINE = 0.5
 CALLS: dict[str, Callable[[Any], object]] = {
-    "get": lambda channel: channel.basic_get("q"),
-    "count": lambda channel: channel.queue_declare("q", passive=True),
-    "purge": lambda channel: channel.queue_purge("q"),
-    "delete": lambda channel: channel.queue_delete("q"),
+    "get": lambda channel: channel.basic_get(NAME),
+    "count": lambda channel: channel.queue_declare(NAME, passive=True),
+    "purge": lambda channel: channel.queue_purge(NAME),
+    "delete": lambda channel: channel.queue_delete(NAME),
     "delete an exchange": lambda channel: channel.exchange_delete("x"),
     "qsize": lambda simple: simple.qsize(),
-    "unbind": lambda channel: channel.queue_unbind("q", "amq.direct", "q"),
+    "unbind": lambda channel: channel.queue_unbind(NAME, "amq.direct", NAME),
 }
 
 
@@ -35,12 +36,12 @@ def test_publishes_without_a_confirm_add_nothing_to_a_deadline(
     options = {"call_timeout": DEADLINE, "drain_timeout": 0.1}
     connection = Connection(node.url(port=proxy.port), transport_options=options, heartbeat=60)
     publishing, asking = connection.channel(), connection.channel()
-    publishing.queue_declare("q")
-    simple = connection.SimpleQueue("q", queue_opts={"durable": False, "auto_delete": True})
+    publishing.queue_declare(NAME)
+    simple = connection.SimpleQueue(NAME, queue_opts={"durable": False, "auto_delete": True})
     proxy.blackhole()
     try:
         for name, ask in CALLS.items():
-            publishing.basic_publish(publishing.prepare_message(b"m"), routing_key="q")
+            publishing.basic_publish(publishing.prepare_message(b"m"), routing_key=NAME)
             started = time.monotonic()
             with pytest.raises(DeadlineExceeded):
                 ask(simple if name == "qsize" else asking)
