@@ -376,7 +376,11 @@ class Connection(ConnectionView):
             if taken:
                 inbox.put_back(taken)
             elif handled:
-                inbox.handled()
+                try:
+                    inbox.handled()
+                except BaseException:
+                    inbox.handled()  # others may wait for what has been done here, whoever interrupted its announcement
+                    raise
 
     def heartbeat_check(self, rate: float = 2) -> None:
         """Raise the pending failure when supervision has given up.  Beating itself needs no call."""

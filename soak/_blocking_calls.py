@@ -116,6 +116,7 @@ class Publishing(BlockingCall):
     def __init__(self, url: str) -> None:
         super().__init__(url)
         self.producer = Producer(self.channel)
+        self.reader = self.connection.channel()
         self.accepted: set[int] = set()
         self._numbers = 0
 
@@ -132,9 +133,12 @@ class Publishing(BlockingCall):
         super().check()
         actor = self.channel._actor
         until(lambda: not actor.publisher.under_way and actor.idle, "publishes wait for nobody")
-        while (message := self.queue.get(no_ack=True)) is not None:
-            self.accepted.discard(message.payload)
-        assert not self.accepted, f"{len(self.accepted)} accepted messages did not arrive"
+        with self.connection.Consumer([self.queue], self.reader, on_message=self._arrived, no_ack=True):
+            while self.accepted:
+                self.connection.drain_events(timeout=PATIENCE)
+
+    def _arrived(self, message: Message) -> None:
+        self.accepted.discard(message.payload)
 
 
 class PublishingAlone(Publishing):
