@@ -81,7 +81,7 @@ def test_a_post_that_is_interrupted_at_any_point_leaves_the_bell_working() -> No
             made.called.clear()
 
         points = at_each_point(lambda: made.post("x"), interrupt, check)
-    assert points > 5
+    assert points > 1
 
 
 def test_a_call_posted_before_the_interrupt_does_not_wait_for_the_next_post() -> None:
@@ -99,7 +99,7 @@ def test_a_call_posted_before_the_interrupt_does_not_wait_for_the_next_post() ->
                 assert called.wait(5), where
             queued.append(where)
 
-        assert at_each_point(post, interrupt, check) > 5
+        assert at_each_point(post, interrupt, check) > 1
 
 
 def test_a_signal_handler_may_post_in_the_middle_of_a_post() -> None:
@@ -182,5 +182,5 @@ def test_interrupts_are_not_swallowed() -> None:
     with answering() as made:
         from tests.support.interrupts import tracing
 
-        with pytest.raises(Interrupted), tracing(3, interrupt):
+        with pytest.raises(Interrupted), tracing(1, interrupt):
             made.post("x")

@@ -198,7 +198,7 @@ def test_without_threads_connecting_fails_at_once_and_works_again_when_there_are
     connection = Connection(url)
     with no_leaks(), no_longer_than(30):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(threading, "_start_new_thread", cannot)
+            patch.setattr(threading, "_start_new_thread", cannot, raising=False)
             patch.setattr(threading, "_start_joinable_thread", cannot, raising=False)  # Python 3.13
             with pytest.raises(BrokerUnreachable, match="can't start new thread"):
                 connection.connect()

@@ -3,7 +3,7 @@
 CPython looks for signals when a function is entered, when a loop jumps back, and after a call to something that is
 not written in Python; blocking calls look, too, but those are functions of C.  ``at_each_point`` runs an action again
 and again, and lets something happen at the first such point, then at the second, and so on: exhaustive where
-dice are not.
+dice are not.  On Python 3.11; later ones trace instructions from a function's next call on only, and show its entry.
 """
 
 from __future__ import annotations
