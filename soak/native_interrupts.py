@@ -14,6 +14,7 @@ import json
 import logging
 import random
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -45,10 +46,19 @@ def plan(urls: Mapping[str, str], programs: int) -> Iterator[tuple[str, str, int
             left -= BATCH
 
 
+def repeat_what_was_ignored(unraisable: Any) -> None:
+    """Interrupt again when the interpreter has ignored it, in a weak reference's callback, as a person would."""
+    if isinstance(unraisable.exc_value, KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
 def run_batch(url: str, names: str, count: int, times: int, seed: str) -> None:
     """In a process of its own: run programs (``names``, with commas) in turn, print one line of JSON for each."""
     if ":" in url:
         transport_for(url.partition(":")[0])  # imported now: on a busy machine that takes seconds
+    sys.unraisablehook = repeat_what_was_ignored
     logging.basicConfig(level=logging.CRITICAL)  # what concerns messages is not judged here
     for number, name in zip(range(count), cycle(names.split(",")), strict=False):
         faulthandler.dump_traceback_later(HANG, exit=True)
