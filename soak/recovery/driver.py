@@ -51,6 +51,10 @@ RETRY = {"max_retries": 40, "interval_start": 0.02, "interval_step": 0.02, "inte
 """How the program publishes: it waits for the session, as programs do."""
 
 
+Round = tuple[set[tuple[str, str]], dict[str, tuple[set[str], str]]]
+"""Probes: who must hear what, and who may hear each text, with how it was sent."""
+
+
 class Violation(Exception):
     """What the model does not allow, in a sentence, and the kind of it in a word."""
 
@@ -115,9 +119,15 @@ class _Heard:
             self.texts.add((queue, text))
             self.more.notify_all()
 
-    def wait(self, wanted: set[tuple[str, str]], timeout: float) -> bool:
+    def wait_one(self, wanted: list[set[tuple[str, str]]], timeout: float) -> int | None:
+        """Wait until one of these was heard whole; says which, None when none was in time."""
+
+        def heard() -> int | None:
+            return next((index for index, texts in enumerate(wanted) if texts <= self.texts), None)
+
         with self.more:
-            return self.more.wait_for(lambda: wanted <= self.texts, timeout)
+            self.more.wait_for(lambda: heard() is not None, max(0.0, timeout))
+            return heard()
 
 
 class _Program:
@@ -435,12 +445,15 @@ class _Program:
         self._wait_answered(began + self.within)
         deadline = time.monotonic() + self.within
         patience = FIRST_PATIENCE
+        rounds: list[Round] = []
         while True:
-            sure, possible = self._probe()
-            if self._heard.wait(sure, min(patience, max(0.0, deadline - time.monotonic()))):
+            rounds.append(self._probe())
+            complete = self._heard.wait_one([sure for sure, _ in rounds], min(patience, deadline - time.monotonic()))
+            if complete is not None:
+                possible = rounds[complete][1]
                 break
             if time.monotonic() >= deadline:
-                deaf = sorted(f"{queue} ({possible[text][1]})" for queue, text in sure - self._heard.texts)
+                deaf = self._never_heard(rounds)
                 raise Violation("deaf", f"deaf after {self.within:g} s: {', '.join(deaf)}; {self._state()}")
             patience = min(2 * patience, LAST_PATIENCE)
         self._nobody_else_heard(possible)
@@ -451,7 +464,15 @@ class _Program:
         self.recoveries.append(time.monotonic() - began)
         self._disturbed = False
 
-    def _probe(self) -> tuple[set[tuple[str, str]], dict[str, tuple[set[str], str]]]:
+    def _never_heard(self, rounds: list[Round]) -> list[str]:
+        heard: dict[str, bool] = {}
+        for sure, possible in rounds:
+            for queue, text in sure:
+                route = f"{queue} ({possible[text][1]})"
+                heard[route] = heard.get(route, False) or (queue, text) in self._heard.texts
+        return sorted(route for route, once in heard.items() if not once) or ["something in each round"]
+
+    def _probe(self) -> Round:
         """Send a round; who must hear what, and who may hear each text (with where it went)."""
         self._round += 1
         sure: set[tuple[str, str]] = set()
@@ -501,7 +522,7 @@ class _Program:
             for text in texts
             if self.world.hears(queue) is Truth.YES
         }
-        if not self._heard.wait(owed, max(0.0, deadline - time.monotonic())):
+        if self._heard.wait_one([owed], deadline - time.monotonic()) is None:
             lost = sorted(owed - self._heard.texts)
             raise Violation("lost", f"accepted and not received: {lost[:10]}; {self._state()}")
 
