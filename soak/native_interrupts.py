@@ -12,12 +12,14 @@ import argparse
 import faulthandler
 import json
 import logging
+import os
 import random
 import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -49,7 +51,8 @@ def plan(urls: Mapping[str, str], programs: int) -> Iterator[tuple[str, str, int
 def repeat_what_was_ignored(unraisable: Any) -> None:
     """Interrupt again when the interpreter has ignored it, in a weak reference's callback, as a person would."""
     if isinstance(unraisable.exc_value, KeyboardInterrupt):
-        signal.raise_signal(signal.SIGINT)
+        # From a thread, a moment later: in here it would be ignored again.
+        threading.Timer(0.001, os.kill, (os.getpid(), signal.SIGINT)).start()
     else:
         sys.__unraisablehook__(unraisable)
 
