@@ -16,6 +16,9 @@ from ._originals import green, pristine
 
 __all__ = ["Bell", "Sleepers", "ThreadBell", "new_bell"]
 
+_allocate_lock = pristine("_thread").allocate_lock
+"""The interpreter's own, whether the standard library was patched before now or will be."""
+
 
 def new_bell() -> Bell:
     """A bell for the caller to wait for: its thread sleeps, or, under gevent and eventlet, only its greenlet."""
@@ -43,7 +46,7 @@ class ThreadBell(Bell):
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock: Any = pristine("_thread").allocate_lock()
+        self._lock: Any = _allocate_lock()
         self._lock.acquire()
 
     def ring(self) -> None:

@@ -171,5 +171,7 @@ class Inbox:
                 if remaining is not None and remaining <= 0:
                     raise TimeoutError("timed out")
                 bell.wait(remaining)
+                if self._take_oldest(taken):  # mostly what it was rung for; else all the questions again
+                    return
             finally:
                 self._sleepers.take_down(bell)
