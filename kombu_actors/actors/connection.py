@@ -397,18 +397,20 @@ class ConnectionActor:
         restoring = [consumer.spec.queue for consumer in consumers if consumer.subscribed is None]
         for consumer in consumers:
             self.topology.consumer_left(consumer.spec.queue)
-        return [queue for queue in restoring if self.topology.is_dormant(queue)]
+        unused = [queue for queue in restoring if self.topology.is_dormant(queue)]
+        self.topology.unended.update(unused)
+        return unused
 
     async def _end_unused(self, queues: Sequence[str]) -> None:
         """Delete auto-delete queues that were being restored for a consumer, which never got to consume.
 
-        Without a session there is nothing to do: the next one doesn't restore them.
+        Without a session that is left to the next one.
         """
         for queue in queues:
             try:
                 await self.on_this_session(partial(self._request, partial(TopologyActor.end_unused, queue=queue)))
             except ConnectionLost as lost:
-                logger.debug("queue %r has gone with its session: %r", queue, lost)
+                logger.debug("queue %r is left to the next session: %r", queue, lost)
 
     async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
         """Make one call on the channel's present epoch, waiting for it while supervision reopens it; see ``Calls``.

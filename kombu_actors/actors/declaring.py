@@ -50,6 +50,8 @@ class TopologyActor:
         try:
             for entity in list(self.topology.entities()):
                 await restorer.attempt(entity)
+            for queue in list(self.topology.unended):
+                await self.end_unused(queue)
             restorer.tell_how_it_stands()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._work, ctx, link)
@@ -160,6 +162,7 @@ class TopologyActor:
         """Delete a queue that should have gone with its last consumer, unless somebody consumes from it."""
         if self.topology.is_dormant(queue):
             await self._restorer.end_unused(queue)
+        self.topology.unended.discard(queue)
 
     async def bind(self, binding: BindingSpec) -> None:
         """Make a binding, then remember it, as do those who restore what it leads to."""

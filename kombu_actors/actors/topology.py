@@ -101,6 +101,8 @@ class Topology:
         self.names = QueueNames()
         self._is_consumed = is_consumed
         self._dormant: dict[str, None] = {}
+        self.unended: set[str] = set()
+        """Names of queues that went dormant while they were restored: the broker may have them all the same."""
         self._lent: set[BindingSpec] = set()
         """Bindings that another connection made; they end with what it deletes."""
 

@@ -119,8 +119,8 @@ class World(Knowledge):
     def _declare_queue(self, name: str) -> None:
         queue = self.queues[name]
         queue.there, queue.steady = Truth.YES, True
-        if queue.side is Side.PEER:
-            return
+        if queue.side is Side.PEER or (queue.kind is Kind.SERVER_NAMED and queue.wished):
+            return  # whoever consumes from it declares nothing: RabbitMQ takes no such name in a declaration
         queue.wished = True
         for binding in queue.noted:
             exchange = self.exchanges[binding.exchange]

@@ -156,6 +156,30 @@ async def test_a_queue_goes_with_its_consumer_also_while_that_is_being_restored(
         assert "q" not in realm.depths()
 
 
+async def test_a_queue_that_was_restored_for_nobody_is_ended_in_the_next_session(realm: Realm, broker: Broker) -> None:
+    """It was back, its consumer wasn't, the session was lost again, and then the program left."""
+    await queue(broker, "other")
+    await queue(broker, "q", auto_delete=True)
+    subscription = broker.subscribe("q")
+    await subscription.__aenter__()
+    async with away(broker):
+        pass
+
+    def is_restored() -> bool:
+        topology = broker.snapshot().find("topology")
+        return topology is not None and topology.epoch == 2 and topology.state is ChildState.READY
+
+    await until(is_restored, broker)
+    async with away(broker):
+        await subscription.__aexit__(None, None, None)
+    with trio.fail_after(PATIENCE):
+        await broker.wait_ready()
+        await broker.inspect_queue("other")
+    async with realm.open_broker() as other:
+        await without_consumers(other, "q")
+    assert "q" not in realm.depths()
+
+
 async def test_a_locked_queue_is_tried_again_and_nobody_else_waits_for_it(
     realm: Realm, broker: Broker, caplog: pytest.LogCaptureFixture
 ) -> None:
