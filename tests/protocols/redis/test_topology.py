@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -85,6 +86,20 @@ def test_reserved_names_are_refused(driver: Driver) -> None:
             declare()
     driver.run(topology_calls.queue_declare(QueueSpec(name="amq.gen-1"), fresh=True))
     assert driver.queue("amq.gen-1").messages == 0
+
+
+def test_a_queue_that_we_named_is_gone_with_its_record(driver: Driver) -> None:
+    """What is published to its name afterwards doesn't bring it back; stock kombu's have names of another form."""
+    ours, kombus = f"amq.gen-{uuid4().hex}", f"amq.gen-{uuid4()}"
+    driver.run(topology_calls.queue_declare(QueueSpec(name=ours), fresh=True))
+    driver.publish(ours)
+    assert driver.queue(ours, passive=True).messages == 1
+    driver.delete_queue(ours)
+    for name in (ours, kombus):
+        driver.publish(name)
+    with pytest.raises(amqp_errors.NotFound):
+        driver.queue(ours, passive=True)
+    assert driver.queue(kombus, passive=True).messages == 1
 
 
 def test_an_exclusive_queue_is_its_owners(driver: Driver) -> None:

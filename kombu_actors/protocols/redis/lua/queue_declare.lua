@@ -11,8 +11,9 @@ local function answer(word, spec)
 end
 if passive then
   if locked(queue_of(name)) then return {'locked'} end
-  -- A queue that only stock kombu knows is there as long as it has messages.
-  if not text and not has_lists(name) then return {'missing'} end
+  -- A queue that only stock kombu knows is there as long as it has messages.  One that we named (kombu's names have
+  -- dashes) has a record or is gone, whatever was published to its name since.
+  if not text and (string.match(name, '^amq%.gen%-%x+$') or not has_lists(name)) then return {'missing'} end
   return answer('exists', text or '')
 end
 if text then
