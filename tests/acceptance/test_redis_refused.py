@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -100,13 +100,13 @@ CASES = [piece_limited, secretly_limited, memory_limited, crowded, foreign_key, 
 
 
 @pytest.fixture(params=CASES, ids=[case.__name__ for case in CASES])
-def case(redis_server: RedisNode, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Case]:
-    """Each, on the run's server, which is as before afterwards."""
+def case(
+    own_redis: Callable[..., RedisNode], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Case]:
+    """Each, on a server of its own: what the run's server has left of its memory is anybody's guess."""
     monkeypatch.setattr(_redis_publishing, "CROWDED_OUT_MAX", 2)
-    redis_server.flush()
-    with request.param(redis_server) as case:
+    with request.param(own_redis()) as case:
         yield case
-    redis_server.flush()
 
 
 def test_who_waits_is_told_and_the_next_is_confirmed(case: Case) -> None:

@@ -346,14 +346,15 @@ async def test_a_native_broker_out_of_its_block_says_so(realm: Realm) -> None:
     """All of its calls."""
     async with realm.open_broker() as broker:
         await queue(broker, "q")
-    for call in (
-        broker.publish("m", routing_key="q", timeout=5),
-        broker.declare(QueueSpec(name="r")),
-        broker.inspect_queue("q"),
-        broker.subscribe("q").__aenter__(),
-    ):
-        with pytest.raises(ConnectionClosed, match="closed"):
-            await call
+    calls: list[Callable[[], Any]] = [
+        lambda: broker.publish("m", routing_key="q", timeout=5),
+        lambda: broker.declare(QueueSpec(name="r")),
+        lambda: broker.inspect_queue("q"),
+        lambda: broker.subscribe("q").__aenter__(),
+    ]
+    for call in calls:
+        with pytest.raises(ConnectionClosed, match="has been left: open another"):
+            await call()
     assert realm.depths() == {"q": 0}
 
 
