@@ -239,6 +239,7 @@ def test_connect_max_retries_bounds_the_dials_in_a_row(outpost: Outpost, connect
         for _ in range(3):
             outpost.cut()
             worker.until("revived")
+            worker.until("ready")
         outpost.refuse()
         outpost.cut()
         notes = worker.until("end")
