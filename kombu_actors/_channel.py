@@ -206,12 +206,17 @@ class Channel:
                 routing_key = names.current(routing_key)
             if isinstance(properties.get("reply_to"), str):
                 properties = {**properties, "reply_to": names.current(properties["reply_to"])}
-        arguments: dict[str, Any] = {"exchange": exchange, "routing_key": routing_key, "mandatory": bool(mandatory)}
+        mandatory = bool(mandatory)
         try:
-            prepared = self._prepare(body, properties=properties, **arguments)
+            prepared = self._prepare(
+                body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
+            )
         except UnknownProperty:
-            prepared = self._prepare(body, properties=without_unknown(properties), **arguments)
-        entry = Entry(prepared, len(body) + FRAME_OVERHEAD, exchange, routing_key, bool(mandatory))
+            known = without_unknown(properties)
+            prepared = self._prepare(
+                body, exchange=exchange, routing_key=routing_key, properties=known, mandatory=mandatory
+            )
+        entry = Entry(prepared, len(body) + FRAME_OVERHEAD, exchange, routing_key, mandatory)
         if self.connection.confirm_publish or self._portal.drained:
             self._outlet.send(entry, confirm_timeout or timeout or self.connection.call_timeout)
         else:

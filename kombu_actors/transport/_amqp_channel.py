@@ -58,6 +58,8 @@ class AMQPChannel:
         self.number = number
         self._link = link
         self._engine = link.engine
+        self.check: Callable[[Prepared], None] = link.engine.check
+        """Raise ``ValueError`` for what doesn't fit the limits agreed on with the broker."""
         self._wake = link.wake
         self._consumers: dict[str, _Consumer] = {}
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
@@ -335,10 +337,6 @@ class AMQPChannel:
     def flush(self) -> None:
         """Let what was appended leave at once if nothing stands in its way."""
         self._link.flush()
-
-    def check(self, prepared: Prepared) -> None:
-        """Raise ``ValueError`` for what doesn't fit the limits agreed on with the broker."""
-        self._engine.check(prepared)
 
     def publish(self, prepared: Prepared) -> None:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
