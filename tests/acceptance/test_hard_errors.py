@@ -93,6 +93,7 @@ def test_autoretry_does_not_repeat_what_is_not_implemented(connection: Connectio
     with pytest.raises(amqp_errors.AMQPNotImplementedError):
         retried()
     assert heard == []
+    assert PLAIN(connection).get() is None
     assert connection.connect().session.epochs == 2
 
 

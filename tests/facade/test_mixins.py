@@ -327,7 +327,10 @@ def test_a_failing_callback_ends_the_worker_and_gives_its_message_back(
 
 
 def test_a_worker_that_publishes_has_a_connection_for_it(outpost: Outpost, connection: Connection) -> None:
-    """A second one, which survives as the first one does, and goes when consuming ends."""
+    """A second one, which survives as the first one does, and goes when consuming ends.
+
+    What a cut catches before its ack or confirm is handled or sent again: an answer may come twice.
+    """
 
     class Answering(ConsumerProducerMixin, Worker):
         def work(self, body: Any, message: Message) -> None:
@@ -340,10 +343,11 @@ def test_a_worker_that_publishes_has_a_connection_for_it(outpost: Outpost, conne
         before = outpost.connections()
         for number in range(3):
             connection.Producer().publish(number, "work", reply_to="answers", retry=True)
-            answer = answers.get(timeout=PATIENCE)
-            assert answer.payload == number * 2
-            answer.ack()
-            assert answers.qsize() == 0  # the acks have arrived, too
+            payload = -1
+            while payload != number * 2:
+                answer = answers.get(timeout=PATIENCE)
+                payload = answer.payload
+                answer.ack()
             if number == 0:
                 assert outpost.connections() == before + 1
             worker.producer_connection.ensure_connection()
