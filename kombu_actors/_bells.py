@@ -91,32 +91,25 @@ class GreenBell(Bell):
             return
 
 
-class Sleepers:
-    """Threads that wait for a change that others make.
+class Sleepers(deque[Bell]):
+    """Threads that wait for a change that others make: their bells; true while somebody may be asleep.
 
     Who sleeps hangs a bell up, looks whether there is something to wait for, waits, and takes the
     bell down.  Who changes something wakes all; each looks again.  So no change is missed.
     """
 
-    __slots__ = ("_bells",)
-
-    def __init__(self) -> None:
-        self._bells: deque[Bell] = deque()
-
-    def __bool__(self) -> bool:
-        """Whether somebody may be asleep."""
-        return bool(self._bells)
+    __slots__ = ()
 
     def hang_up(self) -> Bell:
         """A bell that the next ``wake`` rings."""
         bell = new_bell()
-        self._bells.append(bell)
+        self.append(bell)
         return bell
 
     def take_down(self, bell: Bell) -> None:
         """Its wait is over.  One that an interrupted thread left hanging goes with the next ``wake``."""
         try:
-            self._bells.remove(bell)
+            self.remove(bell)
         except (ValueError, IndexError):
             return  # it has been rung, or others were faster
 
@@ -124,7 +117,7 @@ class Sleepers:
         """Ring for everybody.  A bell is rung before it is taken down: this, too, may be interrupted."""
         while True:
             try:
-                bell = self._bells[0]
+                bell = self[0]
             except IndexError:
                 return
             bell.ring()

@@ -201,7 +201,7 @@ class Channel:
             if actor.live is None:
                 self._check_reopening()
         names = actor.owner.topology.names
-        if names:
+        if names.by_known:
             if not exchange:
                 routing_key = names.current(routing_key)
             if isinstance(properties.get("reply_to"), str):
@@ -510,7 +510,7 @@ class Channel:
         """
         epoch = self._epoch_of(delivery_tag)
         settlement = (epoch, Action.ACK, delivery_tag - epoch.tag_offset, bool(multiple))
-        self._outlet.settle(settlement, alone=not len(self._inbox))
+        self._outlet.settle(settlement, alone=not self._inbox.waiting)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Reject a delivery: requeue it, or have the broker drop or dead-letter it."""

@@ -46,7 +46,7 @@ def make_entry(
         **properties,
     }
     names = actor.topology.names
-    if names:
+    if names.by_known:
         if not exchange:
             routing_key = names.current(routing_key)
         if isinstance(properties.get("reply_to"), str):

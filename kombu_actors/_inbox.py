@@ -37,10 +37,11 @@ class Inbox:
         self.post: Callable[[Callable[[], object]], object] | None = None
         self.handled_so_far = 0
         """Changes whenever a thread has done what an item asked for."""
-        self._items: deque[tuple[Any, Any]] = deque()
+        self.waiting: deque[tuple[Any, Any]] = deque()
+        """What nobody has taken yet; others may ask whether it is empty."""
         # An iterator of C's, for a loop takes from it without a point at which a signal handler could run: what is
         # taken by a call is lost when the handler raises before the result is stored.
-        self._oldest = iter(self._items.popleft, _NEVER)
+        self._oldest = iter(self.waiting.popleft, _NEVER)
         self._sleepers = Sleepers()
         self._failure: BaseException | None = None
         self._closed: BaseException | None = None
@@ -50,25 +51,24 @@ class Inbox:
         self._unmeasured = 0
         self._full = False
 
-    def __len__(self) -> int:
-        return len(self._items)
-
     # What comes in: the runtime's thread
 
     def put(self, key: Any, batch: Iterable[Any]) -> None:
         """Add news under one key, in order."""
-        self._items.extend(zip(repeat(key), batch))
+        self.waiting.extend(zip(repeat(key), batch))
         self._sleepers.wake()
 
     def put_deliveries(self, key: Any, batch: list[Any]) -> None:
         """``put`` for messages, which count against the limit."""
-        self._unmeasured += sum(len(delivery.body) for delivery in batch)
-        self.put(key, batch)
-        full = len(self._items) > MESSAGES
+        self._unmeasured += sum([len(delivery.body) for delivery in batch])
+        self.waiting.extend(zip(repeat(key), batch))
+        if self._sleepers:
+            self._sleepers.wake()
+        full = len(self.waiting) > MESSAGES
         if self._unmeasured > self.limit // 8:
             # Measured afresh each time, so that takers need not keep a shared count.
             self._unmeasured = 0
-            full = full or sum(len(getattr(item, "body", b"")) for _, item in list(self._items)) > self.limit
+            full = full or sum(len(getattr(item, "body", b"")) for _, item in list(self.waiting)) > self.limit
         if full:
             # Each time: the session, and with it who reads, may be another one.
             self._full = True
@@ -77,7 +77,7 @@ class Inbox:
 
     def look(self) -> None:
         """Have reading go on, if it was paused and few items are left."""
-        if self._full and len(self._items) < FEW:
+        if self._full and len(self.waiting) < FEW:
             self._full = False
             self._resume()
 
@@ -96,10 +96,10 @@ class Inbox:
     def withdraw(self, belongs: Callable[[Any], bool]) -> list[tuple[Any, Any]]:
         """Take out what is there now under such keys; what another thread takes meanwhile is that thread's."""
         taken = []
-        for item in list(self._items):
+        for item in list(self.waiting):
             if belongs(item[0]):
                 try:
-                    self._items.remove(item)
+                    self.waiting.remove(item)
                 except (ValueError, IndexError):  # gone, or the queue was changed while it was looked for
                     continue
                 taken.append(item)
@@ -125,7 +125,7 @@ class Inbox:
 
     def put_back(self, taken: Taken) -> None:
         """Whoever took the item was interrupted before user code had it: it is the oldest again."""
-        self._items.appendleft(taken[0])
+        self.waiting.appendleft(taken[0])
         self._sleepers.wake()
 
     def take(self, taken: Taken, timeout: float | None, since: int | None = None) -> None:
@@ -138,10 +138,15 @@ class Inbox:
             TimeoutError: nothing came within ``timeout`` seconds.
             whatever ``fail`` was given: once; what ``close`` was given: always.
         """
-        if self._full and self.post is not None and len(self._items) < FEW:
+        if self._full and self.post is not None and len(self.waiting) < FEW:
             self.post(self.look)
-        if not self._take_oldest(taken):
-            self._wait(taken, timeout, self.handled_so_far if since is None else since)
+        try:
+            for item in self._oldest:  # ``_take_oldest``, without a call for each message
+                taken.append(item)
+                return
+        except IndexError:
+            pass
+        self._wait(taken, timeout, self.handled_so_far if since is None else since)
 
     def _take_oldest(self, taken: Taken) -> bool:
         try:

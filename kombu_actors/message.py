@@ -191,7 +191,10 @@ class Message:
         """
         if self._state is _NO_ACK:
             return
-        self._undecided().basic_ack(self.delivery_tag, multiple=multiple)
+        channel = self.channel
+        if channel is None or self._state is not _RECEIVED:
+            channel = self._undecided()
+        channel.basic_ack(self.delivery_tag, multiple)
         self._state = "ACK"
 
     def reject(self, requeue: bool = False) -> None:

@@ -104,7 +104,8 @@ class Publisher:
     @property
     def under_way(self) -> int:
         """How many publishes have had no outcome yet.  Any thread."""
-        return len(self.ledger) + len(self._aside)
+        ledger = self.ledger
+        return len(ledger.waiting) + len(ledger.written) + len(self._aside)
 
     def has_room(self) -> bool:
         """Whether one more publish fits into the window."""
@@ -136,8 +137,7 @@ class Publisher:
 
     def accept(self, *entries: Entry) -> None:
         """Put publishes on the books; they are written at once when a channel is up."""
-        for entry in entries:
-            self.ledger.accept(entry)
+        self.ledger.accept(*entries)
         self._pump()
 
     async def wait_room(self) -> None:

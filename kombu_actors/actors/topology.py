@@ -48,13 +48,11 @@ class QueueNames:
     """
 
     def __init__(self) -> None:
-        self._current: dict[str, str] = {}
+        self.by_known: dict[str, str] = {}
+        """The current name of each; empty while there is no such queue."""
         self._known: dict[str, str] = {}
         self._former: dict[str, deque[str]] = {}
         self._watchers: dict[str, list[Callable[[str], object]]] = {}
-
-    def __len__(self) -> int:
-        return len(self._current)
 
     def known(self, name: str) -> str:
         """The known name of a queue, by any name it has or had."""
@@ -63,14 +61,14 @@ class QueueNames:
     def current(self, name: str) -> str:
         """The name by which the broker knows a queue now, by any name it has or had."""
         known = self._known.get(name, name)
-        return self._current.get(known, known)
+        return self.by_known.get(known, known)
 
     def renamed(self, known: str, current: str) -> None:
         """The broker calls it ``current`` from now on."""
         former = self._former.setdefault(known, deque())
         former.append(current)
         self._known[current] = known
-        self._current[known] = current
+        self.by_known[known] = current
         if len(former) > FORMER_NAMES:
             del self._known[former.popleft()]
         for watcher in self._watchers.get(known, ()):
@@ -82,7 +80,7 @@ class QueueNames:
 
     def forget(self, known: str) -> None:
         """The queue is wished for no more."""
-        self._current.pop(known, None)
+        self.by_known.pop(known, None)
         self._watchers.pop(known, None)
         for name in self._former.pop(known, ()):
             del self._known[name]

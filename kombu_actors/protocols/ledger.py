@@ -96,10 +96,11 @@ class Ledger:
     def __len__(self) -> int:
         return len(self.waiting) + len(self.written)
 
-    def accept(self, entry: Entry) -> None:
-        """Take responsibility for one publish."""
-        self.waiting.append(entry)
-        self.bytes += entry.size
+    def accept(self, *entries: Entry) -> None:
+        """Take responsibility for publishes."""
+        self.waiting.extend(entries)
+        for entry in entries:
+            self.bytes += entry.size
 
     def take(self) -> Iterator[Entry]:
         """Each waiting entry, in order, for the caller to write; there are no suspects.

@@ -264,7 +264,8 @@ class AMQPChannel:
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or all up to ``tag``."""
-        self._ending.check()
+        if self._ending.reason is not None:
+            self._ending.check()
         try:
             self._engine.ack(self.number, tag, multiple)
         except LocalProtocolError:
@@ -340,7 +341,8 @@ class AMQPChannel:
 
     def publish(self, prepared: Prepared) -> None:
         """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
-        self._ending.check()
+        if self._ending.reason is not None:
+            self._ending.check()
         try:
             self._engine.publish(self.number, prepared)
         except LocalProtocolError:

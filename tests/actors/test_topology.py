@@ -25,7 +25,7 @@ def test_every_name_a_queue_had_lately_leads_to_its_present_one() -> None:
     assert names.current("name-5") == "name-5"  # bounded: nobody has used it for a hundred sessions
     names.forget("first")
     assert [names.current(name) for name in ("first", "name-99")] == ["first", "name-99"]
-    assert not names
+    assert not names.by_known
 
 
 def test_bindings_by_any_name_of_a_queue_are_one_binding() -> None:

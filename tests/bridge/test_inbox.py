@@ -88,7 +88,7 @@ def test_reading_goes_on_when_the_backlog_is_drained_while_it_is_measured() -> N
 
     def drain() -> None:
         # The batch is measured once before it is in the inbox and once more when it is.
-        if len(inbox) == 8 and not drained:
+        if len(inbox.waiting) == 8 and not drained:
             drained.extend(take(inbox) for _ in range(8))
 
     inbox.put_deliveries("k", [Delivered(Body(200, drain)) for _ in range(8)])
@@ -106,11 +106,11 @@ def test_a_take_that_is_interrupted_at_any_point_loses_nothing() -> None:
         inbox.take(taken, 0)
 
     def check(where: str) -> None:
-        held = [item for _, item in taken] + [item for _, item in inbox._items]
+        held = [item for _, item in taken] + [item for _, item in inbox.waiting]
         assert held in (["item"], []), where  # not there when the handler came before it was put
         assert held or "put" in where, where
         del taken[:]
-        inbox._items.clear()
+        inbox.waiting.clear()
 
     assert at_each_point(take_it, interrupt, check) > 3
 
@@ -137,10 +137,10 @@ def test_a_waiting_take_that_is_interrupted_at_any_point_loses_nothing() -> None
             feeder.join()
 
     def check(where: str) -> None:
-        held = [item for _, item in taken] + [item for _, item in inbox._items]
+        held = [item for _, item in taken] + [item for _, item in inbox.waiting]
         assert held == ["item"], where
         del taken[:]
-        inbox._items.clear()
+        inbox.waiting.clear()
 
     with no_longer_than(60):
         assert at_each_point(take_it, interrupt, check) > 10

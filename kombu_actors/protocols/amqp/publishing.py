@@ -89,8 +89,9 @@ class Preparer:
         headers = properties.get("headers")
         if headers:
             return (), False
-        scalars = [(name, value, value.__class__) for name, value in properties.items() if name != "headers"]
-        key = (headers is None, *scalars)
+        scalars = dict(properties)
+        scalars.pop("headers", None)
+        key = (headers is None, *scalars.items(), *map(type, scalars.values()))
         try:
             hash(key)
         except TypeError:
