@@ -12,9 +12,9 @@ from . import events as news
 from ._alarms import Alarm
 from ._errors import ActorDown, ChildFailed, Escalation, UnexpectedReturn
 from ._incarnation import Incarnation
-from ._kernel import initial, step
+from ._kernel import Kernel
 from ._outcome import Failed, Failure, Outcome, Returned, Stopped
-from ._policy import FINAL, ChildState, Restart
+from ._policy import ChildState, Restart
 from ._records import (
     Arm,
     AskToStop,
@@ -73,11 +73,13 @@ class Node:
         self.cell = cell
         self.spec = spec
         self.parent = parent
-        self.kernel = State(Rules(spec.strategy, spec.limit, spec.backoff, spec.auto_shutdown))
+        self.kernel = Kernel(State(self.rules()))
         self.alarms: dict[str, Alarm] = {}
         self.history: deque[Failure] = deque(maxlen=HISTORY)
         self.down_since: dict[str, float] = {}
         self.first_starts: dict[str, FirstStart] = {}
+        self.nested: dict[str, Node] = {}
+        """The supervisors among the living children."""
         self.reasons: dict[str, str] = {}
         """Why children are asked to stop; under "" why all are."""
         self.error: Escalation | None = None
@@ -103,8 +105,12 @@ class Node:
             orphan.close(self.tree, orphan.previous or Stopped("not brought back when its supervisor restarted"))
             self.cell.forget(id)
         children = tuple(self.record(spec, origin) for spec in specs)
-        self.kernel = initial(self.kernel.rules, children)
+        self.kernel = Kernel(State(self.rules(), children))
         self.feed(Begin())
+
+    def rules(self) -> Rules:
+        """What of the specification the kernel decides by."""
+        return Rules(self.spec.strategy, self.spec.limit, self.spec.backoff, self.spec.auto_shutdown)
 
     def record(self, spec: ChildSpec | SupervisorSpec, origin: Origin) -> Child:
         """The kernel's record of a child about to be started, and its cell."""
@@ -145,8 +151,9 @@ class Node:
                 self.tree.check_panic(outcome.error)
             self.note_failure(cell, outcome.error)
         cell.live, cell.previous = None, outcome
+        self.nested.pop(id, None)
         self.down_since.setdefault(id, now)
-        self.kernel, effects = step(self.kernel, Exited(id, cell.epoch, how, now, self.tree.rng.random()))
+        effects = self.kernel.feed(Exited(id, cell.epoch, how, now, self.tree.rng.random()))
         self.announce_exit(cell, outcome)
         self.carry_out(effects, cell)
         cell.changed.unpark_all()
@@ -173,8 +180,7 @@ class Node:
     # -- what is decided ------------------------------------------------------------------------
 
     def feed(self, event: Event) -> None:
-        self.kernel, effects = step(self.kernel, event)
-        self.carry_out(effects, None)
+        self.carry_out(self.kernel.feed(event), None)
 
     def carry_out(self, effects: tuple[Effect, ...], exited: Cell | None) -> None:
         """Carry out the kernel's decisions; ``exited`` is the child whose end led to them."""
@@ -225,8 +231,7 @@ class Node:
             cell.live = incarnation
             self.tree.spawn(incarnation)
         else:
-            node = Node(self.tree, cell, cell.spec, self)
-            cell.live = node
+            node = cell.live = self.nested[id] = Node(self.tree, cell, cell.spec, self)
             self.tree.later(node.begin)
         cell.changed.unpark_all()
 
@@ -322,7 +327,7 @@ class Node:
         return None
 
     def child(self, id: str) -> Child | None:
-        return next((child for child in self.kernel.children if child.id == id), None)
+        return self.kernel.children.get(id)
 
     def child_state(self, id: str) -> ChildState:
         """A READY child that is about to be stopped counts as STOPPING: don't rely on it."""
@@ -342,15 +347,10 @@ class Node:
 
     def serves(self) -> bool:
         """Whether every child that isn't done serves, all the way down."""
-        if self.kernel.ending is not None or not self.kernel.settled:
+        kernel = self.kernel
+        if kernel.ending is not None or not kernel.settled or kernel.children.restless:
             return False
-        for child in self.kernel.children:
-            if child.state in FINAL:
-                continue
-            cell = self.cell.children[child.id]
-            if not cell.is_ready() or (isinstance(cell.live, Node) and not cell.live.serves()):
-                return False
-        return True
+        return all(node.serves() for node in self.nested.values())
 
     def check_open(self) -> None:
         """Raise ``ActorDown`` when this supervisor takes no more children."""

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, TypeVar
 
+from kombu_actors.supervisors._kernel import Kernel
 from kombu_actors.supervisors._policy import FINAL, ChildState, Strategy
 from kombu_actors.supervisors._records import (
     Arm,
@@ -44,6 +45,17 @@ from kombu_actors.supervisors._records import (
 
 Step = Callable[[State, Event], tuple[State, tuple[Effect, ...]]]
 NOBODY: frozenset[str] = frozenset()
+
+
+def scrupulous(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
+    """``step``; and what the kernel has noted of its children is what a new one would note."""
+    kernel = Kernel(state)
+    effects = kernel.feed(event)
+    after = kernel.state()
+    fresh = Kernel(after)
+    if not fresh.ended:
+        require(kernel.children.conditions() == fresh.children.conditions(), "the roster's notes are wrong")
+    return after, effects
 
 
 class Violation(AssertionError):
