@@ -56,10 +56,11 @@ class ByteStream:
 
         Writing and counting are one step, which no signal handler that raises can part.
         """
-        if self._tls is not None or self.socket.fileno() < 0:
+        descriptor = self.socket.fileno()
+        if self._tls is not None or descriptor < 0:
             return
         try:
-            counts.extend(map(posix.write, (self.socket.fileno(),), (data,)))  # not os.write, which eventlet replaces
+            counts.extend(map(posix.write, (descriptor,), (data,)))  # not os.write, which eventlet replaces
         except OSError:
             return  # full, or broken: then the writer finds out, and says so
 
