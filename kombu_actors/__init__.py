@@ -6,7 +6,7 @@ is then a supervised actor.  trio programs use :func:`kombu_actors.broker.open_b
 
 from __future__ import annotations
 
-from . import _originals as _originals  # first: in a process that gevent or eventlet has patched, it imports trio
+from ._values import originals as originals  # first: where gevent or eventlet has patched, it imports trio
 from .common import eventloop
 from .connection import Connection
 from .entity import Exchange, Queue, binding

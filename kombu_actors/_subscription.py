@@ -8,8 +8,8 @@ from typing import Any
 
 import trio
 
-from ._backlog import Backlog
-from ._model import Delivery
+from ._native.backlog import Backlog
+from ._values.model import Delivery
 from .actors.channel import Action, Epoch
 from .compression import decompress
 from .errors import MessageStateError, StaleDelivery

@@ -21,13 +21,13 @@ from typing import Any
 
 import trio
 
-from ._backlog import BUFFER_MAX, Backlog
-from ._block import CALL_TIMEOUT, Block
-from ._endpoint import LinkOptions, body_max_of
-from ._entries import encode, make_entry
-from ._model import BODY_MAX, BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
-from ._opening import endpoints_and_transport
+from ._native.backlog import BUFFER_MAX, Backlog
+from ._native.block import CALL_TIMEOUT, Block
+from ._native.entries import encode, make_entry
+from ._native.opening import endpoints_and_transport
 from ._subscription import Delivered, Subscription
+from ._values.endpoint import LinkOptions, body_max_of
+from ._values.model import BODY_MAX, BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
 from .actors._waiting import CLOSE_GRACE
 from .actors.channel import ChannelActor, Consumer, QoS, SubscriptionGap
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor

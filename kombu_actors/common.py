@@ -12,7 +12,7 @@ from itertools import count
 from typing import Any, ClassVar
 from uuid import NAMESPACE_OID, uuid3, uuid4
 
-from ._declare import maybe_declare
+from ._facade.declare import maybe_declare
 from .entity import Exchange, Queue
 from .message import Message
 from .messaging import Consumer, Producer

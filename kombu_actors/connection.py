@@ -18,21 +18,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from . import _portal, _retrying
-from ._channel import Channel
-from ._connection_view import ConnectionView
-from ._endpoint import FAILOVER_STRATEGIES
-from ._forking import SharedLock
-from ._inbox import Taken
-from ._parameters import Parameters
-from ._tree import Tree
+from ._bridge.ensuring import in_ensure
+from ._bridge.forking import SharedLock
+from ._bridge.inbox import Taken
+from ._bridge.portal import Portal
+from ._facade import retrying
+from ._facade.channel import Channel
+from ._facade.connection_view import ConnectionView
+from ._facade.parameters import Parameters
+from ._facade.running import Tree
+from ._values.endpoint import FAILOVER_STRATEGIES
 from .actors.channel import ChannelActor
 from .actors.connection import ConnectionActor
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, OperationalError, PublishUnknown
 from .messaging import Consumer, Producer
 
 if TYPE_CHECKING:
-    from ._management import RabbitMQManagement
+    from ._facade.management import RabbitMQManagement
     from .pools import ChannelPool, ConnectionPool
     from .simple import SimpleBuffer, SimpleQueue
 
@@ -307,7 +309,7 @@ class Connection(ConnectionView):
             and tree.channels.get(channel.channel_id) is channel
         )
 
-    def hosts(self, portal: _portal.Portal) -> bool:
+    def hosts(self, portal: Portal) -> bool:
         """Whether this connection's tree runs in that runtime."""
         return self._tree is not None and self._tree.portal is portal
 
@@ -427,7 +429,7 @@ class Connection(ConnectionView):
             tree.call(tree.actor.dial_now, timeout=min(self.connect_timeout + self.call_timeout, left))
 
         try:
-            _retrying.connect_with_retries(
+            retrying.connect_with_retries(
                 self,
                 dial,
                 errback=errback,
@@ -491,7 +493,7 @@ class Connection(ConnectionView):
         Raises (from the wrapped function):
             OperationalError: ``max_retries`` were used up (for ``retry_errors`` the error itself).
         """
-        return _retrying.ensure(
+        return retrying.ensure(
             self,
             obj,
             fun,
@@ -511,7 +513,7 @@ class Connection(ConnectionView):
         """
         names = ("errback", "max_retries", "interval_start", "interval_step", "interval_max")
         policy = {**self._first_connect(), **{n: ensure_options[n] for n in names if n in ensure_options}}
-        revival = _retrying.Revival(self, fun, channel, policy)
+        revival = retrying.Revival(self, fun, channel, policy)
         return self.ensure(revival, revival, **ensure_options)
 
     # Makers
@@ -568,7 +570,7 @@ class Connection(ConnectionView):
 
     def get_manager(self, **kwargs: Any) -> RabbitMQManagement:
         """RabbitMQ's management API; see ``RabbitMQManagement.of`` for the keywords and options."""
-        from ._management import RabbitMQManagement
+        from ._facade.management import RabbitMQManagement
 
         return RabbitMQManagement.of(self, **kwargs)
 
@@ -583,7 +585,7 @@ class Connection(ConnectionView):
         """Await ``fn(...)`` in the runtime by a deadline (``call_timeout`` when none is given)."""
         tree = self._running_tree()
         timeout = timeout or self.call_timeout
-        if _retrying.in_ensure():  # whose caller says how to wait for the next session
+        if in_ensure():  # whose caller says how to wait for the next session
             return tree.call(tree.actor.on_this_session, partial(fn, *args, **kwargs), timeout=timeout)
         if kwargs:
             return tree.call(_with_keywords, fn, args, kwargs, timeout=timeout)

@@ -6,7 +6,7 @@ connection it gives a bound copy, whose methods talk to the broker.
 
 from __future__ import annotations
 
-from ._exchange import (
+from ._facade.exchange import (
     DELIVERY_MODES,
     PERSISTENT_DELIVERY_MODE,
     TRANSIENT_DELIVERY_MODE,
@@ -14,7 +14,7 @@ from ._exchange import (
     binding,
     maybe_delivery_mode,
 )
-from ._queue import Queue
+from ._facade.queue import Queue
 
 __all__ = [
     "DELIVERY_MODES",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ._consumer import Consumer
-from ._exchange import Exchange
-from ._producer import Producer
-from ._queue import Queue
+from ._facade.consumer import Consumer
+from ._facade.exchange import Exchange
+from ._facade.producer import Producer
+from ._facade.queue import Queue
 
 __all__ = ["Consumer", "Exchange", "Producer", "Queue"]

@@ -9,9 +9,9 @@ from functools import cached_property, partial
 from itertools import count
 from typing import Any
 
-from ._bells import Sleepers
-from ._channel import Channel
-from ._sessions import SessionWatch
+from ._bridge.bells import Sleepers
+from ._facade.channel import Channel
+from ._facade.sessions import SessionWatch
 from .common import ignore_errors
 from .connection import Connection
 from .errors import OperationalError

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
-from ._channel import Channel
-from ._forking import start_afresh_after_fork
-from ._producer import Producer as _Producer
+from ._bridge.forking import start_afresh_after_fork
+from ._facade.channel import Channel
+from ._facade.producer import Producer as _Producer
 from .connection import Connection
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, PublishUnknown
 from .resource import Resource

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
-from ._bells import Sleepers
-from ._forking import start_afresh_after_fork
+from ._bridge.bells import Sleepers
+from ._bridge.forking import start_afresh_after_fork
 from .errors import LimitExceeded
 
 __all__ = ["Resource"]

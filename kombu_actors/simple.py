@@ -13,9 +13,9 @@ from queue import Empty
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
-from ._channel import Channel
-from ._forking import start_afresh_after_fork
-from ._surface import connection_of, is_connection
+from ._bridge.forking import start_afresh_after_fork
+from ._facade.channel import Channel
+from ._facade.surface import connection_of, is_connection
 from .connection import Connection
 from .entity import Exchange, Queue
 from .message import Message

@@ -18,10 +18,10 @@ from amqp import spec
 from amqp.basic_message import Message
 from amqp.serialization import dumps, loads
 
-from kombu_actors._endpoint import Endpoint, LinkOptions
+from kombu_actors._values.endpoint import Endpoint, LinkOptions
 from kombu_actors.errors import ConnectionClosed, ConnectionLost
-from kombu_actors.transport._amqp_link import AMQPLink
 from kombu_actors.transport.amqp import AMQPTransport
+from kombu_actors.transport.amqp.link import AMQPLink
 
 Signature = tuple[int, int]
 GREETING = b"AMQP\x00\x00\x09\x01"

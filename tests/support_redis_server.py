@@ -10,8 +10,8 @@ import attrs
 import hiredis
 import trio
 
-from kombu_actors.transport._redis_wire import RedisWire
 from kombu_actors.transport._stream import dial
+from kombu_actors.transport.redis.wire import RedisWire
 
 HELLO = {"server": "redis", "version": "7.0.15", "proto": 3, "id": 7, "mode": "standalone", "role": "master"}
 _MORE = object()

@@ -1,4 +1,4 @@
-"""Imports run downwards only; engines know neither clock nor network; one file bridges threads and trio."""
+"""Imports run downwards, folder by folder; engines know neither clock nor network; threads meet trio in one folder."""
 
 from __future__ import annotations
 
@@ -6,59 +6,37 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.imports import PACKAGE, Import, all_imports
+from tests.support.imports import PACKAGE, ROOT, Import, all_imports
 
-# The longest prefix decides; a module that nobody names is facade.
-LAYER_OF = {
-    "": "root",
+# A layer is a folder.  In the root stand kombu's documented names, and these:
+ROOT_FILES = {
+    "broker": "native",
+    "_subscription": "native",
+    "serialization": "codecs",
+    "compression": "codecs",
     "errors": "errors",
-    "_model": "values",
-    "_originals": "values",
-    "_endpoint": "values",
-    "_tls_settings": "values",
-    "serialization": "values",
-    "compression": "values",
-    "utils": "values",
-    "protocols": "protocols",
-    "supervisors": "supervisors",
-    "transport": "transport",
-    "actors": "actors",
-    "broker": "broker",
-    "_subscription": "broker",
-    "_backlog": "broker",
-    "_block": "broker",
-    "_entries": "broker",
-    "_opening": "broker",
-    "_portal": "portal",
-    "_bells": "portal",
-    "_jobs": "portal",
-    "_tenant": "portal",
-    "_doorbell": "portal",
-    "_forking": "portal",
-    "_sockets": "portal",
-    "fleet": "fleet",
-    "__main__": "fleet",
-    "testing": "testing",
 }
+# ``_native`` holds what ``broker`` is made of.
+FOLDERS = {"_native": "native"}
 
-_BELOW_TRANSPORT = {"errors", "values", "protocols"}
-_BELOW_BROKER = _BELOW_TRANSPORT | {"supervisors", "transport", "actors"}
-_BELOW_FACADE = _BELOW_BROKER | {"broker", "portal"}
+_ENGINES = {"errors", "utils", "_values", "codecs", "protocols"}
+_ACTORS = _ENGINES | {"supervisors", "transport", "actors"}
 
-# What each layer may import besides itself.
+# What each layer may import besides itself, from the top down.  Threads reach the actors through the bridge, trio
+# programs through ``broker``: neither way knows of the other.
 MAY_IMPORT = {
-    "errors": set(),
-    "values": {"errors"},
-    "protocols": {"errors", "values"},
+    "names": _ACTORS | {"_bridge", "_facade"},
+    "_facade": _ACTORS | {"_bridge"},
+    "_bridge": _ACTORS,
+    "native": _ACTORS,
+    "actors": _ACTORS - {"actors", "codecs"},
     "supervisors": {"errors"},  # generic: knows no message, queue or URL
-    "transport": _BELOW_TRANSPORT,
-    "actors": _BELOW_TRANSPORT | {"supervisors", "transport"},
-    "broker": _BELOW_BROKER,
-    "portal": _BELOW_BROKER | {"broker"},
-    "facade": _BELOW_FACADE,
-    "fleet": _BELOW_BROKER | {"broker"},
-    "root": _BELOW_FACADE | {"facade", "fleet"},
-    "testing": _BELOW_FACADE | {"facade", "fleet", "root"},
+    "transport": _ENGINES - {"codecs"},
+    "protocols": {"errors", "utils", "_values"},
+    "codecs": {"errors", "utils"},
+    "_values": {"errors", "utils"},
+    "utils": {"errors"},
+    "errors": set(),
 }
 
 # Time and randomness come in as arguments; bytes come in as arguments.
@@ -69,8 +47,8 @@ IMPURE = {
 # The pure part of supervision is whatever its kernel needs.
 KERNEL = "supervisors._kernel"
 
-# A bridge needs both worlds.  The memory broker is shared by several trio runs, hence its one lock.
-THREADS_AND_TRIO = {"_portal", "_doorbell", "transport.memory"}
+# Where threads may be known at all.  (The memory broker, which several runs of trio share, has a lock by another name.)
+THREADS = {"names", "_facade", "_bridge"}
 
 
 def short(module: str) -> str:
@@ -78,11 +56,10 @@ def short(module: str) -> str:
 
 
 def layer_of(module: str) -> str:
-    parts = short(module).split(".")
-    for length in range(len(parts), 0, -1):
-        if layer := LAYER_OF.get(".".join(parts[:length])):
-            return layer
-    return "facade"
+    first, _, inner = short(module).partition(".")
+    if inner or first in MAY_IMPORT or first in FOLDERS:
+        return FOLDERS.get(first, first)
+    return ROOT_FILES.get(first, "names")
 
 
 def is_ours(module: str) -> bool:
@@ -110,9 +87,30 @@ def upward(imports: dict[str, list[Import]]) -> list[str]:
     return wrong
 
 
+def test_every_folder_is_a_layer() -> None:
+    """The table names what there is, and nothing else."""
+    folders = {path.name for path in ROOT.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    files = {path.stem for path in ROOT.glob("*.py")}
+    layers = set(MAY_IMPORT) - {"names"} - set(FOLDERS.values()) - set(ROOT_FILES.values())
+    assert folders == layers | set(FOLDERS)
+    assert set(ROOT_FILES) <= files
+    assert {layer for below in MAY_IMPORT.values() for layer in below} <= set(MAY_IMPORT)
+
+
 def test_imports_run_downwards_only(imports: dict[str, list[Import]]) -> None:
     """The table above holds for every import, those inside functions included."""
     assert upward(imports) == []
+
+
+def test_transports_know_nothing_of_each_other(imports: dict[str, list[Import]]) -> None:
+    """What two of them need stands in ``transport`` itself, or in ``protocols``."""
+    wrong = []
+    for module, items in imports.items():
+        match short(module).split("."):
+            case ["transport", kind, *_]:
+                others = {f"{PACKAGE}.transport.{one}" for one in ("amqp", "redis", "memory") if one != kind}
+                wrong += [str(item) for item in items if ".".join(item.imported.split(".")[:3]) in others]
+    assert wrong == []
 
 
 def test_protocols_are_sans_io(imports: dict[str, list[Import]]) -> None:
@@ -141,18 +139,16 @@ def test_the_supervision_kernel_is_pure(imports: dict[str, list[Import]]) -> Non
 
 def test_the_facade_never_imports_trio(imports: dict[str, list[Import]]) -> None:
     """Blocking code stays free of the event loop: the portal is the only way to it."""
-    wrong = [module for module, items in imports.items() if layer_of(module) == "facade" and "trio" in roots(items)]
+    blocking = {"names", "_facade"}
+    wrong = [module for module, items in imports.items() if layer_of(module) in blocking and "trio" in roots(items)]
     assert wrong == []
 
 
-def test_only_the_bridge_knows_threads_and_trio(imports: dict[str, list[Import]]) -> None:
-    """Thread-safety questions have one address."""
-    both = {
-        short(module)
-        for module, items in imports.items()
-        if {"threading", "trio"} <= roots(items) and layer_of(module) != "testing"
-    }
-    assert both <= THREADS_AND_TRIO
+def test_threads_meet_trio_in_the_bridge_only(imports: dict[str, list[Import]]) -> None:
+    """Thread-safety questions have one address; what stands below it knows of no thread."""
+    both = {layer_of(module) for module, items in imports.items() if {"threading", "trio"} <= roots(items)}
+    assert both == {"_bridge"}
+    assert {layer_of(module) for module, items in imports.items() if "threading" in roots(items)} <= THREADS
 
 
 def test_values_do_no_io(imports: dict[str, list[Import]]) -> None:
@@ -161,7 +157,7 @@ def test_values_do_no_io(imports: dict[str, list[Import]]) -> None:
     wrong = {
         module: found
         for module, items in imports.items()
-        if layer_of(module) in ("errors", "values") and (found := roots(items) & forbidden)
+        if layer_of(module) in ("errors", "utils", "_values", "codecs") and (found := roots(items) & forbidden)
     }
     assert wrong == {}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from amqp import exceptions as amqp_errors
 
-from ..transport._link import EndedByCall
+from ..transport._contract import EndedByCall
 
 CONSUMING = frozenset({(60, 20), (50, 10)})
 """AMQP's ids of what subscribing takes: ``basic.consume``, and ``queue.declare`` for looking for the queue."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import trio
 
 from ..supervisors import ActorContext
-from ..transport._link import Link
+from ..transport._contract import Link
 
 CLOSE_GRACE = 2.0
 """Seconds to wait for close-ok or cancel-ok while stopping."""

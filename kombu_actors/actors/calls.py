@@ -9,7 +9,7 @@ import trio
 from amqp import exceptions as amqp_errors
 
 from ..errors import ConnectionLost
-from ..transport._link import EndedByCall
+from ..transport._contract import EndedByCall
 
 __all__ = ["Calls"]
 

@@ -22,7 +22,7 @@ import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
-from .._model import ConsumerSpec, Delivery
+from .._values.model import ConsumerSpec, Delivery
 from ..errors import ChannelLimitExceeded, ConnectionLost
 from ..protocols.ledger import Entry
 from ..supervisors import (
@@ -39,7 +39,7 @@ from ..supervisors import (
     root_cause,
 )
 from ..supervisors._interrupts import protected
-from ..transport._link import Link, LinkChannel
+from ..transport._contract import Link, LinkChannel
 from ._verdicts import CONSUMING, is_answer, may_concern, verdict
 from ._waiting import CLOSE_GRACE, first_of
 from .publisher import Publisher

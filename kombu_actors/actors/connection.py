@@ -21,8 +21,8 @@ import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
-from .._endpoint import Endpoint, EndpointSelector, LinkOptions
-from .._model import BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from .._values.endpoint import Endpoint, EndpointSelector, LinkOptions
+from .._values.model import BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ..errors import (
     ChannelLimitExceeded,
     ConnectionClosed,
@@ -48,7 +48,7 @@ from ..supervisors import (
     root_cause,
 )
 from ..supervisors._interrupts import guarded, protected, unprotected
-from ..transport._link import Link, Transport
+from ..transport._contract import Link, Transport
 from ._waiting import CLOSE_GRACE, first_of
 from .calls import Calls
 from .channel import ChannelActor, Consumer, QoS, child_id

@@ -12,11 +12,11 @@ from typing import Any
 import attrs
 import trio
 
-from .._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from .._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ..errors import ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, Envelope
 from ..supervisors._interrupts import protected
-from ..transport._link import Link
+from ..transport._contract import Link
 from ._verdicts import verdict
 from ._waiting import Farewells
 from .restoring import Restorer

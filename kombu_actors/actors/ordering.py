@@ -12,7 +12,7 @@ from functools import partial
 
 import trio
 
-from ..transport._link import Link
+from ..transport._contract import Link
 from .channel import ChannelActor
 
 __all__ = ["Publishes"]
@@ -25,7 +25,7 @@ broker that doesn't confirm (a quorum queue without its quorum) must not keep an
 
 
 class Publishes:
-    """The publishes of one connection, to those who ask after them; what ``transport._link.Upstream`` describes.
+    """The publishes of one connection, to those who ask after them; what ``transport._contract.Upstream`` describes.
 
     ``channels`` is the connection's own table.
     """

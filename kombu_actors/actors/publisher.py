@@ -17,7 +17,7 @@ import outcome
 import trio
 from amqp.exceptions import AMQPError
 
-from .._model import Outcome, Returned, Sent
+from .._values.model import Outcome, Returned, Sent
 from ..errors import (
     ConnectionBlocked,
     ConnectionClosed,
@@ -31,7 +31,7 @@ from ..protocols.blame import Blame, judge
 from ..protocols.ledger import Entry, Ledger
 from ..supervisors import ActorContext
 from ..supervisors._interrupts import protected
-from ..transport._link import Link, LinkChannel, LonePublish
+from ..transport._contract import Link, LinkChannel, LonePublish
 from ._waiting import first_of
 from .deadlines import Deadlines
 from .quarantine import Quarantine

@@ -14,9 +14,9 @@ import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
-from .._model import BindingKind, BindingSpec, QueueInfo, QueueSpec
+from .._values.model import BindingKind, BindingSpec, QueueInfo, QueueSpec
 from ..supervisors import ActorContext, Event
-from ..transport._link import Link, LinkChannel
+from ..transport._contract import Link, LinkChannel
 from ._verdicts import verdict
 from .topology import Entity, Named, Topology, describe
 from .waitlist import Waiting, Waitlist

@@ -14,11 +14,11 @@ from itertools import islice
 
 import trio
 
-from .._endpoint import Endpoint, EndpointSelector, LinkOptions
+from .._values.endpoint import Endpoint, EndpointSelector, LinkOptions
 from ..errors import BrokerUnreachable, ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, ChildSpec, RestartLimit, Strategy, SupervisorSpec
 from ..supervisors._interrupts import protected
-from ..transport._link import Link, Transport
+from ..transport._contract import Link, Transport
 from ._waiting import CLOSE_GRACE, Farewells, first_of
 
 logger = logging.getLogger("kombu_actors.session")

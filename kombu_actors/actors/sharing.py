@@ -14,8 +14,8 @@ from weakref import WeakSet
 import attrs
 import trio
 
-from .._endpoint import Endpoint
-from ..transport._link import Link
+from .._values.endpoint import Endpoint
+from ..transport._contract import Link
 from .topology import Topology
 
 

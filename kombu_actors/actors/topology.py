@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import attrs
 
-from .._model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
+from .._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
 
 FORMER_NAMES = 64
 """Names of former sessions under which a queue that the broker names is still known, for programs that have read

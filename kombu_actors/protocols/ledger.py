@@ -2,7 +2,7 @@
 
 Pure.  The ledger lives above the channel that sends its entries, so a channel's death loses
 nothing: entries written but unconfirmed become *unknown* and go back, in order, in front of
-what was never written.  The four outcomes are ``_model.Outcome``.
+what was never written.  The four outcomes are ``_values.model.Outcome``.
 
 Confirm tags count from 1 in each epoch (RabbitMQ, "Publisher Confirms": the sequence starts
 at 1 with ``confirm.select``), so ``written`` is keyed by them.  On this side the ledger alone
@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .._model import Outcome, Returned
+from .._values.model import Outcome, Returned
 from .blame import Blame, names_exchange
 
 SUSPECT_AFTER = 3

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UnsupportedScheme
 
 if TYPE_CHECKING:
-    from ._link import Transport
+    from ._contract import Transport
 
 _TRANSPORTS = {
     "amqp": ("amqp", "AMQPTransport"),

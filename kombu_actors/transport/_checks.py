@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from .._model import BindingSpec
+from .._values.model import BindingSpec
 from ..protocols._content import MAX_FRAME, check_short_string, check_table
 
 __all__ = ["check", "check_binding"]

@@ -14,7 +14,7 @@ from typing import Final
 
 import trio
 
-from .._tls_settings import TLSSettings
+from .._values.tls_settings import TLSSettings
 from ..errors import BrokerUnreachable, HandshakeFailed
 from ._tls import explain_tls
 

@@ -14,7 +14,7 @@ from typing import Any
 from kombu_actors import Connection, Producer, Queue
 from kombu_actors.actors.publisher import Publisher
 from kombu_actors.message import Message
-from kombu_actors.transport._amqp_channel import AMQPChannel
+from kombu_actors.transport.amqp.channel import AMQPChannel
 from tests.support.brokers import RabbitMQNode
 from tests.support.proxy import FaultProxy
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from kombu_actors import Connection, Producer, Queue
-from kombu_actors._model import QueueSpec
+from kombu_actors._values.model import QueueSpec
 from kombu_actors.errors import DeadlineExceeded, EncodeError
 from kombu_actors.message import Message
 from tests.support.brokers import RabbitMQNode

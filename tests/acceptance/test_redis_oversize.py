@@ -12,7 +12,7 @@ from amqp.exceptions import ContentTooLarge
 
 from kombu_actors import Connection, Exchange, Queue
 from kombu_actors.broker import QueueSpec, open_broker
-from kombu_actors.transport._redis_replies import BULK_MIN
+from kombu_actors.transport.redis.replies import BULK_MIN
 from tests.support.brokers import RedisNode
 
 kombu: Any = import_module("kombu")

@@ -12,9 +12,9 @@ import pytest
 from amqp.exceptions import MessageNacked, PreconditionFailed
 
 from kombu_actors import Connection, Consumer, Queue
-from kombu_actors._model import RefusedPublish
+from kombu_actors._values.model import RefusedPublish
 from kombu_actors.message import Message
-from kombu_actors.transport import _redis_publishing
+from kombu_actors.transport.redis import publishing
 from tests.support.brokers import RedisNode
 from tests.support.processes import wait_until
 
@@ -104,7 +104,7 @@ def case(
     own_redis: Callable[..., RedisNode], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Case]:
     """Each, on a server of its own: what the run's server has left of its memory is anybody's guess."""
-    monkeypatch.setattr(_redis_publishing, "CROWDED_OUT_MAX", 2)
+    monkeypatch.setattr(publishing, "CROWDED_OUT_MAX", 2)
     with request.param(own_redis()) as case:
         yield case
 

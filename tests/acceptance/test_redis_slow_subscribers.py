@@ -21,7 +21,7 @@ from kombu_actors.broker import (
     open_broker,
 )
 from kombu_actors.protocols.redis.envelope import encode
-from kombu_actors.transport import _redis_backlog
+from kombu_actors.transport.redis import backlog
 from tests.support.brokers import RedisNode
 from tests.support.processes import wait_until
 
@@ -32,7 +32,7 @@ MB = 1024 * 1024
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     """Report at once: the second between two reports is not what is tested here."""
-    monkeypatch.setattr(_redis_backlog, "TELL_EVERY", 0.0)
+    monkeypatch.setattr(backlog, "TELL_EVERY", 0.0)
 
 
 async def bound_queue(broker: Broker) -> None:
@@ -53,7 +53,7 @@ async def test_a_slow_subscriber_keeps_the_newest_and_is_told_of_the_rest(
 ) -> None:
     """One that holds one message while 50 are broadcast gets the newest of them; how many were dropped, and when they
     came, is in the ``SubscriptionGap`` events, and what was not dropped comes in order."""
-    monkeypatch.setattr(_redis_backlog, bound, limit)
+    monkeypatch.setattr(backlog, bound, limit)
     dropped: list[SubscriptionGap] = []
     told = trio.Event()
     async with open_broker(redis_url) as broker, open_broker(redis_url) as publisher, broker.events(1000) as events:

@@ -7,7 +7,7 @@ from typing import Any
 import trio
 from trio.testing import MockClock
 
-from kombu_actors._model import Outcome
+from kombu_actors._values.model import Outcome
 from kombu_actors.actors.deadlines import Deadlines
 from kombu_actors.protocols.ledger import Entry
 from kombu_actors.supervisors import ChildSpec, SupervisorSpec, open_supervisor

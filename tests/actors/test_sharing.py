@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kombu_actors._endpoint import parse_url
+from kombu_actors._values.endpoint import parse_url
 from kombu_actors.actors.sharing import BrokerIdentity, identity
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kombu_actors._model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
+from kombu_actors._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
 from kombu_actors.actors.topology import DORMANT_LIMIT, FORMER_NAMES, Named, QueueNames, Topology
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import trio
 
-from kombu_actors._doorbell import Doorbell, Refusable
+from kombu_actors._bridge.doorbell import Doorbell, Refusable
 from kombu_actors.errors import RuntimeStopped
 from tests.support.interrupts import Interrupted, at_each_point, interrupt, no_longer_than
 

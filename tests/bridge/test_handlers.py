@@ -9,10 +9,11 @@ from functools import partial
 
 import pytest
 
-from kombu_actors import Connection, Producer, Queue, _portal
-from kombu_actors._portal import CannotWait
-from kombu_actors._sessions import SessionWatch
-from kombu_actors._tenant import Tenant
+from kombu_actors import Connection, Producer, Queue
+from kombu_actors._bridge import portal
+from kombu_actors._bridge.portal import CannotWait
+from kombu_actors._bridge.tenant import Tenant
+from kombu_actors._facade.sessions import SessionWatch
 from kombu_actors.message import Message
 from soak._blocking_calls import BLOCKING_CALLS, BlockingCall, until
 from tests.support.interrupts import at_each_point, no_longer_than, points_of
@@ -136,7 +137,7 @@ def _let_the_handler_run(url: str, kind: str, way: str, points: int) -> None:
             call.close()
         finally:
             call.connection.release()
-        until(lambda: not any(isinstance(holder, Tenant) for holder in _portal._leases), "a tree is left")
+        until(lambda: not any(isinstance(holder, Tenant) for holder in portal._leases), "a tree is left")
 
 
 def _check(call: BlockingCall, handler: Handler, where: str) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from kombu_actors._inbox import MESSAGES, Inbox, Taken
+from kombu_actors._bridge.inbox import MESSAGES, Inbox, Taken
 from tests.support.interrupts import Interrupted, at_each_point, interrupt, no_longer_than, tracing
 
 

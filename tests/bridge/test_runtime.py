@@ -14,23 +14,24 @@ from typing import Any, NoReturn
 import pytest
 import trio
 
-from kombu_actors import Connection, Producer, Queue, _portal
-from kombu_actors._tenant import Tenant
+from kombu_actors import Connection, Producer, Queue
+from kombu_actors._bridge import portal as bridge
+from kombu_actors._bridge.tenant import Tenant
 from kombu_actors.errors import BrokerUnreachable, OperationalError, RuntimeDied, RuntimeStopped
 from tests.support.interrupts import no_longer_than
 from tests.support.leaks import no_leaks
 
-_dead: list[_portal.Portal] = []
+_dead: list[bridge.Portal] = []
 """Kept for good: what trio leaves of a run that died complains when it is collected, in whichever test that is."""
 
 
-def runtime_of(connection: Connection) -> _portal.Portal:
+def runtime_of(connection: Connection) -> bridge.Portal:
     """The runtime that serves a connection."""
-    portal: _portal.Portal = connection._running_tree().portal
+    portal: bridge.Portal = connection._running_tree().portal
     return portal
 
 
-def kill_runtime(portal: _portal.Portal) -> None:
+def kill_runtime(portal: bridge.Portal) -> None:
     """End trio's run by what it calls a bug of its own."""
 
     def cannot_be_aborted(_: object) -> NoReturn:
@@ -144,7 +145,7 @@ def test_when_the_runtime_dies_every_waiting_call_is_told_and_the_next_use_gets_
             Queue("survives", auto_delete=False)(connection).delete()
         connection.release()
         forgotten.release()
-    assert not any(isinstance(holder, Tenant) for holder in _portal._leases)
+    assert not any(isinstance(holder, Tenant) for holder in bridge._leases)
 
 
 def test_a_runtime_that_died_leaves_no_descriptor_behind(amqp_url: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from kombu_actors._model import ConsumerSpec, Delivery
+from kombu_actors._values.model import ConsumerSpec, Delivery
 from kombu_actors.actors.channel import Consumer
 from kombu_actors.broker import BindingKind, BindingSpec, Broker, Delivered, QueueSpec, Subscription, open_broker
 from kombu_actors.errors import ConnectionClosed

@@ -13,7 +13,7 @@ import trio
 from amqp.exceptions import ChannelError
 
 from kombu_actors import Connection, Consumer, Producer, Queue
-from kombu_actors._model import RefusedPublish
+from kombu_actors._values.model import RefusedPublish
 from kombu_actors.actors.connection import ConnectionActor
 from kombu_actors.broker import Broker
 from kombu_actors.message import Message

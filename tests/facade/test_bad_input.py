@@ -12,7 +12,7 @@ import trio
 from amqp.exceptions import ChannelError, InvalidCommand, NotFound, PreconditionFailed
 
 from kombu_actors import Connection, Exchange, Queue
-from kombu_actors._channel import Channel
+from kombu_actors._facade.channel import Channel
 from kombu_actors.actors.connection import ConnectionActor
 from kombu_actors.broker import Broker, ExchangeSpec, QueueSpec
 from kombu_actors.errors import (

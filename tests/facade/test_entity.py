@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from amqp.exceptions import ChannelError, RecoverableConnectionError
 
-from kombu_actors._declare import maybe_declare
+from kombu_actors._facade.declare import maybe_declare
 from kombu_actors.entity import Exchange, Queue, binding, maybe_delivery_mode
 from kombu_actors.errors import ContentDisallowed, DecodeError, EncodeError, NotBoundError, SerializerNotInstalled
 from kombu_actors.message import Message

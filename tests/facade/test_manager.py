@@ -12,7 +12,7 @@ import pytest
 from amqp.exceptions import AccessRefused, NotFound
 
 from kombu_actors import Connection, Exchange, Queue
-from kombu_actors._management import RabbitMQManagement
+from kombu_actors._facade.management import RabbitMQManagement
 from kombu_actors.errors import BrokerUnreachable, DeadlineExceeded, OperationalError
 from kombu_actors.utils.uuid import uuid
 from tests.support.brokers import RabbitMQNode

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kombu_actors import compression
-from kombu_actors._model import Delivery
+from kombu_actors._values.model import Delivery
 from kombu_actors.errors import ContentDisallowed, DecodeError, MessageStateError, StaleDelivery
 from kombu_actors.message import Message
 from kombu_actors.serialization import dumps

@@ -10,7 +10,7 @@ import pytest
 from amqp.exceptions import ConnectionError, NotFound, RecoverableConnectionError
 
 from kombu_actors import compression
-from kombu_actors._model import Delivery
+from kombu_actors._values.model import Delivery
 from kombu_actors.errors import ContentDisallowed, DecodeError, EncodeError, SerializerNotInstalled
 from kombu_actors.message import Message
 from kombu_actors.messaging import Consumer, Exchange, Producer, Queue

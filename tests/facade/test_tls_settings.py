@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from kombu_actors import Connection
-from kombu_actors._tls_settings import TLSSettings, tls_settings
+from kombu_actors._values.tls_settings import TLSSettings, tls_settings
 from kombu_actors.broker import open_broker
 from kombu_actors.errors import InvalidURL
 from tests.support.certs import Certificates

@@ -10,7 +10,7 @@ from amqp import exceptions as amqp_errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kombu_actors._model import Outcome
+from kombu_actors._values.model import Outcome
 from kombu_actors.errors import ConnectionClosed, ConnectionLost
 from kombu_actors.protocols.blame import Blame, judge, names_exchange
 from kombu_actors.protocols.ledger import RESENDS_MAX, SUSPECT_AFTER, TRIES_MAX, Entry, Ledger

@@ -10,11 +10,19 @@ import attrs
 import trio
 from amqp.exceptions import AMQPError
 
-from kombu_actors._endpoint import LinkOptions, parse_url
-from kombu_actors._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec
+from kombu_actors._values.endpoint import LinkOptions, parse_url
+from kombu_actors._values.model import (
+    BindingKind,
+    BindingSpec,
+    ConsumerSpec,
+    Delivery,
+    ExchangeSpec,
+    QueueInfo,
+    QueueSpec,
+)
 from kombu_actors.errors import ConnectionLost
 from kombu_actors.transport import transport_for
-from kombu_actors.transport._link import Link, LinkChannel
+from kombu_actors.transport._contract import Link, LinkChannel
 
 PATIENCE = 5.0
 """Seconds for anything a broker on this machine has to answer."""

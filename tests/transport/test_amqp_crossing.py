@@ -10,10 +10,10 @@ import trio
 from amqp import exceptions as amqp_errors
 from amqp import spec
 
-from kombu_actors._model import QueueSpec
+from kombu_actors._values.model import QueueSpec
 from kombu_actors.errors import ConnectionClosed, ConnectionLost
-from kombu_actors.transport._amqp_channel import AMQPChannel
-from kombu_actors.transport._amqp_link import AMQPLink
+from kombu_actors.transport.amqp.channel import AMQPChannel
+from kombu_actors.transport.amqp.link import AMQPLink
 from tests import support_amqp_server as peer
 from tests.support_amqp_server import FakeConnection, fake_broker, linked
 from tests.transport.test_amqp_link import CTAG, Stage, message, nothing, open_channel

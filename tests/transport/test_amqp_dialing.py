@@ -12,8 +12,8 @@ import trio
 from amqp import exceptions as amqp_errors
 from amqp import spec
 
-from kombu_actors._endpoint import Endpoint, LinkOptions
-from kombu_actors._tls_settings import tls_settings
+from kombu_actors._values.endpoint import Endpoint, LinkOptions
+from kombu_actors._values.tls_settings import tls_settings
 from kombu_actors.errors import BrokerUnreachable, HandshakeFailed
 from kombu_actors.transport.amqp import AMQPTransport
 from tests import support_amqp_server as peer

@@ -11,12 +11,12 @@ import trio
 from amqp import exceptions as amqp_errors
 from amqp import spec
 
-from kombu_actors._endpoint import LinkOptions
-from kombu_actors._model import ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned
+from kombu_actors._values.endpoint import LinkOptions
+from kombu_actors._values.model import ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned
 from kombu_actors.errors import ChannelLimitExceeded, ConnectionClosed, ConnectionLost
-from kombu_actors.transport._amqp_channel import AMQPChannel
-from kombu_actors.transport._amqp_link import AMQPLink
 from kombu_actors.transport.amqp import AMQPTransport
+from kombu_actors.transport.amqp.channel import AMQPChannel
+from kombu_actors.transport.amqp.link import AMQPLink
 from tests import support_amqp_server as peer
 from tests.support_amqp_server import FakeConnection, fake_broker, linked
 

@@ -11,8 +11,8 @@ import pytest
 import trio
 from amqp import exceptions as amqp_errors
 
-from kombu_actors._endpoint import Endpoint, LinkOptions, parse_url
-from kombu_actors._model import (
+from kombu_actors._values.endpoint import Endpoint, LinkOptions, parse_url
+from kombu_actors._values.model import (
     BindingKind,
     BindingSpec,
     ConsumerSpec,
@@ -22,11 +22,11 @@ from kombu_actors._model import (
     QueueSpec,
     Returned,
 )
-from kombu_actors._tls_settings import tls_settings
+from kombu_actors._values.tls_settings import tls_settings
 from kombu_actors.errors import ConnectionClosed, ConnectionLost, HandshakeFailed
-from kombu_actors.transport._amqp_channel import AMQPChannel
-from kombu_actors.transport._amqp_link import AMQPLink
 from kombu_actors.transport.amqp import AMQPTransport
+from kombu_actors.transport.amqp.channel import AMQPChannel
+from kombu_actors.transport.amqp.link import AMQPLink
 from tests.support.certs import Certificates
 from tests.support.proxy import FaultProxy
 from tests.support.rabbitmq import RabbitMQNode

@@ -9,11 +9,11 @@ import pytest
 import trio
 from amqp import spec
 
-from kombu_actors._model import Sent
+from kombu_actors._values.model import Sent
 from kombu_actors.protocols.amqp.sender import Lone
 from kombu_actors.protocols.ledger import Entry, Ledger
-from kombu_actors.transport._amqp_link import AMQPLink
 from kombu_actors.transport.amqp import AMQPTransport
+from kombu_actors.transport.amqp.link import AMQPLink
 from tests import support_amqp_server as peer
 from tests.support_amqp_server import FakeConnection, fake_broker, linked
 from tests.transport.test_amqp_link import Stage, nothing, open_channel

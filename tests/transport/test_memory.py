@@ -1,4 +1,4 @@
-"""Links to a broker in this process: the contract of ``transport._link``, several runs, faults on purpose."""
+"""Links to a broker in this process: the contract of ``transport._contract``, several runs, faults on purpose."""
 
 from __future__ import annotations
 
@@ -15,11 +15,19 @@ import trio
 import trio.testing
 from amqp import exceptions as amqp_errors
 
-from kombu_actors._endpoint import LinkOptions, parse_url
-from kombu_actors._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueSpec, Returned
+from kombu_actors._values.endpoint import LinkOptions, parse_url
+from kombu_actors._values.model import (
+    BindingKind,
+    BindingSpec,
+    ConsumerSpec,
+    Delivery,
+    ExchangeSpec,
+    QueueSpec,
+    Returned,
+)
 from kombu_actors.errors import BrokerUnreachable, ChannelLimitExceeded, ConnectionClosed, ConnectionLost
 from kombu_actors.transport import transport_for
-from kombu_actors.transport._link import Link, LinkChannel, Transport
+from kombu_actors.transport._contract import Link, LinkChannel, Transport
 from kombu_actors.transport.memory import MemoryBroker, MemoryTransport, forget_memory_broker, memory_broker
 
 PATIENCE = 5.0

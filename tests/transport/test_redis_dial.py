@@ -12,11 +12,11 @@ import trio
 import trio.testing
 from amqp import exceptions as amqp_errors
 
-from kombu_actors._endpoint import Endpoint, LinkOptions, parse_url
-from kombu_actors._tls_settings import tls_settings
+from kombu_actors._values.endpoint import Endpoint, LinkOptions, parse_url
+from kombu_actors._values.tls_settings import tls_settings
 from kombu_actors.errors import BrokerUnreachable, HandshakeFailed, InvalidURL
-from kombu_actors.transport._redis_dial import OpenedWire, open_wire
-from kombu_actors.transport._redis_options import pulse_interval
+from kombu_actors.transport.redis.dial import OpenedWire, open_wire
+from kombu_actors.transport.redis.options import pulse_interval
 from tests.support.brokers import RedisNode, free_port
 from tests.support.certs import Certificates
 from tests.support.proxy import Direction, FaultProxy
@@ -498,8 +498,8 @@ async def test_an_option_that_cannot_be_used_is_named(redis_server: RedisNode, c
 
 def test_passwords_are_no_part_of_what_is_shown() -> None:
     """Of endpoints, link options and what is made of them."""
-    from kombu_actors.transport._redis_hello import Introduction
-    from kombu_actors.transport._redis_options import DialOptions
+    from kombu_actors.transport.redis.hello import Introduction
+    from kombu_actors.transport.redis.options import DialOptions
 
     given = {"sentinel_kwargs": {"password": SECRET, "ssl_password": SECRET}}
     shown = [

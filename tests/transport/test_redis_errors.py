@@ -10,7 +10,7 @@ import trio
 from amqp import exceptions as amqp_errors
 
 from kombu_actors.errors import ConnectionBlocked, ConnectionLost, InconsistencyError, OperationalError
-from kombu_actors.transport._redis_errors import Consequence, ErrorReply, consequence_of, translate
+from kombu_actors.transport.redis.errors import Consequence, ErrorReply, consequence_of, translate
 from tests.support.brokers import RedisNode, free_port
 from tests.support_redis_server import open_test_wire
 

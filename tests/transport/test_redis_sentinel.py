@@ -12,10 +12,10 @@ import pytest
 import trio
 from amqp import exceptions as amqp_errors
 
-from kombu_actors._endpoint import LinkOptions, parse_url
-from kombu_actors._tls_settings import tls_settings
+from kombu_actors._values.endpoint import LinkOptions, parse_url
+from kombu_actors._values.tls_settings import tls_settings
 from kombu_actors.errors import BrokerUnreachable, HandshakeFailed, InvalidURL
-from kombu_actors.transport._redis_dial import OpenedWire, open_wire
+from kombu_actors.transport.redis.dial import OpenedWire, open_wire
 from tests.support.brokers import RedisNode, SentinelGroup, free_port, start_sentinel_group
 from tests.support.certs import Certificates
 from tests.support_redis_server import FakeClient, Script, fake_redis

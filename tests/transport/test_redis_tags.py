@@ -6,7 +6,7 @@ import os
 import random
 from uuid import RFC_4122, UUID
 
-from kombu_actors.transport._redis_tags import new_tag
+from kombu_actors.transport.redis.tags import new_tag
 
 
 def test_an_id_is_a_random_uuids_text() -> None:

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kombu_actors.errors import ConnectionClosed, ConnectionLost
-from kombu_actors.transport._redis_errors import ErrorReply
-from kombu_actors.transport._redis_replies import BadReply, ReplyReader
-from kombu_actors.transport._redis_wire import RedisWire, pack, parted
 from kombu_actors.transport._stream import dial
+from kombu_actors.transport.redis.errors import ErrorReply
+from kombu_actors.transport.redis.replies import BadReply, ReplyReader
+from kombu_actors.transport.redis.wire import RedisWire, pack, parted
 from tests.support.brokers import RedisNode
 from tests.support.proxy import FaultProxy
 from tests.support_redis_server import FakeClient, fake_redis, open_test_wire

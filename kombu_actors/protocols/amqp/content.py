@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from typing import Any, Final
 
-from ..._model import Delivery, Returned
+from ..._values.model import Delivery, Returned
 from .channels import Channel, Content
 from .deliveries import DeliveryScanner
 from .errors import PeerProtocolError

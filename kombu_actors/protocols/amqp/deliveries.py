@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from amqp import spec
 
-from ..._model import Delivery
+from ..._values.model import Delivery
 from .channels import Channel
 from .errors import PeerProtocolError
 from .events import Delivered, Event

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from amqp import spec
 
-from ..._model import BODY_MAX
+from ..._values.model import BODY_MAX
 from .channels import Channel, ChannelTable
 from .errors import NotAMQP, PeerProtocolError
 from .events import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..._model import Delivery, Returned
+from ..._values.model import Delivery, Returned
 from .negotiation import Limits
 
 __all__ = [

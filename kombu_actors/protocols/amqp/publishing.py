@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from amqp import spec
 from amqp.serialization import dumps
 
-from ..._model import BODY_MAX
+from ..._values.model import BODY_MAX
 from .._content import refuse_size, validate_content
 from .methods import method_id
 from .properties import PROPERTIES, decode_properties, encode_properties

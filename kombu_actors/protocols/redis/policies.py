@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..._model import ExchangeSpec, QueueSpec
+from ..._values.model import ExchangeSpec, QueueSpec
 from ...utils.json import dumps, loads
 from .._content import check_table
 from ..virtual import EXCHANGE_TYPES

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from ..._model import BODY_MAX, Properties, Returned
+from ..._values.model import BODY_MAX, Properties, Returned
 from .._content import refuse_size, validate_content
 from .envelope import encode
 from .layout import Layout

@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 from amqp.exceptions import AMQPError
 
-from ..._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from ..._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ..virtual._errors import (
     Named,
     access_refused,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import attrs
 
-from ..._model import QueueSpec
+from ..._values.model import QueueSpec
 from .._content import MAX_EXPIRATION
 from ._errors import Named, inequivalent, invalid_argument, precondition_failed, wire_type
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 from amqp.exceptions import AMQPError, ChannelError
 
-from ..._model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned
+from ..._values.model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned
 from . import _session
 from ._arguments import UNLIMITED
 from ._consumer import Consumer

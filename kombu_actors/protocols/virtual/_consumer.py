@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from ..._model import Delivery
+from ..._values.model import Delivery
 from . import _session
 from ._message import Entry
 from ._queue import Queue

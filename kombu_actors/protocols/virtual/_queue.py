@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from ..._model import QueueSpec
+from ..._values.model import QueueSpec
 from ._arguments import QueuePolicy
 from ._message import Entry, Message
 from ._ready import Lane, PriorityLanes, Ready

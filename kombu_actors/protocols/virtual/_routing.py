@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from ..._model import BindingSpec
+from ..._values.model import BindingSpec
 from ._errors import precondition_failed, wire_type
 
 Destination = tuple[str, str]

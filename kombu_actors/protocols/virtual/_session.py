@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 from amqp.exceptions import AMQPError
 
-from ..._model import Delivery, Returned
+from ..._values.model import Delivery, Returned
 from ._channel import Channel
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from ..._model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
+from ..._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
 from ._arguments import KNOWN_EXCHANGE_ARGUMENTS, KNOWN_QUEUE_ARGUMENTS, check_equivalent, queue_policy
 from ._errors import (
     Named,

@@ -9,7 +9,7 @@ from amqp import spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kombu_actors._model import Delivery, Returned
+from kombu_actors._values.model import Delivery, Returned
 from kombu_actors.protocols.amqp import PeerProtocolError, Preparer
 from kombu_actors.protocols.amqp.deliveries import CACHE_SIZE
 from kombu_actors.protocols.amqp.events import (

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import attrs
 import redis
 
-from kombu_actors._model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from kombu_actors._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from kombu_actors.protocols.redis import publish_calls, topology_calls
 from kombu_actors.protocols.redis.calls import Call, Death
 from kombu_actors.protocols.redis.layout import Layout

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from amqp.exceptions import InvalidCommand, PreconditionFailed
 
-from kombu_actors._model import ExchangeSpec, QueueSpec
+from kombu_actors._values.model import ExchangeSpec, QueueSpec
 from kombu_actors.protocols.redis.policies import (
     check_same_exchange,
     check_same_queue,

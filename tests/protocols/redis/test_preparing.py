@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kombu_actors._model import BODY_MAX, Returned
+from kombu_actors._values.model import BODY_MAX, Returned
 from kombu_actors.protocols.redis.envelope import decode
 from kombu_actors.protocols.redis.layout import Layout
 from kombu_actors.protocols.redis.preparing import PreparedMessage, message_arguments, prepare

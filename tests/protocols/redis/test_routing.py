@@ -10,7 +10,7 @@ from amqp.exceptions import PreconditionFailed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kombu_actors._model import BindingKind, BindingSpec
+from kombu_actors._values.model import BindingKind, BindingSpec
 from kombu_actors.protocols.redis.publish_calls import Code
 from kombu_actors.protocols.virtual import VirtualBroker
 from tests.protocols.virtual.client import Client as Model

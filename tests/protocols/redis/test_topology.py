@@ -11,7 +11,7 @@ import redis
 from amqp import exceptions as amqp_errors
 from amqp.exceptions import AMQPError
 
-from kombu_actors._model import ExchangeSpec, QueueInfo, QueueSpec
+from kombu_actors._values.model import ExchangeSpec, QueueInfo, QueueSpec
 from kombu_actors.protocols.redis import topology_calls
 from kombu_actors.protocols.redis.layout import SEPARATOR, Layout
 

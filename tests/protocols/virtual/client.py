@@ -6,7 +6,15 @@ from typing import Any
 
 import attrs
 
-from kombu_actors._model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec
+from kombu_actors._values.model import (
+    BindingKind,
+    BindingSpec,
+    ConsumerSpec,
+    Delivery,
+    ExchangeSpec,
+    QueueInfo,
+    QueueSpec,
+)
 from kombu_actors.protocols._content import validate_content
 from kombu_actors.protocols.virtual import (
     Channel,

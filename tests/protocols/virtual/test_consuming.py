@@ -7,7 +7,7 @@ import time
 import pytest
 from amqp import exceptions as amqp_errors
 
-from kombu_actors._model import ConsumerSpec
+from kombu_actors._values.model import ConsumerSpec
 from kombu_actors.protocols.virtual import VirtualBroker
 from kombu_actors.protocols.virtual._session import OUTGOING_BYTES, OUTGOING_LIMIT
 

@@ -8,7 +8,7 @@ from math import inf
 import pytest
 from amqp import exceptions as amqp_errors
 
-from kombu_actors._model import BindingKind, BindingSpec
+from kombu_actors._values.model import BindingKind, BindingSpec
 from kombu_actors.protocols.virtual import VirtualBroker
 
 from .client import Client, connect

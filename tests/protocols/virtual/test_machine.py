@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
-from kombu_actors._model import ConsumerSpec, Delivery
+from kombu_actors._values.model import ConsumerSpec, Delivery
 from kombu_actors.protocols.virtual import VirtualBroker
 
 from .client import Client, connect

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kombu_actors._model import BindingKind, BindingSpec
+from kombu_actors._values.model import BindingKind, BindingSpec
 from kombu_actors.protocols.virtual import VirtualBroker
 from kombu_actors.protocols.virtual._routing import TopicTable, headers_agree
 

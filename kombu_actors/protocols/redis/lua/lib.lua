@@ -230,7 +230,7 @@ end
 -- A long envelope is reported without its body (cut = 1): `bury` puts that into the dead letter, and nobody need take it.
 
 local HEAD, AFTER = '{"body": "', '", "content-encoding"' -- around the body, as kombu writes it
-local BULK_MAX = math.max(2 * BODY_MAX, 1048576) -- what a client takes in one piece (transport/_redis_replies.py)
+local BULK_MAX = math.max(2 * BODY_MAX, 1048576) -- what a client takes in one piece (transport/redis/replies.py)
 local LONG = 65536
 
 -- Where the body's closing quote is; nil of envelopes that aren't written as kombu does.

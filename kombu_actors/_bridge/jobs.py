@@ -1,0 +1,87 @@
+"""One call from a thread into the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from ..errors import DeadlineExceeded, RuntimeStopped
+from .bells import Bell, new_bell
+from .doorbell import Refusable
+
+__all__ = ["Job"]
+
+
+class Job(Refusable):
+    """The thread waits until it is ``finished``; the rest belongs to trio."""
+
+    __slots__ = ("_bell", "args", "error", "finished", "fn", "result", "scope", "started", "timeout")
+
+    def __init__(self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], timeout: float | None) -> None:
+        self.fn = fn
+        self.args = args
+        self.timeout = timeout
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.scope = trio.CancelScope()
+        self.started = False
+        self.finished = False
+        self._bell: Bell | None = None
+
+    def wait(self) -> None:
+        """Wait for the end, in the thread that asked.  May be called again after an interrupted wait."""
+        while not self.finished:
+            bell = self._bell = new_bell()
+            if not self.finished:
+                bell.wait()
+
+    async def run(self, running: set[Job]) -> None:
+        """Make the call, as one of the jobs ``running``."""
+        if self.timeout is not None:
+            self.scope.deadline = trio.current_time() + self.timeout
+        expired = True
+        try:
+            with self.scope:
+                try:
+                    self.result = await self.fn(*self.args)
+                except (trio.Cancelled, GeneratorExit):
+                    raise
+                except BaseException as error:  # carried to the thread that asked
+                    self.error = error
+                expired = False
+            if expired:
+                self.error = DeadlineExceeded(
+                    f"{getattr(self.fn, '__name__', 'the call')} did not finish within {self.timeout} s"
+                )
+                expired = False
+        finally:
+            running.discard(self)
+            if not self.finished:  # as it is when the runtime has died and the collector closes what is left of it
+                if expired:
+                    self.error = RuntimeStopped("the runtime ended while the call was under way")
+                self._finish()
+
+    def cancel(self) -> None:
+        """Whoever asked has been interrupted.  In the runtime."""
+        if self.started:
+            self.scope.cancel()
+        else:
+            self._finish()
+
+    def refuse(self) -> None:
+        """The runtime has ended before the call could begin."""
+        self.fail(RuntimeStopped("kombu_actors' runtime is ending"))
+
+    def fail(self, error: RuntimeStopped) -> None:
+        """The runtime has ended, and the call with it."""
+        if not self.finished:
+            self.error = error
+            self._finish()
+
+    def _finish(self) -> None:
+        self.finished = True
+        bell = self._bell
+        if bell is not None:
+            bell.ring()

@@ -1,0 +1,406 @@
+"""The bridge: plain threads on one side, the trio runtime on the other.
+
+One background thread runs trio for the whole process while anyone holds a lease on it.  The
+facade's calls become jobs in it; deliveries come back through an inbox (``inbox.py``) drained in
+the caller's thread, so user code never runs on the runtime's thread and can't stop a heartbeat.
+
+Rules:
+
+* a deadline is set inside trio, never as a timeout of the waiting thread, so that a job never
+  outlives its caller;
+* a waiting thread that is interrupted (Ctrl-C) cancels its job and waits for its end; interrupted
+  once more, it waits no longer;
+* a signal handler may raise at any bytecode of the main thread, or call anything here: no lock is
+  taken twice but reentrant ones, and what must be undone can be undone twice;
+* a call that arrives when the runtime has ended fails; it can't crash trio's run.  When the runtime
+  has died all the same, every call that waits for it fails, and the next lease is on a new one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import trio
+
+from .._values.originals import pristine, unpatch_runtime
+from ..errors import BrokerUnreachable, RuntimeDied, RuntimeStopped
+from .bells import ThreadBell
+from .doorbell import Doorbell
+from .jobs import Job
+from .sockets import OwnSockets
+from .tenant import Tenant, for_nobody
+
+T = TypeVar("T")
+logger = logging.getLogger("kombu_actors.portal")
+
+EXIT_DRAIN = 5.0
+"""Seconds that a process which exits without ``release()`` gives its publishes to be confirmed."""
+START_PATIENCE = 10.0
+"""Seconds for the runtime's thread to start, which takes milliseconds, on a machine that is very busy."""
+DESCRIPTORS = 8
+"""File descriptors that trio's run takes, and two for a first socket."""
+START_ATTEMPTS = 3
+"""How often a connection looks for a runtime: the one it found may be ending just then."""
+
+
+class CannotWait(RuntimeError):
+    """A signal handler would wait for what it has interrupted itself."""
+
+
+class Portal:
+    """The runtime thread.  Get it with ``lease()``; give it back with ``release()``."""
+
+    def __init__(self) -> None:
+        self.drained = False
+        """Whether the process is exiting: a tree that starts now is drained by nobody, so each publish waits."""
+        self.ended = False
+        """Whether it has ended, or is ending: whoever comes now needs another."""
+        self.main_writes = False
+        """Whether the main thread, where signal handlers run, is writing past the runtime just now."""
+        self._failure: BaseException | None = None
+        self._doorbell = Doorbell()
+        self._sockets = OwnSockets()
+        self.post = self._doorbell.post
+        """Have a function called in the runtime soon, from any thread."""
+        self._nursery: trio.Nursery | None = None
+        self._jobs: set[Job] = set()
+        self._tenants: set[Tenant] = set()
+        self._stop = trio.Event()
+        self._started = ThreadBell()  # also under gevent: who starts it holds a lock, and no greenlet is to meet it
+        self._get_ident = pristine("_thread").get_ident
+        self._thread = pristine("threading").Thread(target=self._run, name="kombu_actors", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread; raises why it can't be."""
+        unpatch_runtime()
+        try:
+            self._doorbell.check_descriptors(DESCRIPTORS)
+            self._thread.start()
+            self._started.wait(START_PATIENCE)
+            if self._nursery is None:
+                raise self._failure or TimeoutError(f"its thread did not begin within {START_PATIENCE:g} s")
+        except BaseException:
+            self.end()
+            if self._thread.ident is None:
+                self._doorbell.close()  # as the thread would have done
+            raise
+
+    def call(self, fn: Callable[..., Awaitable[T]], *args: Any, timeout: float | None) -> T:
+        """Run ``await fn(*args)`` in the runtime and wait for its result.
+
+        Raises:
+            DeadlineExceeded: it took longer than ``timeout`` seconds; it has been cancelled.
+            RuntimeDied: the runtime has died meanwhile, or before.
+            RuntimeStopped: the runtime has ended, or the interpreter has, and only finalizers are left to run.
+        """
+        check_interpreter()
+        if self._get_ident() == self._thread.ident:
+            raise RuntimeError(
+                "a blocking call was made from kombu_actors' own runtime thread, where it would wait for itself; "
+                "in trio code use kombu_actors.broker.open_broker instead"
+            )
+        if self.interrupted_write():
+            raise CannotWait(
+                "a signal handler that interrupted a publish or an ack can't wait for the broker: those bytes come "
+                "first.  It may publish, ack, wake, release and close; leave the rest to the program"
+            )
+        job = Job(fn, args, timeout)
+        try:
+            self.post(self._start, job)
+            job.wait()
+        except RuntimeStopped:
+            raise self._stopped() from self._failure
+        except BaseException:
+            self._withdraw(job)
+            raise
+        if job.error is not None:
+            try:
+                raise job.error
+            finally:
+                del job  # the traceback would keep the job, and the job the error, alive
+        result: T = job.result
+        return result
+
+    def interrupted_write(self) -> bool:
+        """Whether the caller is a signal handler in the middle of a write past the runtime, which waits for its end."""
+        return self.main_writes and self._get_ident() == threading.main_thread().ident
+
+    def _withdraw(self, job: Job) -> None:
+        try:
+            self.post(job.cancel)
+            job.wait()
+        except RuntimeStopped:
+            return  # and the job with it
+
+    def _stopped(self) -> RuntimeStopped:
+        if self._failure is None:
+            return RuntimeStopped("kombu_actors' runtime has ended; make a new Connection")
+        died = RuntimeDied(f"kombu_actors' runtime has died ({self._failure!r}); the next use gets a new one")
+        died.__cause__ = self._failure
+        return died
+
+    def spawn(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        """Run ``fn`` as a task of the runtime; for ``post``."""
+        if self._nursery is not None:
+            self._nursery.start_soon(for_nobody, fn, *args)
+
+    def run_in_thread(self, fn: Callable[..., object], *args: Any) -> None:
+        """Have ``fn``, which must not raise, called in a thread of its own.  Runtime thread.
+
+        Who ends the runtime doesn't wait for it: it may be the one.
+        """
+        self.spawn(partial(trio.to_thread.run_sync, fn, *args, abandon_on_cancel=True))
+
+    # Tenants
+
+    async def host(self, tenant: Tenant) -> None:
+        """Start a connection's tree in the runtime."""
+        if self._nursery is None:
+            raise RuntimeStopped("kombu_actors' runtime is ending")
+        self._tenants.add(tenant)
+        await self._nursery.start(tenant.run)
+
+    def dismiss(self, tenant: Tenant, drain: float) -> None:
+        """Have a tree drain for ``drain`` seconds, stop, and give its lease back; for ``post``.  Again: hastens it."""
+        if self._nursery is None:
+            return
+        tenant.hasten(trio.current_time() + drain)
+        if not tenant.leaving:
+            tenant.leaving = True
+            self._nursery.start_soon(self._see_off, tenant)
+
+    async def _see_off(self, tenant: Tenant) -> None:
+        await for_nobody(tenant.leave)
+        self._tenants.discard(tenant)
+        release(tenant, wait=False)
+        tenant.gone()
+
+    # The thread
+
+    def end(self) -> None:
+        """Nobody needs it any more."""
+        try:
+            self.post(self._stop.set)
+        except RuntimeStopped:
+            logger.debug("the runtime had ended already")
+        self.ended = True
+
+    def join(self) -> None:
+        """Wait for the thread's end, if it is ending."""
+        if self.ended and self._get_ident() != self._thread.ident:
+            self._thread.join()
+
+    def _start(self, job: Job) -> None:
+        if job.finished:
+            return  # whoever asked has been interrupted meanwhile
+        if self._nursery is None:
+            job.refuse()
+            return
+        self._nursery.start_soon(job.run, self._jobs)
+        job.started = True
+        self._jobs.add(job)
+
+    async def _main(self) -> None:
+        trio.socket.set_custom_socket_factory(self._sockets)
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._doorbell.answer)
+            self._started.ring()
+            await self._stop.wait()
+            self._nursery = None
+            nursery.cancel_scope.cancel()
+
+    def _run(self) -> None:
+        try:
+            trio.run(self._main)
+        except BaseException as error:
+            self._failure = error
+        finally:
+            self._bury()
+
+    def _bury(self) -> None:
+        """Nothing goes on in the runtime: whoever waits for something of it is told, and its sockets are closed."""
+        began, self._nursery, self.ended = self._nursery is not None, None, True
+        if self._failure is not None and began:
+            logger.critical("the runtime died, and all connections with it", exc_info=self._failure)
+        self._doorbell.close()
+        why = self._stopped()
+        for job in list(self._jobs):
+            job.fail(why)
+        for tenant in list(self._tenants):
+            release(tenant, wait=False)
+            tenant.gone(why)
+        self._sockets.close()
+        self._started.ring()
+
+
+def check_interpreter() -> None:
+    """For finalizers that run when the interpreter has ended: the runtime's thread never gets its turn again.
+
+    Raises:
+        RuntimeStopped: it has.
+    """
+    if sys.is_finalizing():
+        raise RuntimeStopped("the interpreter is shutting down: publish and release() before the program's end")
+
+
+def new_lock() -> Any:
+    """A lock for what threads and the runtime share; nobody waits for anything else while holding it."""
+    return pristine("threading").RLock()
+
+
+_lock = new_lock()
+_portal: Portal | None = None
+_leases: dict[object, Portal] = {}
+"""Who needs which runtime; a runtime that nobody needs ends."""
+_told_multiprocessing = False
+
+
+def lease(holder: object) -> Portal:
+    """The process's runtime, started when there is none, for as long as ``holder`` needs it.
+
+    Raises:
+        BrokerUnreachable: it can't be started.
+    """
+    global _portal
+    with _lock:
+        portal = _portal
+        try:
+            if portal is None or portal.ended:
+                portal = Portal()
+                portal.start()
+                _portal = portal
+                _tell_multiprocessing()
+            _leases[holder] = portal
+        except BaseException as error:
+            if portal is not None:
+                _end_unless_needed(portal)
+            if isinstance(error, OSError | RuntimeError):
+                raise BrokerUnreachable(
+                    f"kombu_actors could not start its runtime: {error}. It takes one thread and {DESCRIPTORS + 2} "
+                    "file descriptors; try again when the process has them"
+                ) from error
+            raise
+        return portal
+
+
+def release(holder: object, *, wait: bool = True) -> None:
+    """Give a lease back, if there is one; the last one ends the runtime and joins its thread (if to ``wait``)."""
+    # Without the lock: a thread that holds it may be in a signal handler, waiting for the runtime, which releases, too.
+    # Whoever gets a lease on a runtime that is ending just then is told, and looks for another.
+    portal = _leases.pop(holder, None)
+    if portal is not None:
+        _end_unless_needed(portal)
+        if wait:
+            portal.join()
+
+
+def _end_unless_needed(portal: Portal) -> None:
+    if not portal.ended and portal not in list(_leases.values()):
+        portal.end()
+
+
+def start_tree(tenant: Tenant) -> Portal:
+    """Lease the runtime and start a connection's tree in it.
+
+    Raises:
+        BrokerUnreachable: the runtime can't be started.
+    """
+    try:
+        for attempt in range(START_ATTEMPTS):
+            portal = lease(tenant)
+            try:
+                portal.call(portal.host, tenant, timeout=START_PATIENCE)
+            except RuntimeStopped:
+                release(tenant)
+                if attempt == START_ATTEMPTS - 1:
+                    raise
+            else:
+                break
+    except BaseException:
+        abandon_tree(tenant, 0)
+        raise
+    return portal
+
+
+def stop_tree(tenant: Tenant, drain: float) -> int:
+    """Drain the ledgers, stop the tree, give the lease back; returns how many publishes stayed unconfirmed.
+
+    Interrupted, it drains no longer; interrupted once more, the tree is stopped without anybody waiting.
+    """
+    portal = _leases.get(tenant)
+    if portal is None:
+        return 0
+    if portal.interrupted_write():
+        abandon_tree(tenant, drain)
+        return 0
+    try:
+        _see_it_go(portal, tenant, drain)
+    except BaseException:
+        _see_it_go(portal, tenant, 0)
+        tenant.report_unconfirmed()
+        raise
+    portal.join()
+    unconfirmed, tenant.unconfirmed = tenant.unconfirmed, 0
+    return unconfirmed
+
+
+def _see_it_go(portal: Portal, tenant: Tenant, drain: float) -> None:
+    try:
+        portal.post(portal.dismiss, tenant, drain)
+        portal.call(tenant.wait_over, timeout=None)
+    except RuntimeStopped:
+        release(tenant)  # it went with its runtime
+
+
+def abandon_tree(tenant: Tenant, drain: float = EXIT_DRAIN) -> None:
+    """``stop_tree`` for an owner that was garbage-collected, or interrupted: waits for nothing, in any thread."""
+    portal = _leases.get(tenant)
+    if portal is not None:
+        try:
+            portal.post(portal.dismiss, tenant, drain)
+        except RuntimeStopped:
+            release(tenant, wait=False)
+
+
+def _drain_at_exit() -> None:
+    """Stop all trees, but not the runtime: functions registered with ``atexit`` before us may publish yet.
+
+    Their connections are opened anew, as in a forked child: from Python 3.12 on an exiting process can't start
+    the thread that they need, so the lease taken here is never given back.
+    """
+    if _portal is not None:
+        lease(_drain_at_exit).drained = True
+    for holder in list(_leases):
+        unconfirmed = stop_tree(holder, EXIT_DRAIN) if isinstance(holder, Tenant) else 0
+        if unconfirmed:
+            logger.error("the process ends with %d publishes not confirmed by the broker", unconfirmed)
+
+
+def _tell_multiprocessing() -> None:
+    """Drain also at the end of multiprocessing's children, which end without atexit before Python 3.14."""
+    global _told_multiprocessing
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None and not _told_multiprocessing:
+        _told_multiprocessing = True
+        util.Finalize(None, _drain_at_exit, exitpriority=0)
+
+
+def _start_afresh() -> None:
+    """In a forked child nothing of the parent's runtime is alive, and its publishes are the parent's."""
+    global _portal, _lock, _told_multiprocessing
+    _lock = new_lock()
+    _portal = None
+    _told_multiprocessing = False
+    _leases.clear()
+
+
+atexit.register(_drain_at_exit)
+os.register_at_fork(after_in_child=_start_afresh)

@@ -1,0 +1,53 @@
+"""A publish as kombu's code sees it: what it returns, what it leaves out, and what comes back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vine import promise
+
+from .._values.model import Delivery, Returned
+from ..protocols._content import PROPERTY_NAMES
+
+logger = logging.getLogger("kombu_actors.channel")
+NAMES_WARNED_OF = 256
+"""Unknown property names that are warned of once each; a program that makes up more is not told of them."""
+
+_warned_of: set[str] = set()
+
+
+class Accepted:
+    """What ``publish`` returns: kombu's promise, kept already, since the connection has accepted the message."""
+
+    __slots__ = ()
+
+    ready = True
+    failed = cancelled = False
+
+    def then(self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None) -> Any:
+        """Call ``callback()`` now; what is returned has a ``then`` of its own, which gets the callback's result."""
+        kept = promise(callback, on_error=on_error)
+        kept()
+        return kept
+
+    def __repr__(self) -> str:
+        return "<the publish was accepted>"
+
+
+ACCEPTED = Accepted()
+
+
+def without_unknown(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The properties that AMQP has; warns of the others, once per name."""
+    for name in properties.keys() - PROPERTY_NAMES - _warned_of:
+        if len(_warned_of) < NAMES_WARNED_OF:
+            _warned_of.add(name)
+            logger.warning("%r is not a message property of AMQP 0-9-1 and is not sent; is it meant as a header?", name)
+    return {name: value for name, value in properties.items() if name in PROPERTY_NAMES}
+
+
+def returned_delivery(returned: Returned) -> Delivery:
+    """A returned message in the form from which the facade's ``Message`` is made; it has no tag and expects no ack."""
+    return Delivery("", 0, False, returned.exchange, returned.routing_key, returned.properties, returned.body)

@@ -1,0 +1,249 @@
+"""Publishing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from ..compression import compress
+from ..serialization import dumps, encode_text
+from ..utils.functional import ChannelPromise
+from .declare import maybe_declare
+from .exchange import Exchange, maybe_delivery_mode
+from .queue import Queue
+from .surface import connection_of, is_connection
+
+__all__ = ["Producer"]
+
+OnReturn = Callable[[Exception, str, str, Any], Any]
+
+
+class Producer:
+    """Publishes messages.
+
+    ``channel`` may be a connection: then its default channel is used, opened at the first publish.
+    ``exchange``, ``routing_key``, ``serializer`` (JSON) and ``compression`` (none) are the defaults
+    of ``publish``.  With ``auto_declare`` (default) the exchange is declared, once per connection,
+    before the first publish.  ``on_return(exception, exchange, routing_key, message)`` is called,
+    while the connection drains events, for each ``mandatory`` message that no queue took.
+
+    May be used from any thread: the body is encoded in the calling thread, the rest is the
+    connection's.
+    """
+
+    exchange: Any = None
+    routing_key: str = ""
+    serializer: str | None = None
+    compression: str | None = None
+    auto_declare: bool = True
+    on_return: OnReturn | None = None
+    __connection__: Any = None
+    """The connection, if one was given in place of a channel."""
+
+    def __init__(
+        self,
+        channel: Any,
+        exchange: Exchange | str | None = None,
+        routing_key: str | None = None,
+        serializer: str | None = None,
+        auto_declare: bool | None = None,
+        compression: str | None = None,
+        on_return: OnReturn | None = None,
+    ) -> None:
+        self._channel = channel
+        self.exchange: Any = Exchange(exchange or "") if exchange is None or isinstance(exchange, str) else exchange
+        self.routing_key = routing_key or self.routing_key
+        self.serializer = serializer or self.serializer
+        self.compression = compression or self.compression
+        self.on_return = on_return or self.on_return
+        if auto_declare is not None:
+            self.auto_declare = auto_declare
+        if self._channel:
+            self.revive(self._channel)
+
+    def __repr__(self) -> str:
+        return f"<Producer: {self._channel}>"
+
+    def __reduce__(self) -> tuple[type[Producer], tuple[Any, ...]]:
+        return type(self), self.__reduce_args__()
+
+    def __reduce_args__(self) -> tuple[Any, ...]:
+        return (None, self.exchange, self.routing_key, self.serializer, self.auto_declare, self.compression)
+
+    @property
+    def channel(self) -> Any:
+        """The channel; opened now, if a connection was given and none was needed before."""
+        channel = self._channel
+        if isinstance(channel, ChannelPromise):
+            channel = self._channel = channel()
+            self._watch_returns(channel)
+        return channel
+
+    @channel.setter
+    def channel(self, channel: Any) -> None:
+        self._channel = channel
+
+    def revive(self, channel: Any) -> None:
+        """Move to another channel, or to a connection's default one."""
+        if is_connection(channel):
+            connection = self.__connection__ = channel
+            channel = ChannelPromise(lambda: connection.default_channel)
+        self._channel = channel
+        self.exchange = self.exchange(channel)
+        if not isinstance(channel, ChannelPromise):
+            self._watch_returns(channel)
+
+    def _watch_returns(self, channel: Any) -> None:
+        if self.on_return:
+            channel.events["basic_return"].add(self.on_return)
+
+    @property
+    def connection(self) -> Any:
+        """The connection; ``None`` without a channel."""
+        if self.__connection__ is not None:
+            return self.__connection__
+        channel = self.channel
+        return None if channel is None else connection_of(channel)
+
+    def declare(self) -> None:
+        """Declare the default exchange, whether or not it was declared before."""
+        if self.exchange.name:
+            self.exchange.declare()
+
+    def maybe_declare(self, entity: Any, retry: bool = False, **retry_policy: Any) -> bool | None:
+        """Declare an entity, unless this connection has declared it already; returns whether it did."""
+        return maybe_declare(entity, self.channel, retry, **retry_policy) if entity else None
+
+    def publish(
+        self,
+        body: Any,
+        routing_key: str | None = None,
+        delivery_mode: int | str | None = None,
+        mandatory: bool = False,
+        immediate: bool = False,
+        priority: int | None = 0,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        serializer: str | None = None,
+        headers: Mapping[str, Any] | None = None,
+        compression: str | None = None,
+        exchange: Exchange | str | None = None,
+        retry: bool = False,
+        retry_policy: Mapping[str, Any] | None = None,
+        declare: Iterable[Any] | None = None,
+        expiration: float | None = None,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+        **properties: Any,
+    ) -> Any:
+        """Publish a message.
+
+        ``body`` is serialized unless ``content_type`` says that you have done it: then it is sent as
+        it is (``str`` encoded by ``content_encoding``, default UTF-8).  ``delivery_mode`` (1, 2,
+        ``"transient"``, ``"persistent"``) defaults to the exchange's.  ``expiration`` is in seconds.
+        ``declare`` lists entities to declare first, once per connection.  Further keywords are
+        message properties: ``correlation_id``, ``reply_to`` (a name or a ``Queue``), ``message_id``,
+        ``type``, ``timestamp``, ...  Nothing you pass in is changed.
+
+        Returns when the connection has taken responsibility for the message, or, with its
+        ``confirm_publish`` option, when the broker has.  ``timeout`` and ``confirm_timeout`` bound
+        that (seconds; default: the connection's).  With ``retry`` connection errors are ridden out
+        by ``Connection.ensure``, whose keywords ``retry_policy`` takes.
+
+        Raises ``EncodeError`` or ``ValueError`` before anything is sent, ``OperationalError`` when
+        there is no connection (without ``retry``) or the retries are used up.
+        """
+        if not content_type:
+            content_type, content_encoding, body = dumps(body, serializer or self.serializer)
+        elif isinstance(body, str):
+            content_encoding = content_encoding or "utf-8"
+            body = encode_text(body, content_encoding)
+        elif not content_encoding:
+            content_encoding = "binary"
+        if compression is None:
+            compression = self.compression
+        if compression:
+            body, method = compress(body, compression)
+            headers = {**(headers or {}), "compression": method}
+        elif headers is None:
+            headers = {}
+
+        default = self.exchange
+        if exchange is None or exchange == "":
+            exchange = default
+        if isinstance(exchange, Exchange):
+            properties["delivery_mode"] = maybe_delivery_mode(delivery_mode or exchange.delivery_mode)
+            exchange = exchange.name
+        else:
+            properties["delivery_mode"] = maybe_delivery_mode(delivery_mode or default.delivery_mode)
+        if expiration is not None:
+            properties["expiration"] = _milliseconds(expiration)
+        if isinstance(properties.get("reply_to"), Queue):
+            properties["reply_to"] = properties["reply_to"].name
+        if routing_key is None:
+            routing_key = self.routing_key
+
+        publish = self._publish
+        if retry:
+            publish = self.connection.ensure(self, publish, **(retry_policy or {}))
+        return publish(
+            body, priority, content_type, content_encoding, headers, properties,
+            routing_key, mandatory, immediate, exchange, declare, timeout, confirm_timeout,
+        )  # fmt: skip
+
+    def _publish(
+        self,
+        body: Any,
+        priority: int | None,
+        content_type: str | None,
+        content_encoding: str | None,
+        headers: Mapping[str, Any],
+        properties: dict[str, Any],
+        routing_key: str,
+        mandatory: bool,
+        immediate: bool,
+        exchange: str,
+        declare: Iterable[Any] | None,
+        timeout: float | None = None,
+        confirm_timeout: float | None = None,
+    ) -> Any:
+        """One attempt; ``ensure`` may make several, each on the channel of the moment."""
+        channel = self.channel
+        message = channel.prepare_message(body, priority, content_type, content_encoding, headers, properties)
+        for entity in declare or ():
+            maybe_declare(entity, channel)
+        if self.auto_declare and self.exchange.name:
+            maybe_declare(self.exchange, channel)
+        return channel.basic_publish(
+            message,
+            exchange=exchange,
+            routing_key=routing_key,
+            mandatory=mandatory,
+            immediate=immediate,
+            timeout=timeout,
+            confirm_timeout=confirm_timeout,
+        )
+
+    def release(self) -> None:
+        """Does nothing: the channel is the connection's, or yours."""
+
+    close = release
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+def _milliseconds(expiration: Any) -> str:
+    try:
+        milliseconds = -1 if isinstance(expiration, str) else int(expiration * 1000)
+    except (TypeError, ValueError, OverflowError):
+        milliseconds = -1
+    if milliseconds < 0 or expiration < 0:
+        raise ValueError(f"expiration is a number of seconds from now and can't be {expiration!r:.80}")
+    return str(milliseconds)

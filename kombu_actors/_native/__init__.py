@@ -1,0 +1,1 @@
+"""What ``broker`` and ``_subscription`` are made of; in trio, knows no threads."""

@@ -1,0 +1,266 @@
+"""What a transport is: the contract between bytes and actors.
+
+A ``Link`` is one live connection to a broker.  It has one life: it is opened, serves, dies,
+and is thrown away; making the next one is its supervisor's business.  Everything here runs
+in the trio thread; methods without ``async`` never block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import attrs
+
+from .._values.model import (
+    BindingSpec,
+    ConsumerSpec,
+    Delivery,
+    ExchangeSpec,
+    Properties,
+    QueueInfo,
+    QueueSpec,
+    Returned,
+    Sent,
+)
+from ..errors import ConnectionLost
+
+Prepared = Any
+"""A message validated and encoded by the transport that will send it; opaque to everyone else."""
+
+DeliverySink = Callable[[list[Delivery]], None]
+"""Takes one batch, in order; called in the trio thread, must not block or raise."""
+
+
+class EndedByCall(ConnectionLost):
+    """The broker ended the connection over this very call (540, 503, ...): ``__cause__`` is its answer."""
+
+
+@attrs.frozen(kw_only=True)
+class Capabilities:
+    """What a transport can do, for facade attributes and the table in docs."""
+
+    heartbeats: bool
+    confirms: bool
+    exchange_types: frozenset[str]
+    server_named_queues: bool = True
+
+
+class Upstream(Protocol):
+    """The owner of a link, to other connections of the process whose program must find what it published."""
+
+    @property
+    def unwritten(self) -> bool:
+        """Whether threads have published what isn't written yet.  Any thread."""
+
+    async def wait_seen_elsewhere(self) -> None:
+        """Wait until the broker has seen what has been published so far; from any run of trio."""
+
+
+class LonePublish(Protocol):
+    """One publish that a thread sends past everything that waits."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether the broker gets it, some of it in a moment perhaps."""
+
+
+class LinkChannel(Protocol):
+    """One channel of a link.  Dies alone (404, 406, ...) or with its link.
+
+    Every ``async`` method raises the channel's death as py-amqp's exception class when the
+    broker closes the channel over it, and ``ConnectionLost`` when the link dies.  Deadlines
+    are the caller's cancel scopes; a cancelled request leaves the channel usable: its late
+    reply is consumed by the request it belongs to.
+    """
+
+    number: int
+    reorders: bool
+    """Whether a request may reach the broker before what was published on the channel before it."""
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why the channel is dead; None while it is open."""
+
+    async def wait_closed(self) -> BaseException:
+        """Wait until the channel is dead and say why."""
+
+    async def aclose(self) -> None:
+        """Close politely; a no-op when already dead."""
+
+    async def exchange_declare(self, spec: ExchangeSpec, *, passive: bool = False) -> None: ...
+    async def exchange_delete(self, name: str, *, if_unused: bool = False) -> None: ...
+    async def exchange_bind(self, binding: BindingSpec) -> None: ...
+    async def exchange_unbind(self, binding: BindingSpec) -> None: ...
+    async def queue_declare(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo: ...
+    async def queue_delete(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int: ...
+    async def queue_bind(self, binding: BindingSpec) -> None: ...
+    async def queue_unbind(self, binding: BindingSpec) -> None: ...
+    async def queue_purge(self, name: str) -> int: ...
+
+    async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None: ...
+    async def consume(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> str:
+        """Subscribe; return the tag once the broker said consume-ok.
+
+        ``on_cancel`` is called when the *broker* ends the subscription (its queue went away).
+        """
+
+    async def cancel(self, tag: str) -> None:
+        """End a subscription; its sink gets nothing after this returns."""
+
+    async def get(self, queue: str, *, no_ack: bool = False) -> tuple[Delivery, int] | None:
+        """Poll one message; with it, how many are left in the queue."""
+
+    async def recover(self, *, requeue: bool = False) -> None: ...
+    async def flow(self, active: bool) -> None: ...
+    def confirm_select(
+        self,
+        on_confirm: Callable[[int, bool, bool], None],
+        on_return: Callable[[Returned], None],
+        owed: Callable[[], bool] | None = None,
+        on_refused: Callable[[int, BaseException], None] | None = None,
+    ) -> None:
+        """Turn on confirms: ``on_confirm(tag, multiple, accepted)``, tags counting from 1.
+
+        Nobody waits for an answer: the first publish may follow at once.
+
+        The caller counts them: it raises ``LookupError`` for a tag that it has not reached.  While
+        ``owed()`` says that confirms are due, reading goes on though it is paused.  ``on_refused(tag, error)``
+        is told before the channel ends over a publish, by a broker that says which (Redis).
+        """
+
+    async def wait_taken(self) -> None:
+        """Wait until the broker has taken everything published before: what it refuses has ended the channel by then.
+
+        It need not have confirmed it.
+        """
+
+    def flush(self) -> None:
+        """Let what was appended leave at once if nothing stands in its way; else it leaves as soon as it can.
+
+        For callers that have gathered a batch themselves: saves a task switch.
+        """
+
+    def check(self, prepared: Prepared) -> None:
+        """Raise ``ValueError`` for a message that doesn't fit the limits agreed on with the broker.  Any thread."""
+
+    def publish(self, prepared: Prepared) -> None:
+        """Append one publish to the outbox.  Never blocks; the caller bounds what is under way.
+
+        Raises:
+            ValueError: it fails ``check``, having been prepared for a session with other limits.
+        """
+
+    def withdraw(self, prepared: Prepared) -> bool:
+        """Take one publish back that surely hasn't reached the broker; False when nobody can be sure of that."""
+
+    def publish_now(self, prepared: Prepared, note: Callable[[LonePublish], object]) -> Sent:
+        """``publish`` from any thread, past everything that waits, if nothing waits and the socket takes it.
+
+        What ``note`` gets says afterwards whether the message has left, even when an interrupt
+        (Ctrl-C) took the answer's place; it isn't called where nothing can leave this way.  The
+        caller keeps all other publishes of this channel away meanwhile, and after PART, or an
+        interrupt, has ``flush`` called in the link's thread.
+        """
+
+    def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:
+        """``ack`` from any thread; as ``publish_now``.  Nothing is sent once the channel is dead."""
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None: ...
+    def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None: ...
+    def reject(self, tag: int, *, requeue: bool = False) -> None: ...
+
+    def watch_gaps(self, tag: str, watcher: Callable[[float, float, int], None]) -> bool:
+        """Whether what is published for this consumer while it isn't subscribed is lost (Redis Pub/Sub).
+
+        Then ``watcher(since, until, count)`` is told of messages that were dropped because its queue's consumers are
+        too far behind: how many, and when the first and the last of them came, in seconds since the epoch.
+        """
+
+
+class Link(Protocol):
+    """One live connection to a broker."""
+
+    server_properties: Mapping[str, Any]
+    roles: Sequence[str]
+    """The names of the tasks that keep the link alive, e.g. reader, writer, heartbeat."""
+    upstream: Upstream | None
+    """Set by its owner."""
+
+    def neighbours(self) -> Sequence[Upstream]:
+        """Those of the other links of this process to its broker, when that lives in this process, too."""
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why the link is dead; None while it lives."""
+
+    @property
+    def sock(self) -> Any:
+        """The socket, for its address; ``AttributeError`` where there is none."""
+
+    @property
+    def last_heard(self) -> float:
+        """When the broker last said anything, in seconds of trio's clock."""
+
+    @property
+    def blocked(self) -> str | None:
+        """The broker's reason for not reading from publishers; None when it does."""
+
+    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
+        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks.
+
+        Returns what ends that.
+        """
+
+    async def run(self, role: str) -> None:
+        """Serve one role until the link dies, then raise why (return after ``aclose``)."""
+
+    async def wait_closed(self) -> BaseException:
+        """Wait until the link is dead and say why."""
+
+    async def open_channel(self, *, kept: bool = False) -> LinkChannel:
+        """Open a channel; raises ``ChannelLimitExceeded`` when no number is left.
+
+        The last number is kept for who asks for the ``kept`` one: declarations go over a channel of
+        their own, which in a new session is opened first.
+        """
+
+    async def aclose(self) -> None:
+        """Say goodbye and close; safe in any state, bounded by the caller's cancel scope."""
+
+    def pause_reading(self) -> None:
+        """Take nothing more in until ``resume_reading``, except while a request waits for its answer."""
+
+    def resume_reading(self) -> None:
+        """Undo ``pause_reading``; a no-op when not paused."""
+
+    def kill(self, reason: BaseException) -> None:
+        """Drop the connection at once; every waiter gets ``reason``."""
+
+
+class Transport(Protocol):
+    """Opens links for one URL scheme, and encodes messages for them."""
+
+    name: str
+    capabilities: Capabilities
+    roles: Sequence[str]
+
+    async def connect(self, endpoint: Any, options: Any) -> Link:
+        """Dial and shake hands; translates every foreign error to ``errors``' classes."""
+
+    def prepare(
+        self,
+        body: bytes,
+        *,
+        exchange: str,
+        routing_key: str,
+        properties: Properties,
+        mandatory: bool = False,
+    ) -> Prepared:
+        """Validate and encode one message in the caller's thread, before a byte is sent.
+
+        Raises ``ValueError`` naming the wrong argument.
+        """
+
+    def content_of(self, prepared: Prepared) -> tuple[Mapping[str, Any], bytes]:
+        """Properties, as a receiver would see them, and body of a prepared message."""

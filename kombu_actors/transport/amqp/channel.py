@@ -1,0 +1,422 @@
+"""One AMQP channel of a live link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+from amqp import exceptions as amqp_errors
+from amqp import spec as amqp_spec
+
+from ..._values.model import (
+    BindingSpec,
+    ConsumerSpec,
+    Delivery,
+    ExchangeSpec,
+    QueueInfo,
+    QueueSpec,
+    Returned,
+    Sent,
+)
+from ...errors import ConnectionClosed, ConnectionLost
+from ...protocols.amqp import LocalProtocolError, PeerProtocolError, Prepared
+from ...protocols.amqp.events import Confirmed, Delivered, Got, Oversized, Replied
+from ...protocols.amqp.methods import Request, request
+from ...protocols.amqp.sender import Lone
+from .._contract import DeliverySink
+from .._oversized import report_oversized, too_large
+from .._waiting import Ending, PendingReply
+
+if TYPE_CHECKING:
+    from .link import AMQPLink
+
+__all__ = ["AMQPChannel"]
+
+_BUILT_IN_TYPES = frozenset({"direct", "fanout", "topic", "headers"})
+
+
+@attrs.frozen
+class _Consumer:
+    spec: ConsumerSpec
+    sink: DeliverySink
+    on_cancel: Callable[[], None]
+
+
+class AMQPChannel:
+    """A channel as ``transport._contract.LinkChannel`` describes it.
+
+    Made by ``AMQPLink.open_channel``.  Some requests that RabbitMQ answers by ending the whole
+    connection (``540 NOT_IMPLEMENTED``, ``503 COMMAND_INVALID``) are refused here with the
+    exception class the broker would have caused, so that the siblings live on.
+    """
+
+    reorders = False
+
+    def __init__(self, link: AMQPLink, number: int) -> None:
+        self.number = number
+        self._link = link
+        self._engine = link.engine
+        self.check: Callable[[Prepared], None] = link.engine.check
+        """Raise ``ValueError`` for what doesn't fit the limits agreed on with the broker."""
+        self._wake = link.wake
+        self._consumers: dict[str, _Consumer] = {}
+        self._on_confirm: Callable[[int, bool, bool], None] | None = None
+        self._on_return: Callable[[Returned], None] | None = None
+        self._owed: Callable[[], bool] | None = None
+        self._ending = Ending()
+        self._gone = trio.Event()
+
+    def __repr__(self) -> str:
+        return f"<AMQPChannel {self.number} of {self._link.name}, {'open' if self.closed is None else 'dead'}>"
+
+    # -- life ----------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why the channel is dead; None while it is open."""
+        return self._ending.reason
+
+    async def wait_closed(self) -> BaseException:
+        """Wait until the channel is dead and say why."""
+        return await self._ending.wait()
+
+    async def aclose(self) -> None:
+        """Close politely; a no-op when already dead.
+
+        Cancelled, the channel is closed all the same: the broker's close-ok is taken when it comes.
+        """
+        if self._ending.reason is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        closed = ConnectionClosed(f"you closed channel {self.number} of the connection to {self._link.name}")
+        for pending in self._engine.close_channel(self.number):
+            pending.fail(closed)
+        self._wake()
+        self.die(closed)
+        await self._gone.wait()
+
+    def die(self, reason: BaseException) -> None:
+        """Take note that the channel is dead."""
+        with self._link.wire:  # so that nothing of it is written after what follows its end
+            self._ending.happen(reason)
+        self._consumers.clear()
+
+    def forget(self) -> None:
+        """Take note that the broker has forgotten the channel too."""
+        self._gone.set()
+
+    async def _call(
+        self,
+        question: Request,
+        *,
+        applied: Callable[[Any], None] | None = None,
+        undo: Callable[[Any], None] | None = None,
+    ) -> Any:
+        self._ending.check()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        pending = PendingReply(applied=applied, undo=undo)
+        self._engine.request(self.number, question, pending)
+        self._wake()
+        return await pending.wait()
+
+    def take_back(self, act: Callable[..., object], *args: object) -> None:
+        """Have the engine undo what nobody waits for any more, unless the broker has ended the channel already.
+
+        The engine may know that before the channel does: both came in one piece.
+        """
+        try:
+            act(self.number, *args)
+        except LocalProtocolError:
+            return
+        self._wake()
+
+    def _has_just_ended(self) -> ConnectionLost:
+        return ConnectionLost(
+            f"the broker has just closed channel {self.number} of the connection to {self._link.name}"
+        )
+
+    def _refuse(self, code: int, text: str, method: tuple[int, int]) -> None:
+        """Raise what the broker's connection.close would have raised; nothing was sent."""
+        raise amqp_errors.error_for_code(code, f"{text} (refused locally: it would end the connection)", method, None)
+
+    # -- topology ------------------------------------------------------------------------------
+
+    async def exchange_declare(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
+        """Declare an exchange, or with ``passive`` check that it exists."""
+        flags = (passive, spec.durable, spec.auto_delete, spec.internal, False)
+        question = request("exchange.declare", 0, spec.name, spec.type, *flags, spec.arguments)
+        if not passive and spec.type not in _BUILT_IN_TYPES and not spec.type.startswith("x-"):
+            self._refuse(503, f"unknown exchange type {spec.type!r}", amqp_spec.Exchange.Declare)
+        await self._call(question)
+
+    async def exchange_delete(self, name: str, *, if_unused: bool = False) -> None:
+        """Delete an exchange."""
+        await self._call(request("exchange.delete", 0, name, if_unused, False))
+
+    async def exchange_bind(self, binding: BindingSpec) -> None:
+        """Bind an exchange to an exchange."""
+        await self._call(request("exchange.bind", *_ends(binding), False, binding.arguments))
+
+    async def exchange_unbind(self, binding: BindingSpec) -> None:
+        """Undo ``exchange_bind``."""
+        await self._call(request("exchange.unbind", *_ends(binding), False, binding.arguments))
+
+    async def queue_declare(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
+        """Declare a queue, or with ``passive`` look at it; an empty name lets the broker choose."""
+        flags = (passive, spec.durable, spec.exclusive, spec.auto_delete, False)
+        reply: Replied = await self._call(request("queue.declare", 0, spec.name, *flags, spec.arguments))
+        return QueueInfo(*reply.arguments)
+
+    async def queue_delete(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
+        """Delete a queue; return how many messages went with it."""
+        return _count(await self._call(request("queue.delete", 0, name, if_unused, if_empty, False)))
+
+    async def queue_bind(self, binding: BindingSpec) -> None:
+        """Bind a queue to an exchange."""
+        await self._call(request("queue.bind", *_ends(binding), False, binding.arguments))
+
+    async def queue_unbind(self, binding: BindingSpec) -> None:
+        """Undo ``queue_bind``."""
+        await self._call(request("queue.unbind", *_ends(binding), binding.arguments))
+
+    async def queue_purge(self, name: str) -> int:
+        """Drop a queue's ready messages; return how many."""
+        return _count(await self._call(request("queue.purge", 0, name, False)))
+
+    # -- consuming -----------------------------------------------------------------------------
+
+    async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None:
+        """Bound unacknowledged deliveries; 0 is no bound."""
+        if prefetch_size and self._link.is_rabbitmq:
+            self._refuse(540, f"RabbitMQ has no prefetch_size (was {prefetch_size})", amqp_spec.Basic.Qos)
+        await self._call(request("basic.qos", prefetch_size, prefetch_count, apply_global))
+
+    async def consume(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> str:
+        """Subscribe; return the tag once the broker said consume-ok.
+
+        Cancelled, the subscription is taken back as soon as the broker grants it, and what it
+        delivered meanwhile is requeued.
+        """
+        if spec.tag and spec.tag in self._consumers:
+            self._refuse(530, f"consumer tag {spec.tag!r} is in use on channel {self.number}", amqp_spec.Basic.Consume)
+
+        def subscribe(reply: Replied) -> None:
+            self._consumers[reply.arguments[0]] = _Consumer(spec, sink, on_cancel)
+
+        def unsubscribe(reply: Replied) -> None:
+            (tag,) = reply.arguments
+            self._consumers[tag] = _Consumer(spec, discard if spec.no_ack else self._requeue, lambda: None)
+            cancel = request("basic.cancel", tag, False)
+            self.take_back(self._engine.request, cancel, PendingReply(applied=self._forget_consumer))
+
+        def discard(deliveries: list[Delivery]) -> None:
+            """Nobody can get back what was sent without waiting for an ack."""
+
+        flags = (spec.no_local, spec.no_ack, spec.exclusive, False)
+        question = request("basic.consume", 0, spec.queue, spec.tag, *flags, spec.arguments)
+        reply: Replied = await self._call(question, applied=subscribe, undo=unsubscribe)
+        tag: str = reply.arguments[0]
+        return tag
+
+    async def cancel(self, tag: str) -> None:
+        """End a subscription; its sink gets nothing after this returns."""
+        forget = self._forget_consumer
+        await self._call(request("basic.cancel", tag, False), applied=forget, undo=forget)
+
+    async def get(self, queue: str, *, no_ack: bool = False) -> tuple[Delivery, int] | None:
+        """Poll one message; with it, how many are left in the queue.
+
+        Cancelled, a message that still comes is requeued (with ``no_ack`` it is lost).
+
+        Raises:
+            ContentTooLarge: it is larger than ``body_max``, and was rejected; get again for the next one.
+        """
+
+        def give_back(reply: Got | Replied | Oversized) -> None:
+            if isinstance(reply, Got) and not no_ack:
+                self._requeue([reply.delivery])
+            elif isinstance(reply, Oversized):
+                self._reject_oversized(reply, reply.arguments[0], queue, no_ack)
+
+        reply = await self._call(request("basic.get", 0, queue, no_ack), undo=give_back)
+        if isinstance(reply, Oversized):
+            self._reject_oversized(reply, reply.arguments[0], queue, no_ack)
+            raise too_large(reply.size, self._engine.body_max, queue=queue, no_ack=no_ack)
+        return (reply.delivery, reply.remaining) if isinstance(reply, Got) else None
+
+    async def recover(self, *, requeue: bool = False) -> None:
+        """Ask for all unacknowledged deliveries again."""
+        if not requeue and self._link.is_rabbitmq:
+            self._refuse(540, "RabbitMQ recovers with requeue=True only", amqp_spec.Basic.Recover)
+        await self._call(request("basic.recover", requeue))
+
+    async def flow(self, active: bool) -> None:
+        """Ask the broker to stop or resume deliveries."""
+        if not active and self._link.is_rabbitmq:
+            self._refuse(
+                540,
+                "RabbitMQ has no channel.flow(active=False): use qos, or cancel the consumer",
+                amqp_spec.Channel.Flow,
+            )
+        await self._call(request("channel.flow", active))
+
+    def ack(self, tag: int, *, multiple: bool = False) -> None:
+        """Acknowledge one delivery, or all up to ``tag``."""
+        if self._ending.reason is not None:
+            self._ending.check()
+        try:
+            self._engine.ack(self.number, tag, multiple)
+        except LocalProtocolError:
+            raise self._has_just_ended() from None
+        self._wake()
+
+    def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
+        """Refuse one delivery, or all up to ``tag``."""
+        self._settle(self._engine.nack, tag, multiple, requeue)
+
+    def reject(self, tag: int, *, requeue: bool = False) -> None:
+        """Refuse one delivery."""
+        self._settle(self._engine.reject, tag, requeue)
+
+    def _settle(self, act: Callable[..., None], *args: object) -> None:
+        self._ending.check()
+        try:
+            act(self.number, *args)
+        except LocalProtocolError:
+            raise self._has_just_ended() from None
+        self._wake()
+
+    def _requeue(self, deliveries: list[Delivery]) -> None:
+        for delivery in deliveries:
+            self.take_back(self._engine.reject, delivery.delivery_tag, True)
+
+    def _reject_oversized(self, event: Oversized, delivery_tag: int, queue: str, no_ack: bool) -> None:
+        exchange, routing_key = event.arguments[2:4] if event.token is not None else event.arguments[3:5]
+        report_oversized(
+            event.size, self._engine.body_max, queue=queue, exchange=exchange, routing_key=routing_key, no_ack=no_ack
+        )
+        if not no_ack and self._ending.reason is None:
+            self._engine.reject(self.number, delivery_tag, False)
+            self._wake()
+
+    def _forget_consumer(self, reply: Replied) -> None:
+        self._consumers.pop(reply.arguments[0], None)
+
+    def watch_gaps(self, tag: str, watcher: Callable[[float, float, int], None]) -> bool:
+        """Never: a queue keeps what is published while nobody consumes from it."""
+        return False
+
+    # -- publishing ----------------------------------------------------------------------------
+
+    def confirm_select(
+        self,
+        on_confirm: Callable[[int, bool, bool], None],
+        on_return: Callable[[Returned], None],
+        owed: Callable[[], bool] | None = None,
+        on_refused: Callable[[int, BaseException], None] | None = None,
+    ) -> None:
+        """Turn on confirms; see ``LinkChannel.confirm_select``."""
+        self._ending.check()
+        self._on_confirm, self._on_return, self._owed = on_confirm, on_return, owed
+        try:
+            self._engine.tell(self.number, request("confirm.select", True))
+        except LocalProtocolError:
+            raise self._has_just_ended() from None
+        self._wake()
+
+    @property
+    def awaiting_confirms(self) -> bool:
+        """Whether the broker owes confirms."""
+        return self._owed is not None and self._ending.reason is None and self._owed()
+
+    async def wait_taken(self) -> None:
+        """Wait until the broker has taken everything published before: it takes a channel's methods in order."""
+        await self._call(request("channel.flow", True))
+
+    def flush(self) -> None:
+        """Let what was appended leave at once if nothing stands in its way."""
+        self._link.flush()
+
+    def publish(self, prepared: Prepared) -> None:
+        """Append one publish to the outbox.  Never blocks; the caller bounds what is under way."""
+        if self._ending.reason is not None:
+            self._ending.check()
+        try:
+            self._engine.publish(self.number, prepared)
+        except LocalProtocolError:
+            raise self._has_just_ended() from None
+        self._wake()
+
+    def withdraw(self, prepared: Prepared) -> bool:
+        """False: what was appended may have arrived."""
+        return False
+
+    def publish_now(self, prepared: Prepared, note: Callable[[Lone], object]) -> Sent:
+        """``publish`` from any thread, if nothing waits and the socket takes it."""
+        if self._ending.reason is not None:
+            return Sent.NOTHING
+        try:
+            lone = self._engine.publish_alone(self.number, prepared)
+        except LocalProtocolError:
+            return Sent.NOTHING  # the broker closed the channel meanwhile
+        note(lone)
+        return self._link.send_alone(lone, self._ending)
+
+    def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:
+        """``ack`` from any thread, if nothing waits and the socket takes it."""
+        return self._link.send_alone(self._engine.ack_alone(self.number, tag, multiple), self._ending)
+
+    # -- what the reader hands over ------------------------------------------------------------
+
+    def on_delivered(self, event: Delivered) -> None:
+        """Pass a batch to its consumer."""
+        consumer = self._consumers.get(event.consumer_tag)
+        if consumer is not None:
+            consumer.sink(event.deliveries)
+        elif self._ending.reason is None:
+            raise PeerProtocolError(503, f"a delivery for consumer {event.consumer_tag!r:.80}, which doesn't exist")
+
+    def on_oversized(self, event: Oversized) -> None:
+        """Reject a delivery that is too large; a message that comes back comes back without its body."""
+        if event.method == "basic.return":
+            code, text, exchange, routing_key = event.arguments
+            report_oversized(event.size, self._engine.body_max, queue=None, exchange=exchange, routing_key=routing_key)
+            self.on_returned(Returned(code, text, exchange, routing_key, {}, b""))
+            return
+        consumer = self._consumers.get(event.arguments[0])
+        if consumer is not None:
+            self._reject_oversized(event, event.arguments[1], consumer.spec.queue, consumer.spec.no_ack)
+
+    def on_confirmed(self, event: Confirmed) -> None:
+        """Pass a confirm to the publisher, who counts what it has sent."""
+        if self._ending.reason is not None:
+            return
+        try:
+            if self._on_confirm is None:
+                raise LookupError("nobody asked for confirms")
+            self._on_confirm(event.tag, event.multiple, event.accepted)
+        except LookupError as error:
+            text = f"a confirm for publish {event.tag} on channel {self.number}: {error}"
+            raise PeerProtocolError(503, text) from None
+
+    def on_returned(self, returned: Returned) -> None:
+        """Pass a returned message to the publisher; without confirms nobody is there to take it."""
+        if self._on_return is not None and self._ending.reason is None:
+            self._on_return(returned)
+
+    def on_cancelled(self, tag: str) -> None:
+        """Tell a consumer that the broker ended its subscription."""
+        consumer = self._consumers.pop(tag, None)
+        if consumer is not None:
+            consumer.on_cancel()
+
+
+def _ends(binding: BindingSpec) -> tuple[int, str, str, str]:
+    return 0, binding.destination, binding.source, binding.routing_key
+
+
+def _count(reply: Replied) -> int:
+    count: int = reply.arguments[0]
+    return count

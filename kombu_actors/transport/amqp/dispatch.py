@@ -1,0 +1,150 @@
+"""What the engine reports, handed to whom it concerns: requests, channels, watchers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from amqp import exceptions as amqp_errors
+
+from ...errors import ConnectionClosed, ConnectionLost
+from ...protocols.amqp import events
+from .._contract import EndedByCall
+from .._waiting import PendingReply
+from .channel import AMQPChannel
+
+__all__ = ["Alarm", "Dispatcher", "parted"]
+
+
+def parted(name: str) -> ConnectionClosed:
+    """The reason of a connection that this side closed."""
+    return ConnectionClosed(f"you closed the connection to {name}")
+
+
+class Alarm:
+    """Whether the broker has stopped reading from publishers, and who wants to know.
+
+    ``source`` is the number of the channel that is to hold back, 0 for the connection.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+        self.watchers: list[Callable[[str | None], None]] = []
+        self._reasons: dict[int, str] = {}
+
+    def change(self, source: int, reason: str | None) -> None:
+        """Set or, with None, take back what one source says; tell, if there is news."""
+        self._reasons.pop(source, None)
+        if reason is not None:
+            self._reasons[source] = reason
+        reason = self._reasons.get(0) or next(iter(self._reasons.values()), None)
+        if reason != self.reason:
+            self.reason = reason
+            for watcher in list(self.watchers):
+                watcher(reason)
+
+
+class Dispatcher:
+    """Owns the channels of one link and the alarm; ``name`` is the broker's address, for messages."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.channels: dict[int, AMQPChannel] = {}
+        self.alarm = Alarm()
+
+    @property
+    def awaiting_confirms(self) -> bool:
+        """Whether the broker owes confirms on any channel."""
+        return any(channel.awaiting_confirms for channel in self.channels.values())
+
+    def end_channels(self, reason: BaseException) -> None:
+        """The link is dead, and all its channels with it."""
+        for channel in self.channels.values():
+            channel.die(reason)
+            channel.forget()
+        self.channels.clear()
+
+    def handle(self, happened: Sequence[events.Event]) -> BaseException | None:
+        """Dispatch events in order; return why the connection is over, or None."""
+        for event in happened:
+            reason = _HANDLERS[type(event)](self, event)
+            if reason is not None:
+                return reason
+        return None
+
+    def _on_delivered(self, event: events.Delivered) -> None:
+        self.channels[event.channel].on_delivered(event)
+
+    def _on_confirmed(self, event: events.Confirmed) -> None:
+        self.channels[event.channel].on_confirmed(event)
+
+    def _on_reply(self, event: events.Replied | events.Got | events.ChannelOpened) -> None:
+        event.token.resolve(event)
+
+    def _on_oversized(self, event: events.Oversized) -> None:
+        if event.token is not None:
+            event.token.resolve(event)
+        else:
+            self.channels[event.channel].on_oversized(event)
+
+    def _on_returned(self, event: events.MessageReturned) -> None:
+        self.channels[event.channel].on_returned(event.returned)
+
+    def _on_consumer_cancelled(self, event: events.ConsumerCancelled) -> None:
+        self.channels[event.channel].on_cancelled(event.consumer_tag)
+
+    def _on_channel_closed_by_peer(self, event: events.ChannelClosedByPeer) -> None:
+        reason = amqp_errors.error_for_code(event.code, event.text, event.method, amqp_errors.ChannelError)
+        self._bury(event.channel, reason, event.abandoned)
+        self.channels.pop(event.channel).forget()
+
+    def _on_channel_closed(self, event: events.ChannelClosed) -> None:
+        self.channels.pop(event.channel).forget()
+        self.alarm.change(event.channel, None)
+
+    def _bury(self, number: int, reason: BaseException, abandoned: Sequence[PendingReply]) -> None:
+        for pending in abandoned:
+            pending.fail(reason)
+        self.channels[number].die(reason)
+        self.alarm.change(number, None)
+
+    def _on_flow(self, event: events.FlowChanged) -> None:
+        self.alarm.change(event.channel, None if event.active else f"channel.flow on channel {event.channel}")
+
+    def _on_blocked(self, event: events.ConnectionBlocked) -> None:
+        self.alarm.change(0, event.reason)
+
+    def _on_unblocked(self, event: events.ConnectionUnblocked) -> None:
+        self.alarm.change(0, None)
+
+    def _on_closed_by_peer(self, event: events.ConnectionClosedByPeer) -> BaseException:
+        cause = amqp_errors.error_for_code(event.code, event.text, event.method, amqp_errors.ConnectionError)
+        reason = ConnectionLost(f"the connection to {self.name} was lost: {event.code} {event.text}")
+        reason.__cause__ = cause
+        if len(event.blamed) == 1 and isinstance(cause, amqp_errors.IrrecoverableConnectionError):
+            answer = EndedByCall(str(reason))
+            answer.__cause__ = cause
+            event.blamed[0].fail(answer)
+        return reason
+
+    def _on_goodbye_answered(self, event: events.ConnectionClosed) -> BaseException:
+        return parted(self.name)
+
+
+_HANDLERS: Final[dict[type, Callable[[Dispatcher, Any], BaseException | None]]] = {
+    events.Delivered: Dispatcher._on_delivered,
+    events.Confirmed: Dispatcher._on_confirmed,
+    events.Replied: Dispatcher._on_reply,
+    events.Got: Dispatcher._on_reply,
+    events.ChannelOpened: Dispatcher._on_reply,
+    events.MessageReturned: Dispatcher._on_returned,
+    events.Oversized: Dispatcher._on_oversized,
+    events.ConsumerCancelled: Dispatcher._on_consumer_cancelled,
+    events.ChannelClosedByPeer: Dispatcher._on_channel_closed_by_peer,
+    events.ChannelClosed: Dispatcher._on_channel_closed,
+    events.FlowChanged: Dispatcher._on_flow,
+    events.ConnectionBlocked: Dispatcher._on_blocked,
+    events.ConnectionUnblocked: Dispatcher._on_unblocked,
+    events.ConnectionClosedByPeer: Dispatcher._on_closed_by_peer,
+    events.ConnectionClosed: Dispatcher._on_goodbye_answered,
+}

@@ -1,0 +1,335 @@
+"""One live AMQP connection: reader, writer and heartbeat around the engine.
+
+All state of the protocol is the engine's, what is to be sent its sender's; this file owns the socket,
+the times, and the words for how the connection died.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any, Final
+
+import trio
+
+from ..._values.model import Sent
+from ...errors import ConnectionClosed, ConnectionLost
+from ...protocols.amqp import AMQPEngine, PeerProtocolError, events
+from ...protocols.amqp.sender import Lone
+from ...protocols.amqp.states import ConnectionState
+from .._contract import Upstream
+from .._pulse import keep_pulse
+from .._stream import STREAM_ERRORS, ByteStream
+from .._waiting import Ending, PendingReply, ReadGate
+from .channel import AMQPChannel
+from .dispatch import Dispatcher, parted
+from .writer import Writer
+
+__all__ = ["ROLES", "AMQPLink"]
+
+ROLES: Final[Sequence[str]] = ("reader", "writer", "heartbeat")
+SILENCE_MAX: Final = 60.0
+"""Seconds for which sent bytes may stay unacknowledged by the peer's kernel; generous, because a
+busy broker stops reading for a while.  Heartbeats find a dead peer sooner."""
+LAST_WORD_TIMEOUT: Final = 1.0
+"""Seconds for our last frame to leave a dying connection, and for the broker's reason to be read."""
+BLOCKED_GOODBYE_TIMEOUT: Final = 1.0
+"""Seconds for close-ok while the broker doesn't read from us: it can't answer what it doesn't read."""
+
+
+class AMQPLink:
+    """A connection as ``transport._contract.Link`` describes it.  Made by ``AMQPTransport.connect``."""
+
+    roles = ROLES
+    upstream: Upstream | None = None
+
+    def __init__(
+        self,
+        engine: AMQPEngine,
+        stream: ByteStream,
+        *,
+        name: str,
+        goodbye_timeout: float,
+        wire: AbstractContextManager[Any],
+        backlog: Sequence[events.Event] = (),
+    ) -> None:
+        self.engine = engine
+        self.name = name
+        self._writer = Writer(engine.sender, stream, wire)
+        self.wire = wire
+        """Held while someone who sends ends, so that nothing of it is written after what follows its end."""
+        self.wake = self._writer.wake
+        """Something has been appended to what is to be sent."""
+        self._sender = engine.sender
+        self._stream = stream
+        self._goodbye_timeout = goodbye_timeout
+        self._heard = trio.current_time()
+        self._gate = ReadGate()
+        self._dispatcher = Dispatcher(name)
+        self._dispatcher.alarm.watchers.append(self._on_alarm)
+        self._ending = Ending()
+        self._serving: set[str] = set()
+        self._parting = False
+        stream.limit_silence(self._silence_max)
+        self._dispatcher.handle(backlog)
+
+    def __repr__(self) -> str:
+        return f"<AMQPLink to {self.name}, {'open' if self.closed is None else 'dead'}>"
+
+    @property
+    def server_properties(self) -> Mapping[str, Any]:
+        """What the broker said about itself."""
+        return self.engine.server_properties
+
+    @property
+    def is_rabbitmq(self) -> bool:
+        """Whether the broker says it is RabbitMQ."""
+        return bool(self.server_properties.get("product") == "RabbitMQ")
+
+    @property
+    def _silence_max(self) -> float:
+        return max(SILENCE_MAX, 2.0 * self.engine.limits.heartbeat)
+
+    # -- life and death ------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why the link is dead; None while it lives."""
+        return self._ending.reason
+
+    async def wait_closed(self) -> BaseException:
+        """Wait until the link is dead and say why."""
+        return await self._ending.wait()
+
+    def kill(self, reason: BaseException) -> None:
+        """Drop the connection at once; every waiter gets ``reason``."""
+        self._writer.close()
+        self._end(reason)
+
+    def _end(self, reason: BaseException) -> None:
+        if self._ending.reason is not None:
+            return
+        self._ending.happen(reason)
+        self._writer.stop()
+        self._gate.nudge()
+        self._end_channels(reason)
+
+    def _end_channels(self, reason: BaseException) -> None:
+        for pending in self.engine.abandon():
+            pending.fail(reason)
+        self._dispatcher.end_channels(reason)
+
+    async def aclose(self) -> None:
+        """Say goodbye and close; safe in any state, a no-op when dead.
+
+        Bounded by the caller's scope and by the timeout of connecting, shorter while the broker
+        blocks us; then, or when cancelled, the socket is closed without an answer.
+        """
+        if self._ending.reason is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        self._parting = True
+        timeout = self._goodbye_timeout if self._dispatcher.alarm.reason is None else BLOCKED_GOODBYE_TIMEOUT
+        try:
+            with trio.move_on_after(timeout):
+                await self._say_goodbye()
+        finally:
+            self.kill(parted(self.name))
+
+    async def _say_goodbye(self) -> None:
+        if self.engine.state is ConnectionState.OPEN:
+            self.engine.close()
+            self._end_channels(parted(self.name))  # whatever answers come now are discarded
+        self.wake()
+        self._gate.nudge()
+        # Whoever served the link may have been cancelled already, or not have begun.
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._serve, "reader")
+            nursery.start_soon(self._serve, "writer")
+            await self._ending.wait()
+
+    def lose(self, text: str, cause: BaseException | None = None) -> None:
+        """Drop the connection: the broker can't be reached any more."""
+        reason: BaseException = ConnectionLost(f"the connection to {self.name} was lost: {text}")
+        reason.__cause__ = cause
+        self.kill(parted(self.name) if self._parting else reason)
+
+    # -- roles ---------------------------------------------------------------------------------
+
+    async def run(self, role: str) -> None:
+        """Serve one role until the link dies, then raise why (return after ``aclose``).
+
+        Cancelled, the link lives on, served by nobody, until the role is run again or ``aclose``.
+        """
+        if role not in ROLES:
+            raise ValueError(f"an AMQP link has the roles {', '.join(ROLES)}, not {role!r}")
+        try:
+            await self._serve(role)
+        except Exception as error:
+            self.kill(error)
+            raise
+        reason = await self._ending.wait()
+        if not isinstance(reason, ConnectionClosed):
+            raise reason.with_traceback(None)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _serve(self, role: str) -> None:
+        if role not in self._serving:
+            self._serving.add(role)
+            try:
+                await {"reader": self._read, "writer": self._write, "heartbeat": self._beat}[role]()
+            finally:
+                self._serving.discard(role)
+
+    async def _read(self) -> None:
+        while self._ending.reason is None:
+            while self._gate.paused and self._may_pause():
+                await self._gate.wait()
+            try:
+                data = await self._stream.receive()
+            except STREAM_ERRORS as error:
+                self.lose(str(error) or type(error).__name__, error)
+                return
+            if not data:
+                self._on_end_of_stream()
+                return
+            self._heard = trio.current_time()
+            try:
+                reason = self._dispatcher.handle(self.engine.receive(data))
+            except PeerProtocolError as error:
+                self.engine.give_up(error)
+                reason = ConnectionLost(
+                    f"the connection to {self.name} was lost: the broker broke the protocol: {error}"
+                )
+                reason.__cause__ = error
+            if reason is not None:
+                # First the end, then the last word: meanwhile nobody may use what the engine has closed.
+                self._end(parted(self.name) if self._parting else reason)
+                try:
+                    await self._last_word()
+                finally:
+                    self._writer.close()
+            elif self._sender.waiting:
+                self.wake()
+
+    def _may_pause(self) -> bool:
+        if self._ending.reason is not None or self.engine.state is not ConnectionState.OPEN:
+            return False
+        return not self.engine.awaiting and not self._dispatcher.awaiting_confirms
+
+    def _on_end_of_stream(self) -> None:
+        judged = self.engine.end_of_stream()
+        self.lose(judged.text if judged is not None else "the broker closed the socket", judged)
+
+    async def _write(self) -> None:
+        try:
+            # The broker may owe an answer to what has left: a reader that is paused looks again.
+            await self._writer.serve(self._ending, self._gate.nudge)
+        except trio.Cancelled:
+            if self._writer.in_turn:
+                self.lose("sending was cancelled half-way")
+            raise
+        except STREAM_ERRORS as error:
+            # What the broker said before it hung up explains more than our failed send.
+            with trio.move_on_after(LAST_WORD_TIMEOUT if "reader" in self._serving else 0):
+                await self._ending.wait()
+            self.lose(str(error) or type(error).__name__, error)
+
+    def flush(self) -> None:
+        """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
+        self._writer.flush()
+
+    def send_alone(self, lone: Lone, ending: Ending) -> Sent:
+        """Send whole frames from any thread, unless something waits or who speaks them has ended.
+
+        While reading is paused nothing goes past the reader, who would have to look for the answer.
+        """
+        return Sent.NOTHING if self._gate.paused else self._writer.send_alone(lone, ending)
+
+    async def _last_word(self) -> None:
+        """Let what the engine has to say leave before the socket is closed."""
+        with trio.move_on_after(LAST_WORD_TIMEOUT):
+            try:
+                await self._writer.send_waiting()
+            except STREAM_ERRORS:
+                return  # the peer hung up first; the reason is already known
+
+    async def _beat(self) -> None:
+        interval = self.engine.limits.heartbeat
+        await keep_pulse(self, interval, f"heartbeats every {interval} s")
+
+    def beat(self) -> None:
+        """Send a heartbeat, unless the broker is about to hear from us anyway."""
+        if not self._sender.busy:
+            self.engine.heartbeat()
+        self.wake()
+
+    # -- what actors use -----------------------------------------------------------------------
+
+    async def open_channel(self, *, kept: bool = False) -> AMQPChannel:
+        """Open a channel.  Cancelled, it is closed again as soon as the broker has opened it.
+
+        Raises:
+            ChannelLimitExceeded: no channel number is left; the last one is for who asks for the ``kept`` one.
+            ConnectionLost, ConnectionClosed: the link is dead, or dies over it.
+        """
+        self._ending.check()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._parting:
+            raise parted(self.name)
+        pending = PendingReply(undo=self._take_back)
+        number = self.engine.open_channel(pending, kept=kept)
+        channel = self._dispatcher.channels[number] = AMQPChannel(self, number)
+        self.wake()
+        await pending.wait()
+        return channel
+
+    def _take_back(self, opened: events.ChannelOpened) -> None:
+        channel = self._dispatcher.channels[opened.channel]
+        channel.take_back(self.engine.close_channel)
+        channel.die(ConnectionClosed(f"channel {opened.channel} was opened for a call that had been cancelled"))
+
+    @property
+    def sock(self) -> Any:
+        """The socket, for its address."""
+        return self._stream.socket
+
+    @property
+    def last_heard(self) -> float:
+        """When bytes last came, in seconds of trio's clock; now, while nobody looks for any."""
+        return trio.current_time() if self._gate.paused else self._heard
+
+    @property
+    def last_sent(self) -> float:
+        """When bytes last went, in seconds of trio's clock."""
+        return self._writer.last_sent
+
+    @property
+    def blocked(self) -> str | None:
+        """The broker's reason for not reading from publishers; None when it does."""
+        return self._dispatcher.alarm.reason
+
+    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
+        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks; returns the undo."""
+        self._dispatcher.alarm.watchers.append(watcher)
+        return partial(self._dispatcher.alarm.watchers.remove, watcher)
+
+    def _on_alarm(self, reason: str | None) -> None:
+        # A full window is no sign of death while the broker says that it doesn't read.
+        self._stream.limit_silence(0 if reason is not None else self._silence_max)
+
+    def neighbours(self) -> Sequence[Upstream]:
+        """None: the broker lives elsewhere."""
+        return ()
+
+    def pause_reading(self) -> None:
+        """Leave what comes in the kernel's buffers, except while the broker owes an answer."""
+        self._gate.paused = True
+
+    def resume_reading(self) -> None:
+        """Undo ``pause_reading``."""
+        if self._gate.paused:
+            self._heard = trio.current_time()
+        self._gate.paused = False
+        self._gate.nudge()

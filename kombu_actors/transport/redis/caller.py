@@ -1,0 +1,154 @@
+"""Calling scripts: who we are to the server, over which connections, and what its answers mean."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import attrs
+from amqp.exceptions import AMQPError
+
+from ...protocols.redis import publish_calls
+from ...protocols.redis.calls import Call
+from ...protocols.redis.layout import Layout
+from ...protocols.redis.options import RedisOptions
+from ...protocols.redis.scripts import ALL_SCRIPTS
+from .._waiting import Ending, PendingReply
+from .errors import Consequence, ErrorReply, consequence_of, translate
+from .wire import RedisWire
+
+__all__ = ["Caller", "Terms", "Wires"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("kombu_actors.redis")
+
+
+@attrs.frozen(eq=False)
+class Wires:
+    """The connections of one link."""
+
+    main: RedisWire
+    listener: RedisWire
+    publisher: RedisWire
+    """The main one, unless publishes are confirmed by replicas."""
+
+    def all(self) -> tuple[RedisWire, ...]:
+        """Each once."""
+        return tuple(dict.fromkeys((self.main, self.listener, self.publisher)))
+
+
+@attrs.frozen(eq=False)
+class Terms:
+    """On which a link uses the server; never changed."""
+
+    owner: str
+    """Its id as holder of a lease."""
+    run_id: str
+    """Which run of the server it is connected to; empty when that may not be known."""
+    layout: Layout
+    options: RedisOptions
+    body_max: int
+    """Bytes of the largest body that is received."""
+    common: tuple[bytes, ...] = attrs.field(init=False)
+    """What every call begins with."""
+    settings: publish_calls.Settings = attrs.field(init=False)
+
+    @common.default
+    def _call_as_owner(self) -> tuple[bytes, ...]:
+        return self.layout.common(self.owner, self.body_max)
+
+    @settings.default
+    def _tell_of_options(self) -> publish_calls.Settings:
+        return publish_calls.settings(
+            self.layout.fanout_start,
+            fanout_patterns=self.layout.fanout_patterns,
+            deadletter_queue=self.options.deadletter_queue,
+        )
+
+
+class Caller:
+    """Sends the calls of one link; ``kill`` ends the link, and ``ending`` says that it has ended."""
+
+    def __init__(self, wires: Wires, terms: Terms, ending: Ending, kill: Callable[[BaseException], None]) -> None:
+        self.wires = wires
+        self.terms = terms
+        self.kill = kill
+        self._ending = ending
+
+    @property
+    def dead(self) -> bool:
+        """Whether nothing can be called any more."""
+        return self._ending.reason is not None
+
+    def serves(self, wire: RedisWire) -> bool:
+        """Whether commands can be sent; a wire that has died takes the link along, before its role tells."""
+        if wire.closed is not None:
+            self.kill(wire.closed)
+        return self._ending.reason is None
+
+    def submit(
+        self,
+        call: Call[T],
+        done: Callable[[T], None],
+        failed: Callable[[BaseException], None] | None = None,
+        *,
+        wire: RedisWire | None = None,
+    ) -> None:
+        """Call a script; ``done(what it said)`` or ``failed(why not)`` is called once, in the order of the calls."""
+        wire = wire or self.wires.main
+        if self.serves(wire):
+            wire.send(call.command(self.terms.common), partial(self._answered, call, done, failed, wire))
+        elif failed is not None and self._ending.reason is not None:
+            failed(self._ending.reason)
+
+    def _answered(
+        self,
+        call: Call[T],
+        done: Callable[[T], None],
+        failed: Callable[[BaseException], None] | None,
+        wire: RedisWire,
+        reply: Any,
+    ) -> None:
+        error: BaseException
+        if not isinstance(reply, BaseException):
+            try:
+                said = call.parse(reply)
+            except AMQPError as refusal:
+                error = refusal
+            else:
+                done(said)
+                return
+        elif isinstance(reply, ErrorReply):
+            consequence = consequence_of(reply.text)
+            if consequence is Consequence.RELOAD:
+                self._load_scripts(wire)
+                self.submit(call, done, failed, wire=wire)
+                return
+            error = translate(reply.text, call.script.name)
+            if consequence is Consequence.LINK_DIES:
+                self.kill(error)
+        else:
+            error = reply
+        if failed is not None:
+            failed(error)
+        elif not self.dead:
+            logger.error("%s: %s", wire.name, error)
+
+    def _load_scripts(self, wire: RedisWire) -> None:
+        for script in ALL_SCRIPTS.values():
+            wire.send(("SCRIPT", "LOAD", script.text), self._loaded)
+
+    def _loaded(self, reply: Any) -> None:
+        if isinstance(reply, ErrorReply):
+            self.kill(translate(reply.text, "SCRIPT LOAD"))
+
+    async def call(self, call: Call[T], *, undo: Callable[[T], None] | None = None) -> T:
+        """Call a script and wait for what it says.  Cancelled, what it says goes to ``undo``."""
+        self._ending.check()
+        pending = PendingReply(undo=undo)
+        self.submit(call, pending.resolve, pending.fail)
+        said: T = await pending.wait()
+        return said

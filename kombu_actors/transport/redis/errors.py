@@ -1,0 +1,95 @@
+"""What the server's error replies mean: which class says it, and what has to happen."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final
+
+from amqp import exceptions as amqp_errors
+
+from ...errors import ConnectionBlocked, ConnectionLost, InconsistencyError, OperationalError
+
+__all__ = ["Consequence", "ErrorReply", "LeaseLost", "consequence_of", "translate"]
+
+
+class LeaseLost(ConnectionLost):
+    """Others took this link's process for dead: its messages are theirs (``FENCED``)."""
+
+
+class ErrorReply(Exception):
+    """An error reply as it came (``-CODE text``): a value until somebody translates it."""
+
+    @property
+    def text(self) -> str:
+        """The whole line."""
+        return str(self)
+
+    @property
+    def code(self) -> str:
+        """Its first word: ``ERR``, ``NOPERM``, ``WRONGTYPE``, ..."""
+        return str(self).partition(" ")[0]
+
+
+class Consequence(Enum):
+    """What an error reply asks for, besides being raised."""
+
+    NONE = "none"
+    """The command failed, and that is all."""
+    LINK_DIES = "link dies"
+    """This server is no longer, or not yet, ours to talk to: close, resolve again, come back."""
+    BLOCKED = "blocked"
+    """The server takes no writes for now; reads and releases go on."""
+    RELOAD = "reload"
+    """It has forgotten our scripts: load them, then repeat the command (it did nothing)."""
+
+
+_MEANINGS: Final[dict[str, tuple[Consequence, str]]] = {
+    "READONLY": (Consequence.LINK_DIES, "it is a replica now"),
+    "MASTERDOWN": (Consequence.LINK_DIES, "it is a replica that has lost its primary"),
+    "LOADING": (Consequence.LINK_DIES, "it is loading its data"),
+    "FENCED": (Consequence.LINK_DIES, "our lease ran out, and what we held went to others"),
+    "MOVED": (Consequence.LINK_DIES, "it is a node of a cluster; use a standalone server's or a Sentinel's URL"),
+    "ASK": (Consequence.LINK_DIES, "it is a node of a cluster; use a standalone server's or a Sentinel's URL"),
+    "CROSSSLOT": (Consequence.LINK_DIES, "it is a node of a cluster; use a standalone server's or a Sentinel's URL"),
+    "CLUSTERDOWN": (Consequence.LINK_DIES, "it is a node of a cluster; use a standalone server's or a Sentinel's URL"),
+    "NOAUTH": (Consequence.LINK_DIES, "it has forgotten who we are"),
+    "OOM": (Consequence.BLOCKED, "its memory is full (maxmemory)"),
+    "MISCONF": (Consequence.BLOCKED, "it can't write to disk"),
+    "NOREPLICAS": (Consequence.BLOCKED, "too few replicas follow it (min-replicas-to-write)"),
+    "BUSY": (Consequence.BLOCKED, "somebody's script has run for too long; SCRIPT KILL ends it"),
+    "NOSCRIPT": (Consequence.RELOAD, "it has forgotten our scripts"),
+}
+
+
+def consequence_of(text: str) -> Consequence:
+    """What an error reply asks for."""
+    return _MEANINGS.get(text.partition(" ")[0], (Consequence.NONE, ""))[0]
+
+
+def translate(text: str, what: str) -> Exception:
+    """The exception for an error reply to ``what`` (a command or a deed, with its object, in words).
+
+    ``ConnectionLost`` for what must end the link (``LeaseLost`` when it was fenced), ``ConnectionBlocked`` while
+    the server takes no writes, ``AccessRefused`` (403) for NOPERM, ``PreconditionFailed`` (406) for a key of
+    another type, ``InconsistencyError`` for scripts that are gone even after loading, else ``OperationalError``.
+    """
+    code = text.partition(" ")[0]
+    consequence, meaning = _MEANINGS.get(code, (Consequence.NONE, ""))
+    if consequence is Consequence.LINK_DIES:
+        return (LeaseLost if code == "FENCED" else ConnectionLost)(f"Redis refused {what}: {meaning} ({text})")
+    if consequence is Consequence.BLOCKED:
+        return ConnectionBlocked(f"Redis refused {what}: {meaning} ({text})")
+    if consequence is Consequence.RELOAD:
+        return InconsistencyError(f"Redis refused {what}: {meaning} ({text})")
+    if code == "NOPERM":
+        refused: Exception = amqp_errors.AccessRefused(
+            f"ACCESS_REFUSED - Redis refused {what}: {text}; its ACL must allow that", reply_code=403
+        )
+        return refused
+    if code == "WRONGTYPE":
+        wrong: Exception = amqp_errors.PreconditionFailed(
+            f"PRECONDITION_FAILED - Redis refused {what}: a key of that name holds something else ({text})",
+            reply_code=406,
+        )
+        return wrong
+    return OperationalError(f"Redis refused {what}: {text}")

@@ -1,0 +1,127 @@
+"""The keeper of a link: renews its lease, does what is due, and gives back what dead links held."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from math import inf
+from typing import Any, Final
+
+import trio
+
+from ...errors import ConnectionLost
+from ...protocols.redis import consuming_calls as consuming
+from ...protocols.redis.consuming_calls import Beaten, Owner
+from .caller import Caller
+from .claims import Claimer
+from .publishing import Publishing
+from .schedule import LATER, Schedule
+from .settling import Settling
+
+__all__ = ["Keeper"]
+
+logger = logging.getLogger("kombu_actors.redis")
+
+BEAT: Final = 1.0
+"""Seconds between renewals of the lease, which also look for what others left behind: a dead process's messages
+are found within two of them, and 0.1 % of a core pays for it."""
+
+
+class Keeper:
+    """One task per link.
+
+    ``heartbeat`` is the pulse of its wires in seconds; ``lookout`` ends when this server is no longer the primary,
+    and raises ``ConnectionLost`` then.
+    """
+
+    def __init__(
+        self,
+        caller: Caller,
+        schedule: Schedule,
+        settling: Settling,
+        publishing: Publishing,
+        *,
+        heartbeat: float,
+        lookout: Callable[[], Awaitable[None]] | None,
+    ) -> None:
+        self._caller = caller
+        self._schedule = schedule
+        self._settling = settling
+        self._publishing = publishing
+        self._heartbeat = heartbeat
+        self._lookout = lookout
+        self._later: set[Claimer] = set()
+
+    def look_later(self, claimer: Claimer) -> None:
+        """Have a claimer look in a moment: a little room may become more."""
+        self._later.add(claimer)
+        self._schedule.bring_forward("later", trio.current_time() + LATER)
+
+    async def run(self) -> None:
+        """Act on the schedule until the link is dead."""
+        async with trio.open_nursery() as nursery:
+            for wire in self._caller.wires.all():
+                nursery.start_soon(wire.run_pulse, self._heartbeat)
+            if self._lookout is not None:
+                nursery.start_soon(self._look_out, self._lookout)
+            while not self._caller.dead:
+                now = trio.current_time()
+                if now >= self._schedule.later:
+                    self._do_small_things()
+                if now >= min(self._schedule.beat, self._schedule.timer):
+                    self._beat(now)
+                await self._schedule.wait()
+            nursery.cancel_scope.cancel()
+
+    @trio.lowlevel.enable_ki_protection
+    async def _look_out(self, until_moved: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await until_moved()
+        except ConnectionLost as moved:
+            self._caller.kill(moved)
+
+    def _do_small_things(self) -> None:
+        self._schedule.later = inf
+        self._settling.settle_now()
+        claimers, self._later = self._later, set()
+        for claimer in claimers:
+            claimer.look()
+
+    def _beat(self, now: float) -> None:
+        schedule, options = self._schedule, self._caller.terms.options
+        schedule.beat, schedule.timer = now + min(BEAT, options.lease / 3), inf
+        renew = now >= schedule.renewal
+        if renew:
+            schedule.renewal = now + options.visibility_timeout / 3
+        self._publishing.try_again()
+        for act in schedule.take_postponed():
+            act()
+        self._caller.submit(consuming.beat(options.lease, options.visibility_timeout, renew=renew), self._beaten)
+
+    def _beaten(self, beaten: Beaten) -> None:
+        self._settling.attend(beaten.deaths, beaten.next_timer)
+        if beaten.owners:
+            self._look_after(beaten.owners)
+
+    def _look_after(self, others: Sequence[Owner]) -> None:
+        """Give back what links hold whose connection is gone: their process died, or dropped them."""
+        run_id, main = self._caller.terms.run_id, self._caller.wires.main
+        here = [other for other in others if other.run == run_id or not (other.run and run_id)]
+        for other in others:
+            if other not in here:
+                self._release(other.owner)
+
+        def listed(reply: Any) -> None:
+            if isinstance(reply, BaseException):
+                return  # not allowed to look: their leases run out in time
+            alive = {line.partition(b" ")[0].removeprefix(b"id=") for line in reply.split(b"\n")}
+            for other in here:
+                if b"%d" % other.client not in alive:
+                    self._release(other.owner)
+
+        if here and self._caller.serves(main):
+            main.send(("CLIENT", "LIST", "ID", *(other.client for other in here)), listed)
+
+    def _release(self, owner: str) -> None:
+        logger.info("%s: giving back what link %s held, whose connection is gone", self._caller.wires.main.name, owner)
+        self._caller.submit(consuming.release(owner), lambda _: None)

@@ -1,0 +1,289 @@
+"""One live link to Redis: two connections, a lease, and what its channels share.
+
+Commands and replies go over ``main``; what the server says unasked comes over ``listener``.  The link lives as
+long as all of them, and as long as its lease: a server-side deadline that the ``keeper`` moves on.  Whoever finds it
+overrun gives the link's messages back, and the server refuses every later script of the link (``FENCED``), so that no
+message has two owners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeVar
+from uuid import uuid4
+
+import trio
+
+from ...errors import ConnectionBlocked, ConnectionClosed
+from ...protocols.redis import consuming_calls as consuming
+from ...protocols.redis.calls import Call
+from ...protocols.redis.consuming_calls import Left
+from ...protocols.redis.layout import Layout
+from ...protocols.redis.options import RedisOptions
+from .._contract import Upstream
+from .._numbers import free_number
+from .._waiting import Ending
+from .caller import Caller, Terms, Wires
+from .channel import RedisChannel
+from .fanout import Fanout, Leftovers
+from .keeper import Keeper
+from .listening import Listening
+from .publishing import Publishing
+from .schedule import Schedule
+from .settling import Settling
+from .wire import parted
+
+__all__ = ["PUBLISHER_ROLES", "ROLES", "RedisLink"]
+
+T = TypeVar("T")
+
+ROLES: Final[Sequence[str]] = ("reader", "writer", "listener", "listener-writer", "keeper")
+PUBLISHER_ROLES: Final[Sequence[str]] = ("publisher", "publisher-writer")
+"""Besides, when publishes are confirmed by replicas: waiting for those would hold up everything else."""
+CHANNEL_MAX: Final = 2047
+"""RabbitMQ's own default."""
+
+
+class RedisLink:
+    """A connection as ``transport._contract.Link`` describes it.  Made by ``RedisTransport.connect``."""
+
+    upstream: Upstream | None = None
+
+    def __init__(
+        self,
+        wires: Wires,
+        terms: Terms,
+        *,
+        server_properties: Mapping[str, Any],
+        heartbeat: float,
+        leftovers: Leftovers,
+        lookout: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """``heartbeat`` and ``lookout`` are the keeper's, ``leftovers`` the broadcasts a former link left."""
+        self.name = wires.main.name
+        self.terms = terms
+        self.server_properties = server_properties
+        self.roles: Sequence[str] = ROLES if wires.publisher is wires.main else (*ROLES, *PUBLISHER_ROLES)
+        self.paused = False
+        self._ending = Ending()
+        self._channels: dict[int, RedisChannel] = {}
+        self._caller = caller = Caller(wires, terms, self._ending, self.kill)
+        self._schedule = schedule = Schedule()
+        self.settling = Settling(caller, schedule)
+        self.publishing = Publishing(caller, self.settling)
+        self.keeper = Keeper(caller, schedule, self.settling, self.publishing, heartbeat=heartbeat, lookout=lookout)
+        self.listening = Listening(caller, self)
+        self.fanout = Fanout(self, leftovers)
+
+    def __repr__(self) -> str:
+        return f"<RedisLink to {self.name}, {'open' if self.closed is None else 'dead'}>"
+
+    @property
+    def layout(self) -> Layout:
+        """What things are called in the server."""
+        return self.terms.layout
+
+    @property
+    def options(self) -> RedisOptions:
+        """How the connection uses Redis."""
+        return self.terms.options
+
+    # -- life and death ------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why the link is dead; None while it lives."""
+        return self._ending.reason
+
+    async def wait_closed(self) -> BaseException:
+        """Wait until the link is dead and say why."""
+        return await self._ending.wait()
+
+    def kill(self, reason: BaseException) -> None:
+        """Drop all connections at once; every waiter gets ``reason``."""
+        if self._ending.reason is None:
+            self.settling.end(reason)
+            self._ending.happen(reason)
+            self.fanout.end()
+            for channel in self.channels():
+                channel.end(reason)
+            self._channels.clear()
+            if not isinstance(reason, ConnectionClosed):
+                self.fanout.bequeath()
+            self._schedule.changed.set()
+        for wire in self._caller.wires.all():
+            wire.kill(reason)
+
+    async def begin(self, client_id: int, predecessor: str) -> None:
+        """Take the lease, and what is the server's to say; the wires are served meanwhile.
+
+        ``predecessor`` is the owner of the former link of the same process, or empty.
+        """
+        await self.listening.begin()
+        hello = consuming.hello(client_id, self.terms.run_id, self.options.lease, predecessor)
+        self.settling.attend((), await self.call(hello))
+
+    async def aclose(self) -> None:
+        """Say goodbye: what was appended leaves, what is unsettled goes back, then the connections end.
+
+        Bounded by the caller's scope; then, or when cancelled, the server finds out by itself.
+        """
+        if self._ending.reason is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        main = self._caller.wires.main
+        try:
+            async with trio.open_nursery() as nursery:
+                # Whoever served the link may have been cancelled already, or not have begun.
+                for role, serve in {"reader": main.run_reader, "writer": main.run_writer}.items():
+                    if not main.serves(role):
+                        nursery.start_soon(serve)
+                await self.call(consuming.release(self.terms.owner))
+                nursery.cancel_scope.cancel()
+        finally:
+            self.kill(parted(self.name))
+
+    async def run(self, role: str) -> None:
+        """Serve one role until the link dies, then raise why (return after ``aclose``)."""
+        wires = self._caller.wires
+        serve = {
+            "reader": wires.main.run_reader,
+            "writer": wires.main.run_writer,
+            "listener": wires.listener.run_reader,
+            "listener-writer": wires.listener.run_writer,
+            "publisher": wires.publisher.run_reader,
+            "publisher-writer": wires.publisher.run_writer,
+            "keeper": self.keeper.run,
+        }[role]
+        try:
+            await serve()
+        except Exception as error:
+            self.kill(error)
+            raise
+        for wire in wires.all():
+            if wire.closed is not None:
+                self.kill(wire.closed)
+        reason = await self._ending.wait()
+        if not isinstance(reason, ConnectionClosed):
+            raise reason.with_traceback(None)
+
+    @property
+    def sock(self) -> Any:
+        """The socket over which commands are sent, for its address."""
+        return self._caller.wires.main.sock
+
+    @property
+    def last_heard(self) -> float:
+        """When the server last said anything, in seconds of trio's clock."""
+        return min(wire.last_heard for wire in self._caller.wires.all())
+
+    # -- calls ---------------------------------------------------------------------------------
+
+    def submit(
+        self, call: Call[T], done: Callable[[T], None], failed: Callable[[BaseException], None] | None = None
+    ) -> None:
+        """Call a script; ``done(what it said)`` or ``failed(why not)`` is called once, in the order of the calls."""
+        self._caller.submit(call, done, failed)
+
+    async def call(self, call: Call[T], *, undo: Callable[[T], None] | None = None) -> T:
+        """Call a script after all that was decided before, and wait for what it says.
+
+        Cancelled, what it says goes to ``undo``.
+        """
+        self.settling.settle_now()
+        return await self._caller.call(call, undo=undo)
+
+    def postpone(self, act: Callable[[], None]) -> None:
+        """Have what the server refused, because it takes no writes now, done again with the next beat."""
+        self._schedule.postpone(act)
+
+    def flush(self) -> None:
+        """Let what was appended leave at once if nothing stands in its way."""
+        wires = self._caller.wires
+        wires.publisher.flush()
+        if wires.publisher is not wires.main:
+            wires.main.flush()
+
+    @property
+    def blocked(self) -> str | None:
+        """The server's reason for taking no publishes (its memory is full, ...); None when it does."""
+        return self.publishing.blocked
+
+    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
+        """Call ``watcher(reason)`` when the server blocks publishes, ``watcher(None)`` when it unblocks.
+
+        Returns what ends that.
+        """
+        return self.publishing.on_blocked(watcher)
+
+    def neighbours(self) -> Sequence[Upstream]:
+        """None: the broker lives elsewhere."""
+        return ()
+
+    def pause_reading(self) -> None:
+        """Claim nothing until ``resume_reading``; who waits in line makes room for others."""
+        self.paused = True
+        for channel in self.channels():
+            channel.deliveries.look_everywhere()
+
+    def resume_reading(self) -> None:
+        """Undo ``pause_reading``; a no-op when not paused."""
+        self.paused = False
+        for channel in self.channels():
+            channel.deliveries.look_everywhere()
+        self.fanout.pump()
+
+    # -- channels ------------------------------------------------------------------------------
+
+    def channels(self) -> tuple[RedisChannel, ...]:
+        """Those that are open, or being closed."""
+        return tuple(self._channels.values())
+
+    async def open_channel(self, *, kept: bool = False) -> RedisChannel:
+        """Open a channel; raises ``ChannelLimitExceeded`` when no number is left."""
+        self._ending.check()
+        await trio.lowlevel.checkpoint()
+        self._ending.check()
+        if kept and CHANNEL_MAX in self._channels:
+            await self.leave(self._channels[CHANNEL_MAX])  # it died of an answer just now
+        number = free_number(self._channels, CHANNEL_MAX, kept, self.name)
+        channel = self._channels[number] = RedisChannel(self, number)
+        return channel
+
+    async def leave(self, channel: RedisChannel) -> None:
+        """Give back what a closed channel held; its number is free when the server has done it."""
+        if self._ending.reason is not None:
+            await trio.lowlevel.checkpoint()
+            return
+        left = trio.Event()
+        self.leave_soon(channel, left.set)
+        await left.wait()
+
+    def leave_soon(self, channel: RedisChannel, done: Callable[[], None] = lambda: None) -> None:
+        """``leave``, without waiting for it."""
+        self.settling.settle_now()
+        *others, last = channel.names
+
+        def failed(error: BaseException) -> None:
+            if isinstance(error, ConnectionBlocked) and self._ending.reason is None:
+                self.postpone(partial(self.leave_soon, channel, done))  # what it held must not stay with nobody
+            else:
+                done()
+
+        for name in others:
+            self.submit(consuming.leave(name), self._given_back, lambda _: None)
+        self.submit(consuming.leave(last), partial(self._left, channel, done), failed)
+
+    def _left(self, channel: RedisChannel, done: Callable[[], None], left: Left) -> None:
+        if self._channels.get(channel.number) is channel:
+            del self._channels[channel.number]
+        self._given_back(left)
+        done()
+
+    def _given_back(self, left: Left) -> None:
+        self.settling.attend(left.deaths)
+
+    def fresh(self) -> str:
+        """A name nobody else has."""
+        return uuid4().hex

@@ -1,0 +1,249 @@
+"""Settling over one link: what was decided about claims leaves in batches; what died gets its dead letter."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from enum import Enum
+from functools import partial
+from typing import Final, TypeVar
+
+import attrs
+import trio
+
+from ...errors import ConnectionBlocked
+from ...protocols.redis import consuming_calls as consuming
+from ...protocols.redis import publish_calls
+from ...protocols.redis.calls import Call, Death
+from ...protocols.redis.consuming_calls import Settled
+from ...protocols.redis.dead_letters import dead_letter_arguments
+from ...protocols.redis.envelope import Envelope, UndecodableEnvelope, decode
+from ...protocols.redis.publish_calls import Published
+from .._oversized import report_oversized
+from .caller import Caller
+from .errors import LeaseLost
+from .schedule import LATER, Schedule
+from .tags import new_tag
+
+__all__ = ["Decision", "Settlements", "Settling"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("kombu_actors.redis")
+
+SETTLE_AT: Final = 64
+"""Settlements that leave without waiting for more; fewer wait at most ``LATER``."""
+
+
+class Decision(Enum):
+    """What became of a claimed message."""
+
+    ACK = "ack"
+    REQUEUE = "requeue"
+    """Back to the head of its queue."""
+    DISCARD = "discard"
+    """Dropped, or a dead letter."""
+
+
+@attrs.define(eq=False)
+class Settlements:
+    """Claims decided upon, by their numbers.  Bounded by the prefetch limits of the channels."""
+
+    _decided: dict[Decision, list[int]] = attrs.field(factory=lambda: {decision: [] for decision in Decision})
+    count: int = 0
+
+    def add(self, decision: Decision, claims: Sequence[int]) -> None:
+        """Note what was decided about some claims."""
+        self._decided[decision].extend(claims)
+        self.count += len(claims)
+
+    def put_back(self, taken: tuple[list[int], list[int], list[int]]) -> None:
+        """Keep what was taken, before what came since."""
+        for decision, claims in zip(Decision, taken, strict=True):
+            self._decided[decision][:0] = claims
+            self.count += len(claims)
+
+    def take(self) -> tuple[list[int], list[int], list[int]]:
+        """What has gathered: acks, requeues, discards."""
+        acks, requeues, discards = (self._decided[decision] for decision in Decision)
+        self._decided = {decision: [] for decision in Decision}
+        self.count = 0
+        return acks, requeues, discards
+
+
+class Settling:
+    """Sends settlements, and sees to what scripts leave to their callers."""
+
+    def __init__(self, caller: Caller, schedule: Schedule) -> None:
+        self._name = caller.wires.main.name
+        self._caller = caller
+        self._schedule = schedule
+        self._settlements = Settlements()
+        self._waits = False
+        """The server takes no writes: what was decided is sent with the next beat."""
+        self._refused_before = False
+        """That has been said."""
+
+    def settle(self, decision: Decision, claims: Sequence[int]) -> None:
+        """Note what was decided about claims; it leaves soon."""
+        self._settlements.add(decision, claims)
+        if self._settlements.count >= SETTLE_AT:
+            self.settle_now()
+        else:
+            self._schedule.bring_forward("later", trio.current_time() + LATER)
+
+    def settle_now(self) -> None:
+        """Send what was decided."""
+        if self._settlements.count and not self._waits and not self._caller.dead:
+            taken = self._settlements.take()
+            self._caller.submit(consuming.settle(*taken), self._settled, partial(self._refused, taken))
+
+    async def settled(self) -> None:
+        """Wait until what was decided has been carried out."""
+        taken = self._settlements.take()
+        try:
+            self._settled(await self._caller.call(consuming.settle(*taken)))
+        except ConnectionBlocked as error:
+            self._refused(taken, error)
+            raise
+
+    def _refused(self, taken: tuple[list[int], list[int], list[int]], error: BaseException) -> None:
+        if isinstance(error, ConnectionBlocked) and not self._caller.dead:
+            self._settlements.put_back(taken)
+            if not self._waits:
+                self._waits = True
+                if not self._refused_before:
+                    logger.warning("%s: decisions (ack, reject, requeue) wait: %s", self._name, error)
+                self._refused_before = True
+                self._schedule.postpone(self._try_again)
+        else:
+            self._not_settled(sum(map(len, taken)), error)
+
+    def _try_again(self) -> None:
+        self._waits = False
+        self.settle_now()
+
+    def _submit(self, call: Call[T], done: Callable[[T], None]) -> None:
+        """Call a script, again with the next beat while the server takes no writes."""
+
+        def failed(error: BaseException) -> None:
+            if isinstance(error, ConnectionBlocked) and not self._caller.dead:
+                self._schedule.postpone(lambda: self._submit(call, done))
+            elif not self._caller.dead:
+                logger.error("%s: %s", self._name, error)
+
+        self._caller.submit(call, done, failed)
+
+    def end(self, reason: BaseException) -> None:
+        """The link dies: what was decided will not be carried out."""
+        self._not_settled(self._settlements.count, reason)
+
+    def _settled(self, settled: Settled) -> None:
+        self._refused_before = False
+        self.attend(settled.deaths)
+        if settled.stale:
+            logger.error(
+                "%s: %d decisions (ack, reject, requeue) came too late: a stock kombu consumer had taken the messages"
+                " for abandoned and put them back; raise its visibility_timeout",
+                self._name,
+                len(settled.stale),
+            )
+
+    def _not_settled(self, count: int, error: BaseException) -> None:
+        # After any other loss nobody knows; what was not acknowledged comes again, as on every transport.
+        if count and isinstance(error, LeaseLost):
+            logger.error("%s: %d decisions (ack, reject, requeue) came too late: %s", self._name, count, error)
+        elif count and not self._caller.dead:
+            logger.error("%s: %s", self._name, error)
+
+    # -- what scripts leave to their callers -----------------------------------------------------
+
+    def attend(self, deaths: Sequence[Death], next_timer: float | None = None, *, no_ack: bool = False) -> None:
+        """See to dead letters that are to be written, and to a time (in so many seconds) to come back at.
+
+        ``no_ack``: whoever met the dead wouldn't have acknowledged them.
+        """
+        if next_timer is not None:
+            self._schedule.bring_forward("timer", trio.current_time() + next_timer)
+        terms = self._caller.terms
+        for death in deaths:
+            if death.size:
+                self._tell_oversized(death, no_ack=no_ack and not death.claim)
+            if not death.claim:
+                continue
+            try:
+                letter = dead_letter_arguments(
+                    death,
+                    layout=terms.layout,
+                    new_tag=new_tag,
+                    now=time.time(),
+                    body_encoding=terms.options.body_encoding,
+                )
+            except UndecodableEnvelope as error:
+                self._put_aside(death.queue, death.claim, error)
+            else:
+                self._submit(publish_calls.bury(death, terms.settings, letter), self._buried)
+
+    def _tell_oversized(self, death: Death, *, no_ack: bool) -> None:
+        body_max = self._caller.terms.body_max
+        envelope = None
+        with suppress(UndecodableEnvelope):
+            envelope = decode(death.raw, queue=death.queue)
+        if envelope is None:
+            fate = f"put aside, in list {self._aside}" if death.reason == "undecodable" else "dropped"
+            logger.error(
+                "%s: a message of %d bytes in queue %r is larger than body_max, %d, and not written by kombu; it is %s",
+                *(self._name, death.size, death.queue, body_max, fate),
+            )
+            return
+        report_oversized(
+            death.size,
+            body_max,
+            queue=death.queue,
+            exchange=envelope.exchange,
+            routing_key=envelope.routing_key,
+            no_ack=no_ack,
+        )
+
+    def _buried(self, answer: Published | None) -> None:
+        if answer is not None:
+            for error in answer.errors.values():
+                logger.error("%s: a dead letter could not be stored, its message is kept: %s", self._name, error)
+            self.attend(answer.deaths, answer.next_timer)
+
+    def decoded(self, queue: str, claim: int, raw: bytes, *, counted: bool = False) -> Envelope | None:
+        """Read a claimed message; one that can't be read is put aside."""
+        try:
+            return decode(raw, queue=queue, counted=counted)
+        except UndecodableEnvelope as error:
+            self._put_aside(queue, claim, error)
+            return None
+
+    def turned_away(self, queue: str, claim: int, envelope: Envelope) -> bool:
+        """Whether a claimed message is rejected as larger than ``body_max``, which the scripts can't tell of text."""
+        body_max = self._caller.terms.body_max
+        if len(envelope.body) <= body_max:
+            return False
+        report_oversized(
+            len(envelope.body),
+            body_max,
+            queue=queue,
+            exchange=envelope.exchange,
+            routing_key=envelope.routing_key,
+            no_ack=not claim,
+        )
+        if claim:
+            self.settle(Decision.DISCARD, [claim])
+        return True
+
+    @property
+    def _aside(self) -> str:
+        return f"{self._caller.terms.layout.namespace.decode()}undecodable"
+
+    def _put_aside(self, queue: str, claim: int, error: UndecodableEnvelope) -> None:
+        fate = f"put aside, in list {self._aside}" if claim else "dropped (no_ack)"
+        logger.error("%s: a message in queue %r can't be read; it is %s: %s", self._name, queue, fate, error)
+        if claim:
+            self._submit(consuming.quarantine(claim), lambda _: None)
