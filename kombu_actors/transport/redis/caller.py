@@ -10,14 +10,15 @@ from typing import Any, TypeVar
 import attrs
 from amqp.exceptions import AMQPError
 
+from ...errors import ConnectionClosed
 from ...protocols.redis import publish_calls
 from ...protocols.redis.calls import Call
 from ...protocols.redis.layout import Layout
 from ...protocols.redis.options import RedisOptions
 from ...protocols.redis.scripts import ALL_SCRIPTS
 from .._waiting import Ending, PendingReply
-from .errors import Consequence, ErrorReply, consequence_of, translate
-from .wire import RedisWire
+from .errors import Consequence, ErrorReply, LeaseLost, consequence_of, translate
+from .wire import RedisWire, parted
 
 __all__ = ["Caller", "Terms", "Wires"]
 
@@ -76,6 +77,8 @@ class Caller:
         self.wires = wires
         self.terms = terms
         self.kill = kill
+        self.parting = False
+        """Whether the lease is being given back: what the server then refuses is no loss of it."""
         self._ending = ending
 
     @property
@@ -128,13 +131,15 @@ class Caller:
                 self.submit(call, done, failed, wire=wire)
                 return
             error = translate(reply.text, call.script.name)
-            if consequence is Consequence.LINK_DIES:
+            if self.parting and isinstance(error, LeaseLost):
+                error = parted(wire.name)
+            elif consequence is Consequence.LINK_DIES:
                 self.kill(error)
         else:
             error = reply
         if failed is not None:
             failed(error)
-        elif not self.dead:
+        elif not (self.dead or isinstance(error, ConnectionClosed)):
             logger.error("%s: %s", wire.name, error)
 
     def _load_scripts(self, wire: RedisWire) -> None:

@@ -139,6 +139,7 @@ class RedisLink:
                 for role, serve in {"reader": main.run_reader, "writer": main.run_writer}.items():
                     if not main.serves(role):
                         nursery.start_soon(serve)
+                self._caller.parting = True
                 await self.call(consuming.release(self.terms.owner))
                 nursery.cancel_scope.cancel()
         finally:
