@@ -12,7 +12,8 @@ Rules that the exploration holds it to:
   only when its elder siblings have become READY; stops go the other way;
 * one failure costs one restart of the budget, however large its group;
 * overlapping group restarts merge: one root (the eldest), the longest delay, one ordered start;
-* a child that is done is never started again; nothing is started while the supervisor ends.
+* a child that is done is not started again unless somebody asks for it, and a TEMPORARY child goes for good
+  with a group that is restarted; nothing is started while the supervisor ends.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ from ._records import (
     Grouped,
     Held,
     LimitHit,
-    Origin,
     Ready,
     RestartChild,
     Rules,
@@ -132,9 +132,8 @@ class Kernel:
         child = self.live(event.id, event.epoch)
         if child is None or child.state is not ChildState.STARTING:
             return
-        origin = Origin.RECALLED if child.origin is Origin.ADDED else child.origin
         proven = child.proven or child.after is None
-        self.children.put(child._replace(state=ChildState.READY, proven=proven, ready_at=event.now, origin=origin))
+        self.children.put(child._replace(state=ChildState.READY, proven=proven, ready_at=event.now, trial=False))
         self.effects.append(Served(child.id))
 
     def exited(self, event: Exited) -> None:
@@ -143,7 +142,7 @@ class Kernel:
             return
         if child.after is not None:
             self.went_down(child)
-        elif child.origin is Origin.ADDED and event.how is not Exit.RETURNED:
+        elif child.trial and event.how is not Exit.RETURNED:
             self.gone(child, Fate.FAILED)
         elif child.restart is Restart.TEMPORARY or (child.restart is Restart.TRANSIENT and event.how is Exit.RETURNED):
             self.gone(child, Fate.COMPLETED if event.how is Exit.RETURNED else Fate.FAILED)
@@ -167,17 +166,15 @@ class Kernel:
 
     def child_added(self, event: ChildAdded) -> None:
         if self.ending is None:
-            place = self.children.place(event.child.id)
-            if place is not None:
-                self.children.drop(place)
-            self.children.put(event.child)
+            before = self.children.get(event.child.id)
+            self.children.put(event.child._replace(static=before is not None and before.static))
 
     def stop_child(self, event: StopChild) -> None:
         child = self.children.get(event.id)
         if child is None:
             return
-        if event.forget and child.origin is Origin.STATIC:
-            child = child._replace(origin=Origin.RECALLED)
+        if event.forget and child.static:
+            child = child._replace(static=False)
             self.children.put(child)
             self.leaving.append(child.id)
         if child.state in LIVE:
@@ -244,7 +241,7 @@ class Kernel:
             self.effects.append(Grouped(root.id, tuple([member.id for member in members])))
 
     def members(self, root: str) -> list[Child]:
-        """Who else is restarted with this child; the finished are left in peace."""
+        """Who else is stopped and, unless TEMPORARY, restarted with this child; the finished are left in peace."""
         if self.rules.strategy is Strategy.ONE_FOR_ONE:
             return []
         place = self.children.place(root)
@@ -263,7 +260,8 @@ class Kernel:
             child = child._replace(state=ChildState.NEW, delay=0.0, timer=0)
         elif child.state in LIVE and child.after is not After.LEAVE:
             delay = max(delay, child.delay)
-            child = child._replace(after=After.QUEUE, delay=0.0)
+            for_good = child.restart is Restart.TEMPORARY and child.after is None
+            child = child._replace(after=After.LEAVE if for_good else After.QUEUE, delay=0.0)
         self.children.put(child._replace(proven=False))
         return delay, cooling
 
@@ -345,7 +343,7 @@ class Kernel:
         self.effects.append(StartChild(child.id, child.epoch + 1, child.streak + 1))
 
     def settle(self) -> None:
-        if not self.settled and all(self.children[at].origin is Origin.ADDED for at in self.children.unproven):
+        if not self.settled and all(self.children[at].trial for at in self.children.unproven):
             self.settled = True
             self.effects.append(Settled())
 
@@ -356,7 +354,7 @@ class Kernel:
             if place is None:
                 continue
             child = self.children[place]
-            if child.state in FINAL and child.origin is not Origin.STATIC:
+            if child.state in FINAL and not child.static:
                 self.children.drop(place)
         self.leaving.clear()
 

@@ -34,7 +34,6 @@ from ._records import (
     Grouped,
     Held,
     LimitHit,
-    Origin,
     Ready,
     Rules,
     Served,
@@ -89,7 +88,6 @@ class Node:
 
     def begin(self) -> None:
         """Evaluate the children's specifications and start them."""
-        origin = Origin.RECALLED if callable(self.spec.children) else Origin.STATIC
         try:
             specs = self.spec.child_specs()
         except Exception as error:
@@ -104,7 +102,7 @@ class Node:
             orphan = self.cell.children[id]
             orphan.close(self.tree, orphan.previous or Stopped("not brought back when its supervisor restarted"))
             self.cell.forget(id)
-        children = tuple(self.record(spec, origin) for spec in specs)
+        children = tuple(self.record(spec, static=not callable(self.spec.children)) for spec in specs)
         self.kernel = Kernel(State(self.rules(), children))
         self.feed(Begin())
 
@@ -112,15 +110,15 @@ class Node:
         """What of the specification the kernel decides by."""
         return Rules(self.spec.strategy, self.spec.limit, self.spec.backoff, self.spec.auto_shutdown)
 
-    def record(self, spec: ChildSpec | SupervisorSpec, origin: Origin) -> Child:
+    def record(self, spec: ChildSpec | SupervisorSpec, *, static: bool = False, trial: bool = False) -> Child:
         """The kernel's record of a child about to be started, and its cell."""
         cell = self.cell.adopt(self.tree, spec.id, spec)
-        return Child(spec.id, spec.restart, spec.significant, origin, epoch=cell.epoch)
+        return Child(spec.id, spec.restart, spec.significant, static, trial, epoch=cell.epoch)
 
     def add(self, spec: ChildSpec | SupervisorSpec, first: FirstStart) -> None:
         """Start a dynamic child; ``first`` learns how its first start went."""
         self.first_starts[spec.id] = first
-        self.feed(ChildAdded(self.record(spec, Origin.ADDED)))
+        self.feed(ChildAdded(self.record(spec, trial=True)))
 
     def child_ready(self, cell: Cell) -> None:
         self.feed(Ready(_id(cell), cell.epoch, trio.current_time()))
@@ -212,7 +210,7 @@ class Node:
                     next_at = trio.current_time() + delay
                     self.emit(kind, self.cell.children[id], delay=delay, next_at=next_at)
                 case Grouped(root, members):
-                    self.reasons.update(dict.fromkeys(members, f"{root} is restarted, and this with it"))
+                    self.reasons.update(dict.fromkeys(members, f"{root!r} is restarted, and its group with it"))
                     self.emit(news.GroupRestarted, self.cell, root=root, members=members)
                 case LimitHit(id):
                     self.emit(news.LimitReached, self.cell.children[id])

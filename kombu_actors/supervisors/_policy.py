@@ -29,7 +29,7 @@ class Restart(Enum):
     TRANSIENT = "transient"
     """A failure does; a normal return completes the child."""
     TEMPORARY = "temporary"
-    """None does."""
+    """None does, also not its group's: it goes for good with a group that is restarted."""
 
 
 class AutoShutdown(Enum):

@@ -47,16 +47,6 @@ class After(Enum):
     """Started again after its delay."""
 
 
-class Origin(Enum):
-    """Where a child came from."""
-
-    STATIC = "static"
-    RECALLED = "recalled"
-    """By a callable: the desired state of a supervisor that may have been restarted."""
-    ADDED = "added"
-    """By ``start_child``, and not READY yet: if its first start fails it is gone."""
-
-
 class Rules(NamedTuple):
     """What of a specification the kernel decides by."""
 
@@ -72,7 +62,10 @@ class Child(NamedTuple):
     id: str
     restart: Restart = Restart.PERMANENT
     significant: bool = False
-    origin: Origin = Origin.STATIC
+    static: bool = True
+    """Of the specification's tuple: started and stopped in its turn, and keeps its place when it is gone."""
+    trial: bool = False
+    """Somebody waits for its first start: if that fails it is gone."""
     state: ChildState = ChildState.NEW
     epoch: int = 0
     proven: bool = False
@@ -139,6 +132,8 @@ class TimerFired(NamedTuple):
 
 
 class ChildAdded(NamedTuple):
+    """A child to be started beyond the initial ones, or one of those again, at its old place."""
+
     child: Child
 
 

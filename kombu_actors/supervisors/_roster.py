@@ -11,7 +11,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 
 from ._policy import FINAL, HELD, LIVE, ChildState, Strategy
-from ._records import Child, Origin
+from ._records import Child
 
 
 class Places:
@@ -160,7 +160,7 @@ class Roster:
 
     def ordered(self, child: Child) -> bool:
         """Whether stops of this child wait for its siblings'."""
-        return not self._alone or child.origin is Origin.STATIC
+        return not self._alone or child.static
 
     def _note(self, place: int, bits: int) -> None:
         changed = bits ^ self._noted.get(place, 0)
@@ -182,7 +182,7 @@ class Roster:
         live = state in LIVE
         done = state in FINAL
         new = state is ChildState.NEW
-        free = self._alone and (child.proven or child.origin is not Origin.STATIC)
+        free = self._alone and (child.proven or not child.static)
         held = state in HELD
         return (
             (new and not free)

@@ -40,6 +40,10 @@ class SupervisorHandle:
     async def start_child(self, spec: ChildSpec | SupervisorSpec) -> ActorRef:
         """Start a child beyond the specified ones and return when it is READY.
 
+        The id of a child of the specification that was stopped, or is done, names that child: the new one takes its
+        place in the order of starts and stops, until the supervisor restarts and starts the specified one.  Anyone else
+        is started after, and stopped before, those that are here.
+
         Raises ``SpecError`` when the spec doesn't fit or the id is taken, and
         ``ChildStartError`` when its first start fails; then the child is gone and no restart
         was spent.  Cancelled while it starts: the child is removed.  It is forgotten when
@@ -91,7 +95,7 @@ class SupervisorHandle:
         self._tree.later(node.feed, StopChild(id, True))
 
     async def restart_child(self, id: str, *, reason: str = "restart_child", now: bool = True) -> None:
-        """Have a child restarted, and its group by the strategy; costs nothing of the budget.
+        """Have a child restarted, TEMPORARY or not, and its group by the strategy; costs nothing of the budget.
 
         Returns when the restart has begun, not when the child is READY (``ActorRef.wait_ready``).
         ``now`` cuts a backoff or cool down short; else the backoff's delay applies.  Does
@@ -105,7 +109,9 @@ class SupervisorHandle:
         if child is None:
             raise _unknown(node, id)
         if child.state in FINAL:
-            raise ActorDown(f"child {id!r} of supervisor {node.name!r} is {child.state.value}; start a new one")
+            raise ActorDown(
+                f"child {id!r} of supervisor {node.name!r} is {child.state.value}; start_child starts it again"
+            )
         node.reasons[id] = reason
         self._tree.later(node.feed, RestartChild(id, now, self._tree.rng.random()))
 

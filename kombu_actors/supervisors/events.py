@@ -93,7 +93,7 @@ class CoolingDown(ChildBackingOff):
 
 @attrs.frozen(kw_only=True)
 class GroupRestarted(Event):
-    """``members`` are stopped in reverse order and started again together with ``root``."""
+    """``members`` are stopped in reverse order and, unless TEMPORARY, started again together with ``root``."""
 
     root: str
     members: tuple[str, ...]

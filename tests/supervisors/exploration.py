@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, TypeVar
 
 from kombu_actors.supervisors._kernel import Kernel
-from kombu_actors.supervisors._policy import FINAL, ChildState, Strategy
+from kombu_actors.supervisors._policy import FINAL, ChildState, Restart, Strategy
 from kombu_actors.supervisors._records import (
     Arm,
     AskToStop,
@@ -31,7 +31,6 @@ from kombu_actors.supervisors._records import (
     Gone,
     GotStuck,
     Held,
-    Origin,
     Ready,
     RestartChild,
     Served,
@@ -80,6 +79,8 @@ class World(NamedTuple):
     armed: frozenset[str] = NOBODY
     done: frozenset[str] = NOBODY
     """Reported gone for good."""
+    wished: frozenset[str] = NOBODY
+    """To be restarted by somebody's wish."""
     spent: int = 0
     closing: bool = False
     ended: bool = False
@@ -149,8 +150,8 @@ def everyday(world: World) -> Iterator[Event]:
         yield Shutdown()
 
 
-def everything(added: Child | None = None) -> Callable[[World], Iterator[Event]]:
-    """Also stuck and incurable children, requests by hand, one child added at run time."""
+def everything(added: Child | None = None, *, again: str = "") -> Callable[[World], Iterator[Event]]:
+    """Also stuck and incurable children, requests by hand, one child added at run time, one started again."""
 
     def events(world: World) -> Iterator[Event]:
         yield from everyday(world)
@@ -164,6 +165,8 @@ def everything(added: Child | None = None) -> Callable[[World], Iterator[Event]]
                 yield StopChild(id)
                 yield RestartChild(id, True, 0.0)
                 yield RestartChild(id, False, 0.0)
+            elif id == again and not world.closing:
+                yield ChildAdded(Child(id, child.restart, child.significant, static=False, trial=True))
             yield StopChild(id, forget=True)
         if added is not None and added.id not in known and not world.closing:
             yield ChildAdded(added)
@@ -305,16 +308,19 @@ class Book:
         self.by_hand = event.id if isinstance(event, StopChild) else ""
         self.manual = isinstance(event, RestartChild)
         self.order = [child.id for child in world.state.children]
-        if isinstance(event, ChildAdded):
+        if isinstance(event, ChildAdded) and event.child.id not in self.order:
             self.order.append(event.child.id)
         self.ungated = {
             child.id
             for child in (*world.state.children, *state.children)
-            if child.origin is not Origin.STATIC and state.rules.strategy is Strategy.ONE_FOR_ONE
+            if not child.static and state.rules.strategy is Strategy.ONE_FOR_ONE
         }
         self.running, self.told, self.stuck = set(world.running), set(world.told), set(world.stuck)
         self.ready, self.served, self.armed = set(world.ready), set(world.served), set(world.armed)
-        self.done, self.spent = set(world.done), world.spent
+        self.done, self.wished, self.spent = set(world.done), set(world.wished), world.spent
+        self.once = {
+            child.id for child in world.state.children if child.restart is Restart.TEMPORARY and child.epoch > 0
+        }
         self.closing, self.ended = world.closing, world.ended
         if isinstance(event, Exited):
             for whom in (self.running, self.told, self.stuck, self.ready):
@@ -324,6 +330,9 @@ class Book:
         elif isinstance(event, ChildAdded):
             self.done.discard(event.child.id)
             self.served.discard(event.child.id)
+            self.once.discard(event.child.id)
+        elif isinstance(event, RestartChild):
+            self.wished.add(event.id)
 
     def world(self, state: State) -> World:
         known = {child.id for child in state.children}
@@ -336,6 +345,7 @@ class Book:
             frozenset(self.served & known),
             frozenset(self.armed),
             frozenset(self.done & known),
+            frozenset(self.wished & self.once & known),
             self.spent,
             self.closing,
             self.ended,
@@ -380,8 +390,11 @@ class Book:
         require(id not in self.running, f"{id} was started while an incarnation of it runs")
         require(id not in self.done, f"{id} was started though it is gone for good")
         require(id not in self.armed, f"{id} was started before its delay was over")
+        require(id not in self.once or id in self.wished, f"{id} is TEMPORARY and was started again")
+        self.wished.discard(id)
         strategy = self.after.rules.strategy
-        elders = [] if id in self.ungated else self.order[: self.order.index(id)]
+        again = strategy is Strategy.ONE_FOR_ONE and id in self.served
+        elders = [] if id in self.ungated or again else self.order[: self.order.index(id)]
         for elder in elders:
             if elder in self.done:
                 continue

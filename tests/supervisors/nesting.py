@@ -15,6 +15,7 @@ from kombu_actors.supervisors._records import (
     Exit,
     Exited,
     Ready,
+    RestartChild,
     Settled,
     Shutdown,
     StartChild,
@@ -68,12 +69,13 @@ def _choices(family: Family) -> Iterator[Event]:
         # What the nested supervisor does follows from its own events.
         if not (isinstance(event, (Exited, Ready)) and event.id == NESTED):
             yield event
+    yield RestartChild(NESTED, True, 0.0)
     if family.inner is not None:
         for event in everyday(family.inner):
             if not isinstance(event, Shutdown):
                 yield Below(event)  # type: ignore[misc]
-        for child in family.inner.state.children:
-            yield Below(StopChild(child.id))  # type: ignore[misc]
+        for number, child in enumerate(family.inner.state.children):
+            yield Below(StopChild(child.id, forget=number > 0))  # type: ignore[misc]
 
 
 def _advance(family: Family, event: Event | Below, fresh: State, step: Step) -> Family:

@@ -110,13 +110,32 @@ async def test_stop_child_stops_for_good_and_touches_no_sibling(autojump_clock: 
         assert diary.take() == ["down b1"]
         assert outcomes == [Stopped("not needed")]
         assert [child.state.value for child in sup.snapshot().children] == ["ready", "stopped", "ready"]
-        with pytest.raises(ActorDown, match="is stopped; start a new one"):
+        with pytest.raises(ActorDown, match="is stopped; start_child starts it again"):
             await sup.restart_child("b")
         diary.fail["a"].set()
         await sup.ref("a").wait_down(1)
         await sup.wait_ready()
         assert diary.take() == ["down a1", "down c1", "up a2", "up c2"]
     assert outcomes == [Stopped("not needed")]
+
+
+async def test_a_static_child_that_was_stopped_and_started_keeps_its_place(autojump_clock: MockClock) -> None:
+    """db, cache, web: maintenance of db, and the order of starts and stops is what it was."""
+    diary = Diary()
+    children = tuple(diary.child(id) for id in ("db", "cache", "web"))
+    async with open_supervisor(SupervisorSpec(id="s", strategy=Strategy.REST_FOR_ONE, children=children)) as sup:
+        await sup.wait_ready()
+        await sup.stop_child("db")
+        with pytest.raises(ChildStartError):
+            await sup.start_child(ChildSpec(id="db", start=broken(OSError("still down"))))
+        assert (await sup.start_child(diary.child("db"))).value == "db3"
+        assert sup.children() == ("db", "cache", "web")
+        diary.take()
+        await sup.restart_child("db")
+        await sup.ref("db").wait_down(3)
+        await sup.wait_ready()
+        assert diary.take() == ["down web1", "down cache1", "down db3", "up db4", "up cache2", "up web2"]
+    assert diary.take() == ["down web2", "down cache2", "down db4"]
 
 
 async def test_stop_child_ends_a_backoff(autojump_clock: MockClock) -> None:

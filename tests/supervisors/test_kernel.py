@@ -19,7 +19,6 @@ from kombu_actors.supervisors._records import (
     Exited,
     Held,
     LimitHit,
-    Origin,
     Ready,
     Rules,
     StartChild,
@@ -78,11 +77,20 @@ def test_requests_by_hand_and_stuck_children_break_no_rule(capsys: pytest.Captur
     report(capsys, "two children, requests by hand", total)
 
 
+def test_a_child_that_is_stopped_and_started_again_breaks_no_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    """The elder of two, whatever its end was: it is back at its place, or gone as before when its start fails."""
+    total = Count()
+    for strategy in Strategy:
+        state = initial(rules(strategy, 0), siblings((Restart.TEMPORARY, Restart.PERMANENT)))
+        total = total.plus(explore(state, step, everything(again="a")))
+    report(capsys, "one of two children started again", total)
+
+
 def test_dynamic_children_break_no_rule(capsys: pytest.CaptureFixture[str]) -> None:
     """One static and one added child under every event there is; and two static ones with an added one."""
     total = Count()
     for strategy, kind in product(Strategy, (Restart.PERMANENT, Restart.TEMPORARY)):
-        added = Child("d", kind, origin=Origin.ADDED)
+        added = Child("d", kind, static=False, trial=True)
         state = initial(rules(strategy, 1, OnLimit.COOL_DOWN), siblings((Restart.PERMANENT,)))
         total = total.plus(explore(state, scrupulous, everything(added), check_stale=True))
     report(capsys, "a static and a dynamic child", total)
@@ -93,7 +101,7 @@ def test_two_static_and_a_dynamic_child_break_no_rule(capsys: pytest.CaptureFixt
     """The largest walk: every event there is for two static children and an added one."""
     total = Count()
     for strategy in Strategy:
-        added = Child("d", Restart.TRANSIENT, origin=Origin.ADDED)
+        added = Child("d", Restart.TRANSIENT, static=False, trial=True)
         state = initial(rules(strategy, 1), siblings((Restart.PERMANENT, Restart.TRANSIENT)))
         total = total.plus(explore(state, step, everything(added), check_stale=True))
     report(capsys, "two static children and a dynamic one", total)
@@ -103,13 +111,13 @@ def test_children_of_a_callable_break_no_rule(capsys: pytest.CaptureFixture[str]
     """Three recalled children: independent under ONE_FOR_ONE, in order otherwise."""
     total = Count()
     for strategy, restarts in product(Strategy, product((Restart.PERMANENT, Restart.TRANSIENT), repeat=3)):
-        children = tuple(child._replace(origin=Origin.RECALLED) for child in siblings(restarts))
+        children = tuple(child._replace(static=False) for child in siblings(restarts))
         total = total.plus(explore(initial(rules(strategy, 1), children), step))
     report(capsys, "three recalled children", total)
 
 
 def test_a_nested_supervisor_breaks_no_rule(capsys: pytest.CaptureFixture[str]) -> None:
-    """Outer [a, n, b] with n = [x, y]: both kernels together, put together as the driver does it."""
+    """[a, n] with n = [x, y]: both kernels, put together as the driver does it, x and y removed at any moment."""
     total = Count()
     for outer, inner in product(Strategy, Strategy):
         above = tuple(Child(id, Restart.PERMANENT) for id in "an")

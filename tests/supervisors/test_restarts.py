@@ -250,6 +250,27 @@ async def test_a_completed_child_is_not_resurrected_by_its_group(autojump_clock:
     assert runs == [1]
 
 
+@pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
+async def test_a_temporary_child_goes_for_good_with_its_group(strategy: Strategy, autojump_clock: MockClock) -> None:
+    """As in OTP: what must not be restarted for its own failure is not for another's.  By hand it is."""
+    diary = Diary()
+    gone: list[Outcome] = []
+    job = diary.child("job", restart=Restart.TEMPORARY, on_exit=gone.append)
+    spec = SupervisorSpec(id="s", strategy=strategy, children=(diary.child("a"), job, diary.child("b")))
+    async with open_supervisor(spec) as sup:
+        await sup.wait_ready()
+        await sup.restart_child("job")
+        await sup.ref("job").wait_down(1)
+        await sup.wait_ready()
+        diary.take()
+        epoch = await sup.ref("a").wait_ready()
+        diary.fail["a"].set()
+        await sup.ref("a").wait_down(epoch)
+        await sup.wait_ready()
+        assert [line.rstrip("123") for line in diary.take()] == ["down a", "down b", "down job", "up a", "up b"]
+        assert gone == [Stopped("'a' is restarted, and its group with it")]
+
+
 async def test_a_start_that_takes_too_long_is_a_failure(autojump_clock: MockClock) -> None:
     """The half-started task is cancelled and gone before the next attempt."""
     child = ChildSpec(id="a", start=never_ready, start_timeout=3)
