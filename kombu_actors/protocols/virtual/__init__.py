@@ -3,10 +3,7 @@
 from ._broker import MEMORY_LIMIT, MESSAGE_LIMIT, VirtualBroker
 from ._channel import Channel
 from ._consumer import Consumer
-from ._message import Message, new_message
-from ._queue import Queue
-from ._routing import ROUTING_TABLES
-from ._session import (
+from ._effects import (
     ChannelClosed,
     Confirmed,
     ConsumerCancelled,
@@ -14,10 +11,13 @@ from ._session import (
     Effect,
     MessageReturned,
     Replied,
-    Session,
     SessionBlocked,
     SessionClosed,
 )
+from ._message import Message, new_message
+from ._queue import Queue
+from ._routing import ROUTING_TABLES
+from ._session import Session
 
 EXCHANGE_TYPES = frozenset(ROUTING_TABLES)
 

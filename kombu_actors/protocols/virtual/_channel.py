@@ -13,9 +13,9 @@ import attrs
 from amqp.exceptions import AMQPError, ChannelError
 
 from ..._values.model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned
-from . import _session
 from ._arguments import UNLIMITED
 from ._consumer import Consumer
+from ._effects import ChannelClosed, Confirmed, ConsumerCancelled, MessageReturned
 from ._errors import access_refused, invalid_argument, named_method, not_allowed, not_implemented, wire_type
 from ._message import Entry, Message
 from ._queue import Queue
@@ -23,7 +23,7 @@ from ._request import request
 from ._unacked import Unacked
 
 if TYPE_CHECKING:
-    from ._session import Confirmed, Session
+    from ._session import Session
 
 NO_ROUTE: Final = 312
 
@@ -257,7 +257,7 @@ class Channel:
             self.session.fail(error)
         elif self.closed is None:
             self.close(error)
-            self.session.emit(_session.ChannelClosed(self, error))
+            self.session.emit(ChannelClosed(self, error))
 
     def close(self, error: AMQPError | None = None) -> None:
         """End it: consumers go, what is unacknowledged goes back to its queues."""
@@ -278,7 +278,7 @@ class Channel:
     def drop(self, consumer: Consumer) -> None:
         """Forget a consumer whose queue is gone, and say so."""
         del self.consumers[consumer.tag]
-        self.session.emit(_session.ConsumerCancelled(consumer))
+        self.session.emit(ConsumerCancelled(consumer))
 
     def resume_consumers(self) -> None:
         """Let consumers without room take part again, where there is room now."""
@@ -299,7 +299,7 @@ class Channel:
             run.tag = tag
             run.multiple = True
         else:
-            confirms.run = run = _session.Confirmed(self, tag, False, accepted)
+            confirms.run = run = Confirmed(self, tag, False, accepted)
             self.session.emit(run)
 
     def _return(self, message: Message) -> None:
@@ -307,7 +307,7 @@ class Channel:
         returned = Returned(
             NO_ROUTE, "NO_ROUTE", message.exchange, message.routing_key, message.properties, message.body
         )
-        self.session.emit(_session.MessageReturned(self, returned))
+        self.session.emit(MessageReturned(self, returned))
 
     def _acknowledge(self, method_id: int, tag: int, multiple: bool, verdict: Callable[[Entry], None] | None) -> None:
         """Settle or reject what a tag speaks of; ``verdict`` None gives it back."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..._values.model import Delivery
-from . import _session
+from ._effects import Delivered
 from ._message import Entry
 from ._queue import Queue
 
@@ -52,7 +52,7 @@ class Consumer:
         batch = self.batch
         if batch is None:
             self.batch = batch = []
-            session.emit(_session.Delivered(self, batch))
+            session.emit(Delivered(self, batch))
         batch.append(
             Delivery(
                 self.tag,

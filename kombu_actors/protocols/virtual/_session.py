@@ -2,98 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from amqp.exceptions import AMQPError
 
-from ..._values.model import Delivery, Returned
 from ._channel import Channel
+from ._effects import Confirmed, Delivered, Effect, SessionBlocked, SessionClosed
 
 if TYPE_CHECKING:
     from ._broker import VirtualBroker
-    from ._consumer import Consumer
 
 OUTGOING_LIMIT: Final = 1_000
 """Deliveries that may wait for a client to read them.  Stands for the socket buffers and credit that
 stop RabbitMQ from delivering to a connection nobody reads; large enough for full batches."""
 OUTGOING_BYTES: Final = 16 * 1024 * 1024
 """Bytes of their bodies, for the same reason: half an inbox.  The delivery that exceeds them is the last."""
-
-
-@attrs.define(eq=False)
-class Delivered:
-    """A batch for one consumer; grows until the session's effects are taken."""
-
-    consumer: Consumer
-    batch: list[Delivery]
-
-
-@attrs.define(eq=False)
-class Confirmed:
-    """``basic.ack`` or ``basic.nack`` to a publisher; grows over a run of tags with one outcome."""
-
-    channel: Channel
-    tag: int
-    multiple: bool
-    accepted: bool
-
-
-@attrs.frozen(eq=False)
-class MessageReturned:
-    """``basic.return``; always before the confirm of the same message."""
-
-    channel: Channel
-    returned: Returned
-
-
-@attrs.frozen(eq=False)
-class ConsumerCancelled:
-    """``basic.cancel`` from the broker: the consumer's queue is gone."""
-
-    consumer: Consumer
-
-
-@attrs.frozen(eq=False)
-class ChannelClosed:
-    """``channel.close`` from the broker."""
-
-    channel: Channel
-    error: AMQPError
-
-
-@attrs.frozen(eq=False)
-class SessionClosed:
-    """``connection.close`` from the broker; nothing follows it."""
-
-    error: AMQPError
-
-
-@attrs.frozen(eq=False)
-class SessionBlocked:
-    """``connection.blocked`` with its reason, or ``connection.unblocked`` (None)."""
-
-    reason: str | None
-
-
-@attrs.frozen(eq=False)
-class Replied:
-    """The driver's own mark: everything before it happened before the reply it stands for."""
-
-    call: Callable[[], None]
-
-
-Effect = (
-    Delivered
-    | Confirmed
-    | MessageReturned
-    | ConsumerCancelled
-    | ChannelClosed
-    | SessionClosed
-    | SessionBlocked
-    | Replied
-)
 
 
 @attrs.define(eq=False)
