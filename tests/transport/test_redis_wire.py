@@ -42,11 +42,11 @@ async def test_replies_come_in_the_order_of_the_commands(redis_server: RedisNode
         wire.send(("NO-SUCH-COMMAND",), heard.append)
         wire.send_packed(pack(("ECHO", b"3")), heard.append)
         fourth = wire.request("ECHO", 4, applied=heard.append)
-        assert wire.awaited == 4
+        assert len(wire._waiting) == 4
         with pytest.raises(ErrorReply, match="unknown command") as refused:
             await wire.call("NO-SUCH-COMMAND")
         assert await fourth.wait() == b"4"
-        assert wire.awaited == 0
+        assert len(wire._waiting) == 0
     assert refused.value.code == "ERR"
     assert isinstance(heard[1], ErrorReply)
     assert [heard[0], *heard[2:]] == [b"1", b"3", b"4"]
@@ -86,7 +86,7 @@ async def test_an_argument_that_is_none_is_refused_before_anything_is_sent(redis
             wire.send(("ECHO", None), print)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match="channels named"):
             wire.send(("SUBSCRIBE",), print)
-        assert wire.awaited == 0
+        assert len(wire._waiting) == 0
         assert await wire.call("ECHO", "x") == b"x"
 
 
@@ -143,7 +143,7 @@ async def test_a_call_cancelled_at_any_checkpoint_gives_its_reply_to_nobody_else
                 nursery.start_soon(victim, instrument)
             trio.lowlevel.remove_instrument(instrument)
             await asks(f"after {at}", 2)
-            assert wire.awaited == 0
+            assert len(wire._waiting) == 0
             if not instrument.scope.cancelled_caught:
                 break
             reached.append(at)
@@ -532,7 +532,7 @@ async def test_no_pulse_is_no_reason_to_give_up(redis_server: RedisNode) -> None
         with trio.move_on_after(0.1) as scope:
             await wire.run_pulse(0)
         assert scope.cancelled_caught
-        assert wire.awaited == 0
+        assert len(wire._waiting) == 0
 
 
 # -- threads -----------------------------------------------------------------------------------

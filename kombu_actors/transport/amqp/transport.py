@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any, Final
 
 import trio
@@ -121,7 +120,7 @@ class _Attempt:
             stream,
             name=self.where,
             goodbye_timeout=self.options.connect_timeout,
-            wire=getattr(self.options, "make_lock", nullcontext)(),
+            wire=self.options.make_lock(),
             backlog=backlog,
         )
 

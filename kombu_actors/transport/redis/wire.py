@@ -111,11 +111,6 @@ class RedisWire:
         """Whether bytes are leaving or wait to leave."""
         return self._outbox.sending or bool(self._gathered)
 
-    @property
-    def awaited(self) -> int:
-        """How many replies are owed to us, those for callers that gave up included."""
-        return len(self._waiting)
-
     async def wait_closed(self) -> BaseException:
         """Wait until the wire is dead and say why."""
         return await self._ending.wait()
