@@ -24,6 +24,7 @@ from .._values.model import (
     Sent,
 )
 from ..errors import ConnectionLost
+from ._alarm import AlarmWatcher
 
 Prepared = Any
 """A message validated and encoded by the transport that will send it; opaque to everyone else."""
@@ -65,7 +66,18 @@ class LonePublish(Protocol):
         """Whether the broker gets it, some of it in a moment perhaps."""
 
 
-class LinkChannel(Protocol):
+class Mortal(Protocol):
+    """What lives once: when it is dead, another is made."""
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why it is dead; None while it lives."""
+
+    async def wait_closed(self) -> BaseException:
+        """Wait until it is dead and say why."""
+
+
+class LinkChannel(Mortal, Protocol):
     """One channel of a link.  Dies alone (404, 406, ...) or with its link.
 
     Every ``async`` method raises the channel's death as py-amqp's exception class when the
@@ -77,13 +89,6 @@ class LinkChannel(Protocol):
     number: int
     reorders: bool
     """Whether a request may reach the broker before what was published on the channel before it."""
-
-    @property
-    def closed(self) -> BaseException | None:
-        """Why the channel is dead; None while it is open."""
-
-    async def wait_closed(self) -> BaseException:
-        """Wait until the channel is dead and say why."""
 
     async def aclose(self) -> None:
         """Close politely; a no-op when already dead."""
@@ -178,7 +183,7 @@ class LinkChannel(Protocol):
         """
 
 
-class Link(Protocol):
+class Link(Mortal, Protocol):
     """One live connection to a broker."""
 
     server_properties: Mapping[str, Any]
@@ -189,10 +194,6 @@ class Link(Protocol):
 
     def neighbours(self) -> Sequence[Upstream]:
         """Those of the other links of this process to its broker, when that lives in this process, too."""
-
-    @property
-    def closed(self) -> BaseException | None:
-        """Why the link is dead; None while it lives."""
 
     @property
     def sock(self) -> Any:
@@ -206,17 +207,13 @@ class Link(Protocol):
     def blocked(self) -> str | None:
         """The broker's reason for not reading from publishers; None when it does."""
 
-    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks.
-
-        Returns what ends that.
+    def on_blocked(self, watcher: AlarmWatcher) -> Callable[[], None]:
+        """Have ``watcher(reason)`` called when the broker blocks or gives another reason, ``watcher(None)`` when it
+        unblocks; returns what ends that.
         """
 
     async def run(self, role: str) -> None:
         """Serve one role until the link dies, then raise why (return after ``aclose``)."""
-
-    async def wait_closed(self) -> BaseException:
-        """Wait until the link is dead and say why."""
 
     async def open_channel(self, *, kept: bool = False) -> LinkChannel:
         """Open a channel; raises ``ChannelLimitExceeded`` when no number is left.

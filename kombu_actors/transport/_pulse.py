@@ -11,16 +11,13 @@ from typing import Protocol
 import trio
 
 from ..protocols.amqp.heartbeats import Verdict, pulse
+from ._contract import Mortal
 
 __all__ = ["Pulsing", "keep_pulse"]
 
 
-class Pulsing(Protocol):
+class Pulsing(Mortal, Protocol):
     """One wire to a peer.  Times are trio's clock's, in seconds."""
-
-    @property
-    def closed(self) -> BaseException | None:
-        """Why it is dead; None while it lives."""
 
     @property
     def last_heard(self) -> float:
@@ -29,9 +26,6 @@ class Pulsing(Protocol):
     @property
     def last_sent(self) -> float:
         """When bytes last went."""
-
-    async def wait_closed(self) -> BaseException:
-        """Wait until it is dead."""
 
     def beat(self) -> None:
         """Have the peer hear from us, unless it is about to anyway."""

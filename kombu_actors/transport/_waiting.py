@@ -7,7 +7,7 @@ from typing import Any
 
 import trio
 
-__all__ = ["Ending", "Outbox", "PendingReply", "ReadGate"]
+__all__ = ["Ending", "OneLife", "Outbox", "PendingReply", "ReadGate"]
 
 
 class Ending:
@@ -34,6 +34,22 @@ class Ending:
         if self.reason is not None:
             # One reason is raised to many: their tracebacks must not pile up on it.
             raise self.reason.with_traceback(None)
+
+
+class OneLife:
+    """What lives once, a link or a channel: when it is dead, another is made."""
+
+    def __init__(self) -> None:
+        self._ending = Ending()
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why it is dead; None while it lives."""
+        return self._ending.reason
+
+    async def wait_closed(self) -> BaseException:
+        """Wait until it is dead and say why."""
+        return await self._ending.wait()
 
 
 class Outbox:

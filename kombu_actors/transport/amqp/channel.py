@@ -27,7 +27,7 @@ from ...protocols.amqp.methods import Request, request
 from ...protocols.amqp.sender import Lone
 from .._contract import DeliverySink
 from .._oversized import report_oversized, too_large
-from .._waiting import Ending, PendingReply
+from .._waiting import OneLife, PendingReply
 
 if TYPE_CHECKING:
     from .link import AMQPLink
@@ -44,7 +44,7 @@ class _Consumer:
     on_cancel: Callable[[], None]
 
 
-class AMQPChannel:
+class AMQPChannel(OneLife):
     """A channel as ``transport._contract.LinkChannel`` describes it.
 
     Made by ``AMQPLink.open_channel``.  Some requests that RabbitMQ answers by ending the whole
@@ -55,6 +55,7 @@ class AMQPChannel:
     reorders = False
 
     def __init__(self, link: AMQPLink, number: int) -> None:
+        super().__init__()
         self.number = number
         self._link = link
         self._engine = link.engine
@@ -65,22 +66,12 @@ class AMQPChannel:
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
         self._on_return: Callable[[Returned], None] | None = None
         self._owed: Callable[[], bool] | None = None
-        self._ending = Ending()
         self._gone = trio.Event()
 
     def __repr__(self) -> str:
         return f"<AMQPChannel {self.number} of {self._link.name}, {'open' if self.closed is None else 'dead'}>"
 
     # -- life ----------------------------------------------------------------------------------
-
-    @property
-    def closed(self) -> BaseException | None:
-        """Why the channel is dead; None while it is open."""
-        return self._ending.reason
-
-    async def wait_closed(self) -> BaseException:
-        """Wait until the channel is dead and say why."""
-        return await self._ending.wait()
 
     async def aclose(self) -> None:
         """Close politely; a no-op when already dead.

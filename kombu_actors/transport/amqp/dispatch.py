@@ -9,11 +9,12 @@ from amqp import exceptions as amqp_errors
 
 from ...errors import ConnectionClosed, ConnectionLost
 from ...protocols.amqp import events
+from .._alarm import Alarm
 from .._contract import EndedByCall
 from .._waiting import PendingReply
 from .channel import AMQPChannel
 
-__all__ = ["Alarm", "Dispatcher", "parted"]
+__all__ = ["Dispatcher", "parted"]
 
 
 def parted(name: str) -> ConnectionClosed:
@@ -21,36 +22,13 @@ def parted(name: str) -> ConnectionClosed:
     return ConnectionClosed(f"you closed the connection to {name}")
 
 
-class Alarm:
-    """Whether the broker has stopped reading from publishers, and who wants to know.
-
-    ``source`` is the number of the channel that is to hold back, 0 for the connection.
-    """
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-        self.watchers: list[Callable[[str | None], None]] = []
-        self._reasons: dict[int, str] = {}
-
-    def change(self, source: int, reason: str | None) -> None:
-        """Set or, with None, take back what one source says; tell, if there is news."""
-        self._reasons.pop(source, None)
-        if reason is not None:
-            self._reasons[source] = reason
-        reason = self._reasons.get(0) or next(iter(self._reasons.values()), None)
-        if reason != self.reason:
-            self.reason = reason
-            for watcher in list(self.watchers):
-                watcher(reason)
-
-
 class Dispatcher:
-    """Owns the channels of one link and the alarm; ``name`` is the broker's address, for messages."""
+    """Owns the channels of one link; ``name`` is the broker's address, for messages."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, alarm: Alarm) -> None:
         self.name = name
         self.channels: dict[int, AMQPChannel] = {}
-        self.alarm = Alarm()
+        self._alarm = alarm
 
     @property
     def awaiting_confirms(self) -> bool:
@@ -100,22 +78,23 @@ class Dispatcher:
 
     def _on_channel_closed(self, event: events.ChannelClosed) -> None:
         self.channels.pop(event.channel).forget()
-        self.alarm.change(event.channel, None)
+        self._alarm.change(None, event.channel)
 
     def _bury(self, number: int, reason: BaseException, abandoned: Sequence[PendingReply]) -> None:
         for pending in abandoned:
             pending.fail(reason)
         self.channels[number].die(reason)
-        self.alarm.change(number, None)
+        self._alarm.change(None, number)
 
     def _on_flow(self, event: events.FlowChanged) -> None:
-        self.alarm.change(event.channel, None if event.active else f"channel.flow on channel {event.channel}")
+        reason = None if event.active else f"channel.flow on channel {event.channel}"
+        self._alarm.change(reason, event.channel)
 
     def _on_blocked(self, event: events.ConnectionBlocked) -> None:
-        self.alarm.change(0, event.reason)
+        self._alarm.change(event.reason)
 
     def _on_unblocked(self, event: events.ConnectionUnblocked) -> None:
-        self.alarm.change(0, None)
+        self._alarm.change(None)
 
     def _on_closed_by_peer(self, event: events.ConnectionClosedByPeer) -> BaseException:
         cause = amqp_errors.error_for_code(event.code, event.text, event.method, amqp_errors.ConnectionError)

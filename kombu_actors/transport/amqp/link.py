@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import Any, Final
 
 import trio
@@ -18,10 +17,11 @@ from ...errors import ConnectionClosed, ConnectionLost
 from ...protocols.amqp import AMQPEngine, PeerProtocolError, events
 from ...protocols.amqp.sender import Lone
 from ...protocols.amqp.states import ConnectionState
+from .._alarm import Alarm, AlarmWatcher
 from .._contract import Upstream
 from .._pulse import keep_pulse
 from .._stream import STREAM_ERRORS, ByteStream
-from .._waiting import Ending, PendingReply, ReadGate
+from .._waiting import Ending, OneLife, PendingReply, ReadGate
 from .channel import AMQPChannel
 from .dispatch import Dispatcher, parted
 from .writer import Writer
@@ -38,7 +38,7 @@ BLOCKED_GOODBYE_TIMEOUT: Final = 1.0
 """Seconds for close-ok while the broker doesn't read from us: it can't answer what it doesn't read."""
 
 
-class AMQPLink:
+class AMQPLink(OneLife):
     """A connection as ``transport._contract.Link`` describes it.  Made by ``AMQPTransport.connect``."""
 
     roles = ROLES
@@ -54,6 +54,7 @@ class AMQPLink:
         wire: AbstractContextManager[Any],
         backlog: Sequence[events.Event] = (),
     ) -> None:
+        super().__init__()
         self.engine = engine
         self.name = name
         self._writer = Writer(engine.sender, stream, wire)
@@ -66,9 +67,9 @@ class AMQPLink:
         self._goodbye_timeout = goodbye_timeout
         self._heard = trio.current_time()
         self._gate = ReadGate()
-        self._dispatcher = Dispatcher(name)
-        self._dispatcher.alarm.watchers.append(self._on_alarm)
-        self._ending = Ending()
+        self._alarm = Alarm()
+        self._alarm.watch(self._on_alarm)
+        self._dispatcher = Dispatcher(name, self._alarm)
         self._serving: set[str] = set()
         self._parting = False
         stream.limit_silence(self._silence_max)
@@ -92,15 +93,6 @@ class AMQPLink:
         return max(SILENCE_MAX, 2.0 * self.engine.limits.heartbeat)
 
     # -- life and death ------------------------------------------------------------------------
-
-    @property
-    def closed(self) -> BaseException | None:
-        """Why the link is dead; None while it lives."""
-        return self._ending.reason
-
-    async def wait_closed(self) -> BaseException:
-        """Wait until the link is dead and say why."""
-        return await self._ending.wait()
 
     def kill(self, reason: BaseException) -> None:
         """Drop the connection at once; every waiter gets ``reason``."""
@@ -130,7 +122,7 @@ class AMQPLink:
             await trio.lowlevel.checkpoint()
             return
         self._parting = True
-        timeout = self._goodbye_timeout if self._dispatcher.alarm.reason is None else BLOCKED_GOODBYE_TIMEOUT
+        timeout = self._goodbye_timeout if self._alarm.reason is None else BLOCKED_GOODBYE_TIMEOUT
         try:
             with trio.move_on_after(timeout):
                 await self._say_goodbye()
@@ -308,12 +300,11 @@ class AMQPLink:
     @property
     def blocked(self) -> str | None:
         """The broker's reason for not reading from publishers; None when it does."""
-        return self._dispatcher.alarm.reason
+        return self._alarm.reason
 
-    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks; returns the undo."""
-        self._dispatcher.alarm.watchers.append(watcher)
-        return partial(self._dispatcher.alarm.watchers.remove, watcher)
+    def on_blocked(self, watcher: AlarmWatcher) -> Callable[[], None]:
+        """Have ``watcher`` told when the broker blocks and unblocks; returns what ends that."""
+        return self._alarm.watch(watcher)
 
     def _on_alarm(self, reason: str | None) -> None:
         # A full window is no sign of death while the broker says that it doesn't read.

@@ -15,7 +15,7 @@ from ...protocols.virtual import EXCHANGE_TYPES, Channel, Confirmed, Consumer, M
 from .._checks import check, check_binding
 from .._contract import DeliverySink, LonePublish, Prepared
 from .._oversized import report_oversized, too_large
-from .._waiting import Ending
+from .._waiting import OneLife
 
 if TYPE_CHECKING:
     from .link import MemoryLink
@@ -34,7 +34,7 @@ class Subscription:
     on_cancel: Callable[[], None]
 
 
-class MemoryChannel:
+class MemoryChannel(OneLife):
     """A channel as ``transport._contract.LinkChannel`` describes it.
 
     Made by ``MemoryLink.open_channel``.  What RabbitMQ answers by ending the whole connection
@@ -44,13 +44,13 @@ class MemoryChannel:
     reorders = False
 
     def __init__(self, link: MemoryLink, engine: Channel) -> None:
+        super().__init__()
         self.number = engine.number
         self._link = link
         self._engine = engine
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
         self._on_return: Callable[[Returned], None] | None = None
         self._owed: Callable[[], bool] | None = None
-        self._ending = Ending()
 
     def __repr__(self) -> str:
         return f"<MemoryChannel {self.number} of {self._link.name}, {'open' if self.closed is None else 'dead'}>"
@@ -61,15 +61,6 @@ class MemoryChannel:
     def engine(self) -> Channel:
         """The broker's side of the channel."""
         return self._engine
-
-    @property
-    def closed(self) -> BaseException | None:
-        """Why the channel is dead; None while it is open."""
-        return self._ending.reason
-
-    async def wait_closed(self) -> BaseException:
-        """Wait until the channel is dead and say why."""
-        return await self._ending.wait()
 
     async def aclose(self) -> None:
         """Close politely; a no-op when already dead.  Cancelled, the channel is closed all the same."""

@@ -18,9 +18,10 @@ from amqp.exceptions import AMQPError
 
 from ...errors import ConnectionClosed, ConnectionLost
 from ...protocols import virtual
+from .._alarm import Alarm, AlarmWatcher
 from .._contract import Upstream
 from .._numbers import free_number
-from .._waiting import Ending, Outbox, PendingReply
+from .._waiting import OneLife, Outbox, PendingReply
 from .channel import MemoryChannel, Subscription
 
 if TYPE_CHECKING:
@@ -47,15 +48,7 @@ class Dispatcher:
     """Until when it sleeps, for whoever plans something earlier."""
 
 
-@attrs.define
-class Alarm:
-    """Whether the broker has stopped reading from us, and who wants to know."""
-
-    reason: str | None = None
-    watchers: list[Callable[[str | None], None]] = attrs.field(factory=list)
-
-
-class MemoryLink:
+class MemoryLink(OneLife):
     """Made by ``MemoryTransport.connect``; all methods belong to the trio run that made it."""
 
     roles = ROLES
@@ -83,6 +76,7 @@ class MemoryLink:
         body_max: int,
         goodbye_timeout: float,
     ) -> None:
+        super().__init__()
         self.name = f"memory://{broker.name}"
         self.session = host.open_session(user, self)
         self.dispatcher = Dispatcher()
@@ -92,7 +86,6 @@ class MemoryLink:
         self._token = trio.lowlevel.current_trio_token()
         self._limits = (channel_max, goodbye_timeout)
         self._outbox = Outbox()
-        self._ending = Ending()
         self._alarm = Alarm()
         self._channels: dict[int, MemoryChannel | None] = {}
         """By number; None for one whose opening is under way."""
@@ -104,15 +97,6 @@ class MemoryLink:
         return f"<MemoryLink to {self.name}, {'open' if self.closed is None else 'dead'}>"
 
     # -- life and death ------------------------------------------------------------------------
-
-    @property
-    def closed(self) -> BaseException | None:
-        """Why the link is dead; None while it lives."""
-        return self._ending.reason
-
-    async def wait_closed(self) -> BaseException:
-        """Wait until the link is dead and say why."""
-        return await self._ending.wait()
 
     def kill(self, reason: BaseException) -> None:
         """Drop the connection at once; every waiter gets ``reason``."""
@@ -280,10 +264,9 @@ class MemoryLink:
         """The broker's reason for not reading from publishers; None when it does."""
         return self._alarm.reason
 
-    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call ``watcher(reason)`` when the broker blocks, ``watcher(None)`` when it unblocks; returns the undo."""
-        self._alarm.watchers.append(watcher)
-        return partial(self._alarm.watchers.remove, watcher)
+    def on_blocked(self, watcher: AlarmWatcher) -> Callable[[], None]:
+        """Have ``watcher`` told when the broker blocks and unblocks; returns what ends that."""
+        return self._alarm.watch(watcher)
 
     def neighbours(self) -> Sequence[Upstream]:
         """Those of the other connections to this broker's virtual host."""
@@ -382,9 +365,7 @@ class MemoryLink:
         self.kill(reason)
 
     def _on_blocked(self, effect: virtual.SessionBlocked) -> None:
-        self._alarm.reason = effect.reason
-        for watcher in list(self._alarm.watchers):
-            watcher(effect.reason)
+        self._alarm.change(effect.reason)
 
 
 _PERFORM: Final[dict[type, Callable[[MemoryLink, Any], None]]] = {

@@ -22,7 +22,7 @@ from ...protocols.redis.preparing import PreparedMessage
 from .._checks import check, check_binding
 from .._contract import DeliverySink, LonePublish
 from .._oversized import too_large
-from .._waiting import Ending
+from .._waiting import OneLife
 from .claims import Subscription, delivery
 from .confirms import Confirms
 from .deliveries import Deliveries
@@ -37,15 +37,15 @@ __all__ = ["RedisChannel"]
 T = TypeVar("T")
 
 
-class RedisChannel:
+class RedisChannel(OneLife):
     """A channel as ``transport._contract.LinkChannel`` describes it.  Made by ``RedisLink.open_channel``."""
 
     reorders = True  # a publish waits for the batch before its own
 
     def __init__(self, link: RedisLink, number: int) -> None:
+        super().__init__()
         self.number = number
         self.link = link
-        self._ending = Ending()
         self._confirms = Confirms(self._ending, link.settling.settle)
         self.deliveries = Deliveries(self, link, self._confirms.settle)
         self._consumers: dict[str, Subscription] = {}
@@ -56,18 +56,9 @@ class RedisChannel:
     # -- life ----------------------------------------------------------------------------------
 
     @property
-    def closed(self) -> BaseException | None:
-        """Why the channel is dead; None while it is open."""
-        return self._ending.reason
-
-    @property
     def names(self) -> tuple[str, ...]:
         """What the server knows it by."""
         return tuple(claimer.name for claimer in self.deliveries.claimers if claimer.used or not claimer.no_ack)
-
-    async def wait_closed(self) -> BaseException:
-        """Wait until the channel is dead and say why."""
-        return await self._ending.wait()
 
     async def aclose(self) -> None:
         """Close politely, once what was published has been answered; a no-op when already dead.

@@ -21,9 +21,10 @@ from ...protocols.redis.calls import Call
 from ...protocols.redis.consuming_calls import Left
 from ...protocols.redis.layout import Layout
 from ...protocols.redis.options import RedisOptions
+from .._alarm import AlarmWatcher
 from .._contract import Upstream
 from .._numbers import free_number
-from .._waiting import Ending
+from .._waiting import OneLife
 from .caller import Caller, Terms, Wires
 from .channel import RedisChannel
 from .fanout import Fanout, Leftovers
@@ -45,7 +46,7 @@ CHANNEL_MAX: Final = 2047
 """RabbitMQ's own default."""
 
 
-class RedisLink:
+class RedisLink(OneLife):
     """A connection as ``transport._contract.Link`` describes it.  Made by ``RedisTransport.connect``."""
 
     upstream: Upstream | None = None
@@ -61,12 +62,12 @@ class RedisLink:
         lookout: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """``heartbeat`` and ``lookout`` are the keeper's, ``leftovers`` the broadcasts a former link left."""
+        super().__init__()
         self.name = wires.main.name
         self.terms = terms
         self.server_properties = server_properties
         self.roles: Sequence[str] = ROLES if wires.publisher is wires.main else (*ROLES, *PUBLISHER_ROLES)
         self.paused = False
-        self._ending = Ending()
         self._channels: dict[int, RedisChannel] = {}
         self._caller = caller = Caller(wires, terms, self._ending, self.kill)
         self._schedule = schedule = Schedule()
@@ -90,15 +91,6 @@ class RedisLink:
         return self.terms.options
 
     # -- life and death ------------------------------------------------------------------------
-
-    @property
-    def closed(self) -> BaseException | None:
-        """Why the link is dead; None while it lives."""
-        return self._ending.reason
-
-    async def wait_closed(self) -> BaseException:
-        """Wait until the link is dead and say why."""
-        return await self._ending.wait()
 
     def kill(self, reason: BaseException) -> None:
         """Drop all connections at once; every waiter gets ``reason``."""
@@ -209,14 +201,11 @@ class RedisLink:
     @property
     def blocked(self) -> str | None:
         """The server's reason for taking no publishes (its memory is full, ...); None when it does."""
-        return self.publishing.blocked
+        return self.publishing.alarm.reason
 
-    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call ``watcher(reason)`` when the server blocks publishes, ``watcher(None)`` when it unblocks.
-
-        Returns what ends that.
-        """
-        return self.publishing.on_blocked(watcher)
+    def on_blocked(self, watcher: AlarmWatcher) -> Callable[[], None]:
+        """Have ``watcher`` told when the server blocks publishes and unblocks them; returns what ends that."""
+        return self.publishing.alarm.watch(watcher)
 
     def neighbours(self) -> Sequence[Upstream]:
         """None: the broker lives elsewhere."""

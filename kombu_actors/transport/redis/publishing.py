@@ -17,6 +17,7 @@ from ...protocols.redis import publish_calls
 from ...protocols.redis.limits import LIMIT_QUESTIONS, PIECE_TOO_LARGE, Limits, too_large
 from ...protocols.redis.preparing import PreparedMessage
 from ...protocols.redis.publish_calls import Code, Published
+from .._alarm import Alarm
 from .caller import Caller
 from .errors import Consequence, ErrorReply, consequence_of, translate
 
@@ -120,12 +121,11 @@ class Publishing:
 
     def __init__(self, caller: Caller, settling: Settling) -> None:
         self.queue = PublishQueue()
-        self.blocked: str | None = None
-        """The server's reason for taking no publishes (its memory is full, ...); None when it does."""
+        self.alarm = Alarm()
+        """Whether the server takes no publishes (its memory is full, ...)."""
         self._caller = caller
         self._settling = settling
         self._wire = caller.wires.publisher
-        self._watchers: list[Callable[[str | None], None]] = []
         self._may_ask_limits = True
         self._crowded_out = 0
         """How often in a row the server had no room for a large message, while it had some."""
@@ -136,11 +136,6 @@ class Publishing:
         self.queue.waiting.append(publish)
         self._wire.wake()
 
-    def on_blocked(self, watcher: Callable[[str | None], None]) -> Callable[[], None]:
-        """Call ``watcher`` with the reason when the server blocks publishes, with None when it unblocks."""
-        self._watchers.append(watcher)
-        return partial(self._watchers.remove, watcher)
-
     def try_again(self) -> None:
         """If the server took no publishes, see whether it does now."""
 
@@ -148,7 +143,7 @@ class Publishing:
             still = isinstance(reply, ErrorReply) and consequence_of(reply.text) is Consequence.BLOCKED
             if not still and not self._caller.dead:
                 self.queue.refused = None
-                self._set_blocked(None)
+                self.alarm.change(None)
                 self._wire.wake()
 
         if self.queue.refused is not None and self._caller.serves(self._wire):
@@ -211,7 +206,7 @@ class Publishing:
 
     def _published(self, answer: Published) -> None:
         batch = self.queue.answered()
-        self._set_blocked(None)
+        self.alarm.change(None)
         self._crowded_out = 0
         self._settling.attend(answer.deaths, answer.next_timer)
         by_channel: dict[RedisChannel, list[Answer]] = {}
@@ -239,7 +234,7 @@ class Publishing:
                     self._refuse_lone(too_large(lone, f"{self._crowded_out} times there was no room for it ({error})"))
                     return
             self.queue.refuse(str(error))
-            self._set_blocked(str(error))
+            self.alarm.change(str(error))
         elif not lone:
             self.queue.part()
             self._wire.wake()
@@ -250,18 +245,11 @@ class Publishing:
 
     def _refuse_lone(self, error: BaseException) -> None:
         (publish,) = self.queue.answered()
-        self._set_blocked(None)
+        self.alarm.change(None)
         self._crowded_out = 0
         publish.channel.answered([(publish, Code.REFUSED, error)])
         if self.queue.waiting:
             self._wire.wake()
-
-    def _set_blocked(self, reason: str | None) -> None:
-        changed = (reason is None) != (self.blocked is None)
-        self.blocked = reason
-        if changed:
-            for watcher in tuple(self._watchers):
-                watcher(reason)
 
 
 def unstored(prepared: PreparedMessage, text: str) -> PublishRefused:

@@ -17,7 +17,7 @@ import trio
 from ...errors import ConnectionClosed, ConnectionLost
 from .._pulse import keep_pulse
 from .._stream import STREAM_ERRORS, ByteStream
-from .._waiting import Ending, Outbox, PendingReply
+from .._waiting import OneLife, Outbox, PendingReply
 from .errors import ErrorReply
 from .replies import BadReply, ReplyReader
 
@@ -61,7 +61,7 @@ class _Confirmations:
         self._on_reply(reply)
 
 
-class RedisWire:
+class RedisWire(OneLife):
     """A connection after its handshake, or during it.  One life: when it is dead, make another.
 
     Args:
@@ -80,6 +80,7 @@ class RedisWire:
         name: str,
         body_max: int,
     ) -> None:
+        super().__init__()
         self.name = name
         self.on_push: Callable[[list[Any]], None] = _ignore
         """Takes every push that doesn't confirm a subscription: ``[b"invalidate", [key]]``, ``[b"message", ...]``."""
@@ -92,7 +93,6 @@ class RedisWire:
         self._gathered: list[bytes] = []
         self._waiting: deque[OnReply] = deque()
         self._outbox = Outbox()
-        self._ending = Ending()
         self._serving: set[str] = set()
         stream.limit_silence(SILENCE_MAX)
 
@@ -102,18 +102,9 @@ class RedisWire:
     # -- life and death ------------------------------------------------------------------------
 
     @property
-    def closed(self) -> BaseException | None:
-        """Why the wire is dead; None while it lives."""
-        return self._ending.reason
-
-    @property
     def sending(self) -> bool:
         """Whether bytes are leaving or wait to leave."""
         return self._outbox.sending or bool(self._gathered)
-
-    async def wait_closed(self) -> BaseException:
-        """Wait until the wire is dead and say why."""
-        return await self._ending.wait()
 
     def kill(self, reason: BaseException) -> None:
         """Drop the connection at once; every waiter gets ``reason``.  A no-op when already dead."""
