@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextvars
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ._errors import ActorDown, SpecError
+from ._errors import ActorDown, AskTimeout, SpecError
 from ._interrupts import protected
 from ._mailbox import Envelope, Inbox, Mailbox
 from ._outcome import Outcome, Stopped
+from ._spec import SupervisorSpec
 
 if TYPE_CHECKING:
     from . import events as news
     from ._cell import Cell
     from ._incarnation import Incarnation
     from ._tree import Tree
+
+inside: contextvars.ContextVar[tuple[tuple[object, str], ...]] = contextvars.ContextVar("inside", default=())
+"""The actors the current task belongs to, as (tree, path), outermost first."""
 
 
 @protected
@@ -91,59 +96,89 @@ class ActorContext:
 
 @protected
 class ActorRef:
-    """The address of an actor, valid across its restarts and those of its supervisors."""
+    """The address of an actor, valid across its restarts and those of its supervisors.
+
+    The actor need not be there yet: what can wait waits until it is.  Once it was there, its end for good is the end of
+    that, until a child of the same path is started.
+    """
 
     def __init__(self, tree: Tree, path: str) -> None:
         self._tree = tree
         self.path = path
+        self._known = tree.find(path)
 
     def __repr__(self) -> str:
         return f"<ActorRef {self.path!r}>"
 
-    def _cell(self) -> Cell:
-        cell = self._tree.find(self.path)
-        if cell is None or cell.closed:
-            raise ActorDown(f"no actor {self.path!r} is alive or will be")
+    def _cell(self) -> Cell | None:
+        """The actor's place in the tree; None: nobody has been there yet."""
+        cell = self._tree.find(self.path) or self._known
+        if cell is None:
+            self._tree.check_alive()
+        elif cell.closed:
+            raise ActorDown(f"actor {self.path!r} is gone for good: {cell.previous}")
+        self._known = cell
         return cell
 
-    def _mailbox(self) -> Mailbox:
-        mailbox = self._cell().mailbox
-        if mailbox is None:
-            raise SpecError(f"actor {self.path!r} has no mailbox; give its ChildSpec mailbox=<capacity>")
-        return mailbox
+    async def _cell_when_there(self) -> Cell:
+        while (cell := self._cell()) is None:
+            await self._tree.arrival(self.path)
+        return cell
+
+    def _mailbox(self, cell: Cell) -> Mailbox:
+        if cell.mailbox is not None:
+            return cell.mailbox
+        if isinstance(cell.spec, SupervisorSpec):
+            raise SpecError(f"{self.path or cell.spec.id!r} is a supervisor; only actors have mailboxes")
+        raise SpecError(f"actor {self.path!r} has no mailbox; give its ChildSpec mailbox=<capacity>")
 
     @property
     def value(self) -> Any:
         """What the living incarnation passed to ``ctx.ready``; raises ``ActorDown`` when none serves."""
         cell = self._cell()
-        if cell.live is None or not cell.is_ready():
+        if cell is None or cell.live is None or not cell.is_ready():
             raise ActorDown(f"actor {self.path!r} is not READY now")
         return cell.live.value
 
     async def ask(self, message: Any, *, timeout: float = 30.0) -> Any:
         """Send a message and wait for its answer, ``timeout`` seconds in all.
 
-        While the actor is down the message waits in its mailbox.  Raises what the actor gave
+        While the actor is down, or not there yet, the message waits.  Raises what the actor gave
         to ``envelope.fail``; ``ActorDown`` when it received the message and died, or is gone
         for good; ``AskTimeout``.  After a timeout or cancellation a message not received yet
         is withdrawn; one received may still be worked on.
         """
-        return await self._mailbox().ask(message, timeout)
+        with trio.move_on_after(timeout):
+            return await self._mailbox(await self._cell_when_there()).ask(message)
+        raise AskTimeout(f"actor {self.path!r} did not answer within {timeout:g} s{self._why_no_answer()}")
+
+    def _why_no_answer(self) -> str:
+        if self._known is None:
+            return f", for nobody has started it; {self._tree.who_is_there()}"
+        if (self._tree, self.path) in inside.get():
+            return "; it asked itself, and whoever serves its mailbox can't wait for its own answer"
+        return ""
 
     async def tell(self, message: Any) -> None:
-        """Send a message, waiting while the mailbox is full; ``ActorDown`` when gone for good."""
-        await self._mailbox().put(Envelope(message, wants_answer=False))
+        """Send a message, waiting until the actor is there and while its mailbox is full.
+
+        Raises ``ActorDown`` when it is gone for good.
+        """
+        await self._mailbox(await self._cell_when_there()).put(Envelope(message, wants_answer=False))
 
     def tell_nowait(self, message: Any) -> None:
-        """Send a message; raises ``MailboxFull`` when there is no room, ``ActorDown`` when gone for good."""
-        self._mailbox().put_nowait(Envelope(message, wants_answer=False))
+        """Send a message; raises ``MailboxFull`` when there is no room, ``ActorDown`` when nobody is there."""
+        cell = self._cell()
+        if cell is None:
+            raise ActorDown(f"nobody has started {self.path!r} yet, and tell_nowait doesn't wait; tell does")
+        self._mailbox(cell).put_nowait(Envelope(message, wants_answer=False))
 
     async def wait_ready(self) -> int:
         """Wait until the actor is READY and return its epoch; ``ActorDown`` when it is gone for good."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
             self._tree.check_alive()
-            cell = self._cell()
+            cell = await self._cell_when_there()
             if cell.is_ready():
                 return cell.epoch
             await cell.changed.park()
@@ -155,9 +190,12 @@ class ActorRef:
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         while True:
-            cell = self._tree.find(self.path)
+            cell = self._tree.find(self.path) or self._known
             if cell is None:
-                return Stopped("gone for good")
+                if self._tree.has_forgotten(self.path, epoch):
+                    return Stopped("gone for good")
+                await self._cell_when_there()
+                continue
             if cell.epoch > epoch:
                 return Stopped(f"replaced by epoch {cell.epoch}")
             if cell.epoch == epoch and cell.live is None and cell.previous is not None:

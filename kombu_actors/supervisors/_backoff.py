@@ -24,6 +24,12 @@ class Delays(Protocol):
         """
 
 
+def check_delays(where: str, backoff: object) -> None:
+    """Raise ``SpecError`` unless delays can be had of it."""
+    if not callable(getattr(backoff, "delay", None)) or not callable(getattr(backoff, "after_failure", None)):
+        raise SpecError(f"{where}: backoff must be a Backoff, a LinearBackoff or their like (Delays), not {backoff!r}")
+
+
 def _check_jitter(jitter: object) -> None:
     if isinstance(jitter, bool) or not isinstance(jitter, (int, float)) or not 0.0 <= jitter <= 1.0:
         raise SpecError(f"jitter is the share taken off a delay and must be within 0 and 1, not {jitter!r}")

@@ -50,6 +50,7 @@ class Cell:
                 cell.close(tree, Stopped("replaced by another specification"))
             path = f"{self.path}/{id}" if self.path else id
             cell = self.children[id] = Cell(tree, path, spec, epoch)
+            tree.arrived(path)
         cell.spec = spec
         return cell
 

@@ -16,6 +16,10 @@ class SpecError(SupervisorError, ValueError):
     """A specification contradicts itself, or a call doesn't fit it.  Nothing was started."""
 
 
+class StartMistake(SpecError):
+    """The ``start`` of a ``ChildSpec`` isn't an async function that takes the context; no restart cures that."""
+
+
 class UnknownChild(SupervisorError, LookupError):
     """No child of that name exists here."""
 
@@ -37,7 +41,7 @@ class StartTimeout(SupervisorError, TimeoutError):
 
 
 class ActorDown(SupervisorError):
-    """The actor died before it answered, is gone for good, or its tree has ended."""
+    """The actor died before it answered, isn't there where nobody waits for it, or is gone for good."""
 
 
 class MailboxFull(SupervisorError):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextvars
 import math
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ._actor import ActorContext
-from ._errors import StartTimeout
+from ._actor import ActorContext, inside
+from ._errors import StartMistake, StartTimeout
 from ._interrupts import protected, run_unprotected
 from ._mailbox import Inbox
 from ._outcome import Failed, Outcome, Returned, Stopped, leaves
 from ._policy import ChildState
-from ._spec import ChildSpec
+from ._spec import ChildSpec, Start
 
 if TYPE_CHECKING:
     from . import events as news
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 CANCEL_WAIT = 1.0
 """Seconds between a cancellation and the report that the child is STUCK: long for a task that
 obeys, short for a person who waits."""
-
-inside: contextvars.ContextVar[tuple[tuple[object, str], ...]] = contextvars.ContextVar("inside", default=())
-"""The actors the current task belongs to, as (tree, path), outermost first."""
 
 
 @protected
@@ -52,6 +48,7 @@ class Incarnation:
         self.alarm: Alarm | None = None
         self.task: trio.lowlevel.Task | None = None
         self.done: Outcome | None = None
+        self._waited_in: tuple[str, ...] = ()
         self._last_words: set[trio.CancelScope] = set()
         self._hurried = False
 
@@ -71,9 +68,9 @@ class Incarnation:
         try:
             with self.scope:
                 if self.spec.interruptible:
-                    value = await run_unprotected(self.spec.start, self.context)
+                    value = await run_unprotected(live, self.spec.start, self.context)
                 else:
-                    value = await self.spec.start(self.context)
+                    value = await live(self.spec.start, self.context)
             outcome = self._cancelled() if self.scope.cancelled_caught else self._returned(value)
         except BaseException as error:
             outcome = self._raised(error)
@@ -96,12 +93,12 @@ class Incarnation:
     def _cancelled(self) -> Outcome:
         if self.stop_reason is not None:
             return Stopped(self.stop_reason)
-        return Failed(
-            StartTimeout(
-                f"actor {self.cell.path!r} was not READY within {self.spec.start_timeout:g} s; "
-                "it may wait for something that never comes, or never call ctx.ready()"
-            )
+        timeout = StartTimeout(
+            f"actor {self.cell.path!r} was not READY within {self.spec.start_timeout:g} s; "
+            "it may wait for something that never comes, or never call ctx.ready()"
         )
+        timeout.add_note("When its time was over it waited in\n" + "\n".join(f"  {line}" for line in self._waited_in))
+        return Failed(timeout)
 
     def _raised(self, error: BaseException) -> Outcome:
         causes = leaves(error)
@@ -174,6 +171,7 @@ class Incarnation:
         return tuple(f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}" for frame, line in frames)
 
     def _start_expired(self) -> None:
+        self._waited_in = self.stack()
         self._cancel_in(0.0, "start timeout")
 
     def _cancel_in(self, seconds: float, reason: str) -> None:
@@ -192,3 +190,21 @@ class Incarnation:
             self.alarm = None
         if seconds is not None and seconds < math.inf:
             self.alarm = self.node.tree.alarms.at(trio.current_time() + seconds, call)
+
+
+async def live(start: Start, context: ActorContext) -> object:
+    """Call an actor's ``start`` and await what it returns; a mistake in how it was written is told in a sentence."""
+    try:
+        life: object = start(context)
+    except TypeError as error:
+        # Raised by the call itself, not in the function: it doesn't take what every actor is given.
+        if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+            raise StartMistake(
+                f"start of child {context.path!r} is called with the context, its only argument: {error}"
+            ) from error
+        raise
+    if not isinstance(life, Awaitable):
+        raise StartMistake(
+            f"start of child {context.path!r} must be an async function (async def); calling it returned {life!r}"
+        )
+    return await life

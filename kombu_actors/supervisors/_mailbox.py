@@ -8,7 +8,7 @@ from typing import Any
 
 import trio
 
-from ._errors import ActorDown, AskTimeout, MailboxFull
+from ._errors import ActorDown, MailboxFull
 from ._interrupts import protected
 
 
@@ -95,13 +95,11 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._envelopes)
 
-    async def ask(self, message: Any, timeout: float) -> Any:
+    async def ask(self, message: Any) -> Any:
         envelope = Envelope(message, wants_answer=True)
         try:
-            with trio.move_on_after(timeout):
-                await self.put(envelope)
-                return await envelope._wait()
-            raise AskTimeout(f"actor {self._path!r} did not answer within {timeout:g} s")
+            await self.put(envelope)
+            return await envelope._wait()
         finally:
             self._withdraw(envelope)
 

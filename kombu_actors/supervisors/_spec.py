@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
 import attrs
 
-from ._backoff import Backoff, Delays
+from ._backoff import Backoff, Delays, check_delays
 from ._errors import SpecError
 from ._interrupts import unprotected
 from ._policy import AutoShutdown, Restart, RestartLimit, Strategy, check_seconds
@@ -28,6 +28,11 @@ def _check_id(kind: str, id: object) -> None:
 def _check_enum(where: str, name: str, value: object, wanted: type) -> None:
     if not isinstance(value, wanted):
         raise SpecError(f"{where}: {name} must be a {wanted.__name__}, not {value!r}")
+
+
+def _check_callable(where: str, name: str, value: object) -> None:
+    if value is not None and not callable(value):
+        raise SpecError(f"{where}: {name} must be a function or None, not {value!r}")
 
 
 def _check_significant(where: str, significant: bool, restart: Restart) -> None:
@@ -72,6 +77,7 @@ class ChildSpec:
             raise SpecError(f"{where}: start must be an async function taking the context, not {self.start!r}")
         _check_enum(where, "restart", self.restart, Restart)
         _check_significant(where, self.significant, self.restart)
+        _check_callable(where, "on_exit", self.on_exit)
         if self.start_timeout is not None:
             check_seconds(f"{where}: start_timeout", self.start_timeout, allow_zero=False)
         check_seconds(f"{where}: stop_grace", self.stop_grace)
@@ -81,6 +87,18 @@ class ChildSpec:
 
 
 Children = tuple["ChildSpec | SupervisorSpec", ...]
+
+
+def _as_tuple(children: object) -> Children:
+    if not isinstance(children, Iterable):
+        raise SpecError(f"children must be a tuple of specs, or a function that returns one, not {children!r}")
+    return tuple(children)
+
+
+def _as_children(
+    children: Iterable[ChildSpec | SupervisorSpec] | Callable[[], Children],
+) -> Children | Callable[[], Children]:
+    return children if callable(children) else _as_tuple(children)
 
 
 @attrs.frozen(kw_only=True)
@@ -101,7 +119,7 @@ class SupervisorSpec:
     """
 
     id: str
-    children: Children | Callable[[], Children] = ()
+    children: Children | Callable[[], Children] = attrs.field(default=(), converter=_as_children)
     strategy: Strategy = Strategy.ONE_FOR_ONE
     limit: RestartLimit = attrs.field(factory=RestartLimit)
     backoff: Delays = attrs.field(factory=Backoff)
@@ -119,6 +137,9 @@ class SupervisorSpec:
         _check_enum(where, "restart", self.restart, Restart)
         _check_enum(where, "auto_shutdown", self.auto_shutdown, AutoShutdown)
         _check_significant(where, self.significant, self.restart)
+        _check_callable(where, "escalate", self.escalate)
+        _check_callable(where, "on_exit", self.on_exit)
+        check_delays(where, self.backoff)
         if not callable(self.children):
             self.check_children(self.children)
 
@@ -126,7 +147,7 @@ class SupervisorSpec:
         """The children to start now; raises ``SpecError`` when a callable returned nonsense."""
         if not callable(self.children):
             return self.children
-        children = unprotected(lambda wanted: tuple(wanted()), self.children)
+        children = _as_tuple(unprotected(self.children))
         self.check_children(children)
         return children
 

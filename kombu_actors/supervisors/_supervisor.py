@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import trio
 
-from ._actor import ActorRef
+from ._actor import ActorRef, inside
 from ._cell import Cell
 from ._errors import ActorDown, ChildStartError, SelfStop, SpecError, UnknownChild
-from ._incarnation import Incarnation, inside
+from ._incarnation import Incarnation
 from ._interrupts import guarded, interrupt_in, protected
 from ._node import FirstStart, Node
 from ._outcome import Failed, Outcome, Stopped
@@ -159,7 +159,7 @@ class Supervisor(SupervisorHandle):
         super().__init__(tree, "")
 
     def ref(self, path: str) -> ActorRef:
-        """The address of the actor at a path; it need not exist yet."""
+        """The address of the actor at a path; it need not be there yet."""
         return ActorRef(self._tree, path)
 
     def nested(self, path: str) -> SupervisorHandle | None:
@@ -238,11 +238,13 @@ async def open_supervisor(
     ``listener`` gets every event, synchronously in the trio thread; ``rng`` draws the jitter.
     """
     check_seconds("deadline", deadline)
-    tree: Tree | None = None
+    if not isinstance(spec, SupervisorSpec):
+        raise SpecError(f"open_supervisor takes a SupervisorSpec, whose children are the actors, not {spec!r}")
+    tree = Tree(spec, deadline, rng or random.Random())
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            tree = Tree(spec, nursery, deadline, rng or random.Random())
+            tree.nursery = nursery
             if listener is not None:
                 tree.listeners.append(listener)
             nursery.start_soon(tree.alarms.run)
@@ -260,9 +262,8 @@ async def open_supervisor(
     except BaseException as error:
         # Only a cancellation or an interrupt in the last moment, when nothing is left to be stopped.
         failure = error if failure is None else failure
-        if tree is not None and (interrupt := interrupt_in(error)) is not None:
+        if (interrupt := interrupt_in(error)) is not None:
             tree.interrupted(interrupt)
-    assert tree is not None
     raise_end(tree, failure)
 
 

@@ -33,8 +33,10 @@ log = logging.getLogger(__name__)
 class Tree:
     """The root of a running supervision tree.  Everything happens in one trio thread, one step at a time."""
 
-    def __init__(self, spec: SupervisorSpec, nursery: trio.Nursery, deadline: float, rng: random.Random) -> None:
-        self.nursery = nursery
+    nursery: trio.Nursery
+    """Set as soon as there is one, before the first step."""
+
+    def __init__(self, spec: SupervisorSpec, deadline: float, rng: random.Random) -> None:
         self.deadline = deadline
         self.rng = rng
         self.alarms = Alarms()
@@ -52,6 +54,8 @@ class Tree:
         self._context = contextvars.copy_context()
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._busy = False
+        self._awaited: dict[str, trio.lowlevel.ParkingLot] = {}
+        """Who waits for a child that nobody has started yet."""
 
     def later(self, call: Callable[..., None], *args: Any) -> None:
         """Run a step after the one under way; now, if none is.  Steps never interleave."""
@@ -89,6 +93,33 @@ class Tree:
             found.extend(cell.children.values())
         return found
 
+    async def arrival(self, path: str) -> None:
+        """Wait until somebody may be at a path where nobody has been."""
+        lot = self._awaited.setdefault(path, trio.lowlevel.ParkingLot())
+        try:
+            await lot.park()
+        finally:
+            if not lot and self._awaited.get(path) is lot:
+                del self._awaited[path]
+
+    def arrived(self, path: str) -> None:
+        """Somebody is there now."""
+        if path in self._awaited:
+            self._awaited.pop(path).unpark_all()
+
+    def who_is_there(self) -> str:
+        """The paths of the tree in words, for whoever has mistyped one."""
+        paths = [cell.path for cell in self.cells()[1:]]
+        if not paths:
+            return "the tree has no children"
+        more = f" and {len(paths) - 10} more" if len(paths) > 10 else ""
+        return f"there are {', '.join(map(repr, paths[:10]))}{more}"
+
+    def has_forgotten(self, path: str, epoch: int) -> bool:
+        """Whether an incarnation of that epoch may have been there, of a child that is gone for good."""
+        parent = self.find(path.rpartition("/")[0])
+        return parent is None or parent.closed or epoch <= parent.epoch_floor
+
     def check_alive(self) -> None:
         """Raise what ended the tree, if it has ended or is about to."""
         if self.escalation is not None:
@@ -110,8 +141,7 @@ class Tree:
     def ended(self, outcome: Outcome) -> None:
         self.root.cell.close(self, outcome)
         self.root.cell.live = None
-        self.changed.unpark_all()
-        self.over.set()
+        self._tell_all()
 
     def check_panic(self, error: BaseException) -> None:
         """KeyboardInterrupt, SystemExit and their like end the tree, whatever its rules say."""
@@ -142,7 +172,13 @@ class Tree:
             if isinstance(cell.live, Incarnation):
                 cell.live.scope.cancel(reason=repr(error))
         self.block.cancel(reason=repr(error))
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Nothing happens here any more: wake whoever waits for something."""
         self.changed.unpark_all()
+        for path in tuple(self._awaited):
+            self.arrived(path)
         self.over.set()
 
     def call_on_exit(self, path: str, on_exit: Callable[[Outcome], None], outcome: Outcome) -> None:

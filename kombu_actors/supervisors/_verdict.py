@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._errors import ChildFailed, Escalation, RestartLimitExceeded
+from ._errors import ChildFailed, Escalation, RestartLimitExceeded, StartMistake
 from ._interrupts import unprotected
 from ._outcome import Failed, Failure, root_cause
 from ._records import Ending, Exit
@@ -14,6 +14,8 @@ def judge(spec: SupervisorSpec, outcome: Failed) -> tuple[Failed, Exit]:
 
     An ``escalate`` that raises is a bug no restart cures either: it becomes the failure.
     """
+    if isinstance(outcome.error, StartMistake):
+        return outcome, Exit.FATAL
     if spec.escalate is None:
         return outcome, Exit.FAILED
     try:

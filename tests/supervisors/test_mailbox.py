@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 import trio
 from trio.testing import MockClock
@@ -16,6 +18,7 @@ from kombu_actors.supervisors import (
     Failed,
     MailboxFull,
     SpecError,
+    Stopped,
     SupervisorSpec,
     events,
     open_supervisor,
@@ -219,3 +222,64 @@ async def test_what_its_asker_has_withdrawn_makes_room(autojump_clock: MockClock
                 ref.tell_nowait("too many")
         await trio.sleep(30)
     assert received == ["first", "second", "third"]
+
+
+async def test_a_reference_to_an_actor_that_is_not_there_yet_waits(autojump_clock: MockClock) -> None:
+    """Whatever can wait does: who starts first is nobody's business."""
+    async with open_supervisor(SupervisorSpec(id="s")) as sup, trio.open_nursery() as nursery:
+        ref = sup.ref("a")
+        results: list[object] = []
+
+        async def keep(call: Callable[[], Awaitable[object]]) -> None:
+            results.append(await call())
+
+        for call in (lambda: ref.ask(21), ref.wait_ready, lambda: ref.wait_down(1), lambda: sup.wait_ready("a")):
+            nursery.start_soon(keep, call)
+        nursery.start_soon(ref.tell, 1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert results == []
+        with pytest.raises(ActorDown, match="nobody has started 'a' yet"):
+            ref.tell_nowait(1)
+        with pytest.raises(ActorDown, match="not READY now"):
+            _ = ref.value
+        await sup.start_child(ChildSpec(id="a", start=doubler, mailbox=4))
+        await trio.testing.wait_all_tasks_blocked()
+        assert sorted(results, key=str) == [1, 42, None]
+        await sup.remove_child("a")
+        await trio.testing.wait_all_tasks_blocked()
+        assert results[3] == Stopped("remove_child")
+        with pytest.raises(ActorDown, match="'a' is gone for good"):
+            await ref.tell(1)
+
+
+async def test_waiting_for_an_actor_that_never_comes_ends_with_the_tree(autojump_clock: MockClock) -> None:
+    """And leaves nothing behind when it is cancelled."""
+    async with trio.open_nursery() as nursery, open_supervisor(SupervisorSpec(id="s")) as sup:
+        with trio.move_on_after(1):
+            await sup.ref("a").tell(1)
+        assert sup._tree._awaited == {}
+
+        async def wait() -> None:
+            with pytest.raises(ActorDown, match="tree 's' has stopped"):
+                await sup.ref("a").wait_ready()
+
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_an_unanswered_ask_says_what_is_wrong_where_it_can(autojump_clock: MockClock) -> None:
+    """A path that nobody has started, and an actor that asks itself."""
+
+    async def selfish(ctx: ActorContext) -> None:
+        ctx.ready()
+        async for envelope in ctx.mailbox:
+            with pytest.raises(AskTimeout, match="within 3 s; it asked itself"):
+                await sup.ref("a").ask("again", timeout=3)
+            envelope.reply("told")
+
+    async with open_supervisor(tree(selfish)) as sup:
+        with pytest.raises(
+            AskTimeout, match="'b' did not answer within 30 s, for nobody has started it; there are 'a'"
+        ):
+            await sup.ref("b").ask(1)
+        assert await sup.ref("a").ask("go") == "told"

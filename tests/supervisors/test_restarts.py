@@ -281,6 +281,8 @@ async def test_a_start_that_takes_too_long_is_a_failure(autojump_clock: MockCloc
             await trio.sleep_forever()
     assert isinstance(caught.value.__cause__, StartTimeout)
     assert trio.current_time() - began == 6
+    (note,) = caught.value.__cause__.__notes__
+    assert "in never_ready" in note
 
 
 async def test_children_of_a_callable_are_evaluated_at_every_start(autojump_clock: MockClock) -> None:

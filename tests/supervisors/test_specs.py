@@ -5,20 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 
 from kombu_actors.supervisors import (
+    ActorContext,
     AutoShutdown,
     Backoff,
+    ChildFailed,
     ChildSpec,
     LinearBackoff,
     Restart,
     RestartLimit,
+    RestartLimitExceeded,
     SpecError,
+    StartMistake,
     SupervisorSpec,
+    events,
     open_supervisor,
 )
 
-from .actors import forever
+from .actors import Diary, forever
 
 
 def child(**options: Any) -> ChildSpec:
@@ -43,6 +49,10 @@ def child(**options: Any) -> ChildSpec:
         (lambda: Backoff(factor=0.5), "delays would shrink"),
         (lambda: LinearBackoff(start=-1, step=1, maximum=3), "start must be at least 0"),
         (lambda: SupervisorSpec(id="s", children=(child(), child())), "two children named 'a'"),
+        (lambda: SupervisorSpec(id="s", children=child()), "children must be a tuple of specs, or a function"),  # type: ignore[arg-type]
+        (lambda: SupervisorSpec(id="s", backoff=0.5), "backoff must be a Backoff, a LinearBackoff"),  # type: ignore[arg-type]
+        (lambda: SupervisorSpec(id="s", escalate=OSError("x")), "escalate must be a function or None"),  # type: ignore[arg-type]
+        (lambda: child(on_exit=1), "on_exit must be a function or None"),
         (lambda: SupervisorSpec(id="s", children=("a",)), "must be a ChildSpec or SupervisorSpec"),  # type: ignore[arg-type]
         (
             lambda: SupervisorSpec(id="s", children=(child(significant=True, restart=Restart.TRANSIENT),)),
@@ -58,6 +68,54 @@ def test_a_forbidden_specification_says_what_is_wrong(make: Any, sentence: str) 
     """Every error names the culprit and the cure."""
     with pytest.raises(SpecError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("root", [child(), None])
+async def test_only_a_supervisor_can_be_the_root(root: Any) -> None:
+    """Said before anything is opened."""
+    with pytest.raises(SpecError, match="open_supervisor takes a SupervisorSpec"):
+        async with open_supervisor(root):
+            pass
+
+
+def synchronous(ctx: ActorContext) -> None:
+    ctx.ready()
+
+
+async def without_argument() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("start", "sentence"),
+    [
+        (synchronous, "start of child 'a' must be an async function .*; calling it returned None"),
+        (without_argument, "start of child 'a' is called with the context, its only argument"),
+    ],
+)
+async def test_a_start_that_is_no_actor_is_told_at_once(start: Any, sentence: str) -> None:
+    """No restart cures it, so none is tried."""
+    diary = Diary()
+    with pytest.raises(ChildFailed, match=sentence) as caught:
+        async with open_supervisor(
+            SupervisorSpec(id="s", children=(child(start=start),)), listener=diary.events.append
+        ):
+            await trio.sleep_forever()
+    assert isinstance(caught.value.__cause__, StartMistake)
+    assert len(diary.of(events.ChildStarting)) == 1
+
+
+async def test_a_type_error_inside_an_actor_is_a_failure_like_any_other() -> None:
+    """Only the call of ``start`` itself is judged."""
+
+    def broken_factory(ctx: ActorContext) -> Any:
+        return forever()  # type: ignore[call-arg]
+
+    spec = SupervisorSpec(id="s", children=(child(start=broken_factory),), limit=RestartLimit(max_restarts=0))
+    with pytest.raises(RestartLimitExceeded) as caught:
+        async with open_supervisor(spec):
+            await trio.sleep_forever()
+    assert type(caught.value.__cause__) is TypeError
 
 
 async def test_a_dynamic_child_is_judged_by_the_same_rules() -> None:
