@@ -391,10 +391,13 @@ class ChannelActor:
                 await first_of(cancelled.wait, ctx.stopping.wait)
         finally:
             granted, consumer.subscribed = consumer.subscribed, None
-            if consumer.spec.tag in self.consumers:  # not cancelled by the program
-                self.owner.doubt_queue(consumer.spec.queue)
-            if granted is not None and not cancelled.is_set():
-                await self._unsubscribe(ctx, consumer, granted)
+            try:
+                if granted is not None and not cancelled.is_set():
+                    await self._unsubscribe(ctx, consumer, granted)
+            finally:
+                # Not cancelled by the program, or by the broker before that: then the queue is gone.
+                if consumer.spec.tag in self.consumers or cancelled.is_set():
+                    self.owner.doubt_queue(consumer.spec.queue)
         if cancelled.is_set():
             if consumer.on_cancel is not None:
                 consumer.on_cancel()

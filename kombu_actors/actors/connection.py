@@ -345,9 +345,9 @@ class ConnectionActor:
 
     async def close_channel(self, channel: ChannelActor) -> None:
         """Take a channel out of the desired state; its consumers are cancelled first, in order."""
-        unused = [] if self.channels.pop(channel.number, None) is None else self._leave(*channel.consumers.values())
+        left = [] if self.channels.pop(channel.number, None) is None else self._leave(*channel.consumers.values())
         await self._stop("channels", channel.id)  # also what a call that was cancelled has begun to close
-        await self._end_unused(unused)
+        await self._settle_queues(left)
         self.quarantine.leave(channel.publisher)
 
     async def add_consumer(self, channel: ChannelActor, consumer: Consumer) -> None:
@@ -388,27 +388,33 @@ class ConnectionActor:
     async def remove_consumer(self, channel: ChannelActor, tag: str) -> None:
         """Take a consumer out of the desired state; returns after cancel-ok."""
         consumer = channel.consumers.pop(tag, None)
-        unused = [] if consumer is None else self._leave(consumer)
+        left = [] if consumer is None else self._leave(consumer)
         await self._stop(f"channels/{channel.id}/consumers", child_id(tag))  # also what a cancelled call began
-        await self._end_unused(unused)
+        await self._settle_queues(left)
 
     def _leave(self, *consumers: Consumer) -> list[str]:
-        """Note that the program wants them no more; returns the queues that may not end with them by themselves."""
+        """Note that the program wants them no more; returns their queues."""
         restoring = [consumer.spec.queue for consumer in consumers if consumer.subscribed is None]
         for consumer in consumers:
             self.topology.consumer_left(consumer.spec.queue)
-        unused = [queue for queue in restoring if self.topology.is_dormant(queue)]
-        self.topology.unended.update(unused)
-        return unused
+        self.topology.unended.update(queue for queue in restoring if self.topology.is_dormant(queue))
+        return [consumer.spec.queue for consumer in consumers]
 
-    async def _end_unused(self, queues: Sequence[str]) -> None:
-        """Delete auto-delete queues that were being restored for a consumer, which never got to consume.
+    async def _settle_queues(self, queues: Sequence[str]) -> None:
+        """Finish what was being restored for consumers that have left: nobody else would.
 
+        Auto-delete queues that they never got to consume from are deleted, others that had gone are made again.
         Without a session that is left to the next one.
         """
         for queue in queues:
+            if queue in self.topology.unended:
+                settle = partial(TopologyActor.end_unused, queue=queue)
+            elif self.is_doubtful(queue):
+                settle = partial(TopologyActor.restore_queue, queue=queue)
+            else:
+                continue
             try:
-                await self.on_this_session(partial(self._request, partial(TopologyActor.end_unused, queue=queue)))
+                await self.on_this_session(partial(self._request, settle))
             except ConnectionLost as lost:
                 logger.debug("queue %r is left to the next session: %r", queue, lost)
 

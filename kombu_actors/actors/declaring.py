@@ -164,6 +164,10 @@ class TopologyActor:
             await self._restorer.end_unused(queue)
         self.topology.unended.discard(queue)
 
+    async def restore_queue(self, queue: str) -> None:
+        """Have a queue there that may have gone; what the broker refuses waits, as in any restoration."""
+        await self._restorer.attempt(Named("queue", self.topology.names.known(queue)))
+
     async def bind(self, binding: BindingSpec) -> None:
         """Make a binding, then remember it, as do those who restore what it leads to."""
         await self._restorer.bind(binding)

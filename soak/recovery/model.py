@@ -209,11 +209,13 @@ class World(Knowledge):
     def _perhaps_lose_session(self) -> None:
         """A short black hole is over before anybody gives up: what waits for our next session may go on waiting."""
         parts: list[Exchange | Queue | Tie] = [*self.exchanges.values(), *self.queues.values(), *self.ties.values()]
-        before = [part.there for part in parts]
+        before = [(part.there, getattr(part, "pending", False)) for part in parts]
         self._lose_session()
-        for part, there in zip(parts, before, strict=True):
+        for part, (there, pending) in zip(parts, before, strict=True):
             if there is not Truth.YES:
                 part.there = min(part.there, Truth.MAYBE)
+                if isinstance(part, Tie):
+                    part.pending = pending
 
     def _lose_channel(self, channel: int) -> None:
         for consumer in self.consumers.values():
