@@ -9,8 +9,8 @@ from typing import Any
 import trio
 
 from ._native.backlog import Backlog
-from ._values.model import Delivery
-from .actors.channel import Action, Epoch
+from ._values.model import Action, Delivery
+from .actors.channel import Epoch
 from .compression import decompress
 from .errors import MessageStateError, StaleDelivery
 from .serialization import loads, registry

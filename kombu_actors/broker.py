@@ -27,9 +27,9 @@ from ._native.entries import encode, make_entry
 from ._native.opening import endpoints_and_transport
 from ._subscription import Delivered, Subscription
 from ._values.endpoint import LinkOptions, body_max_of
-from ._values.model import BODY_MAX, BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QueueInfo, QueueSpec
+from ._values.model import BODY_MAX, BindingKind, BindingSpec, ConsumerSpec, ExchangeSpec, QoS, QueueInfo, QueueSpec
 from .actors._waiting import CLOSE_GRACE
-from .actors.channel import ChannelActor, Consumer, QoS, SubscriptionGap
+from .actors.channel import ChannelActor, Consumer, SubscriptionGap
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
 from .actors.restoring import QueueRenamed, RestorationSucceeded, RestorationWaiting
 from .actors.waitlist import Waiting

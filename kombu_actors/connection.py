@@ -11,10 +11,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 import attrs
 
@@ -22,14 +22,14 @@ from ._bridge.ensuring import in_ensure
 from ._bridge.forking import SharedLock
 from ._bridge.inbox import Taken
 from ._bridge.portal import Portal
+from ._bridge.sessions import SessionWatch
 from ._facade import retrying
 from ._facade.channel import Channel
 from ._facade.connection_view import ConnectionView
+from ._facade.contracts import RetryPolicy
 from ._facade.parameters import Parameters
 from ._facade.running import Tree
 from ._values.endpoint import FAILOVER_STRATEGIES
-from .actors.channel import ChannelActor
-from .actors.connection import ConnectionActor
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, OperationalError, PublishUnknown
 from .messaging import Consumer, Producer
 
@@ -214,7 +214,7 @@ class Connection(ConnectionView):
         """Whether a session is up at this moment."""
         return self._tree is not None and self._tree.connected
 
-    def connect(self) -> ConnectionActor:
+    def connect(self) -> Tree:
         """Connect now: one pass over all endpoints.
 
         Raises:
@@ -222,19 +222,20 @@ class Connection(ConnectionView):
             AccessRefused, NotAllowed: wrong credentials, wrong virtual host.
         """
         tree = self._running_tree()
-        tree.call(tree.actor.wait_ready, timeout=self._dial_timeout)
-        return tree.actor
+        tree.wait_ready(self._dial_timeout)
+        return tree
 
     @property
-    def connection(self) -> ConnectionActor | None:
-        """The connection actor; connects when there is none.  After ``close()`` it is ``None`` until the next use.
+    def connection(self) -> Tree | None:
+        """What runs for it in the background; connects when there is nothing.  After ``close()`` it is ``None`` until
+        the next use.
 
-        Beside its own attributes it has py-amqp's ``server_properties`` and ``sock``.
+        It has py-amqp's ``server_properties`` and ``sock``, and more to look at.
         """
         tree = self._tree
         if tree is None and self._released:
             return None
-        return tree.actor if tree is not None and tree.connected else self.connect()
+        return tree if tree is not None and tree.connected else self.connect()
 
     def channel(self) -> Channel:
         """Open a channel; connects first when there is no session, all within one deadline."""
@@ -255,59 +256,33 @@ class Connection(ConnectionView):
                 tree.default_channel = self._new_channel()
             return tree.default_channel
 
-    def _first_connect(self) -> dict[str, Any]:
+    def _first_connect(self) -> RetryPolicy:
         """How the connection options say to retry the first connect."""
         options = self.transport_options
-        policy = {name: options[name] for name in RETRY_OPTIONS if name in options}
         whole_pass = float(self.connect_timeout) * len(self._endpoints)
-        return {"timeout": options.get("connect_retries_timeout", whole_pass), **policy}
+        policy = {"timeout": options.get("connect_retries_timeout", whole_pass)}
+        return cast("RetryPolicy", policy | {name: options[name] for name in RETRY_OPTIONS if name in options})
 
     def _new_channel(self, timeout: float | None = None) -> Channel:
-        tree = self._running_tree()
-        opened: list[ChannelActor] = []
-        try:
-            tree.open_channel(opened, timeout or self.call_timeout)
-            channel = Channel(self, tree.portal, opened[0], tree.inbox)
-            tree.channels[channel.channel_id] = channel
-        except BaseException:
-            tree.take_back(opened)
-            raise
-        return channel
+        return self._running_tree().new_channel(self, timeout or self.call_timeout)
 
-    def reopen(self, channel: Channel, inherited: ChannelActor) -> None:
+    def reopen(self, channel: Channel) -> None:
         """In a forked child: open a channel of the child's own in place of the parent's."""
         with self._lock.held:
             if self.keeps(channel):
                 return
             self.ensure_connection(**self._first_connect())
-            tree = self._running_tree()
-            opened: list[ChannelActor] = []
-            try:
-                tree.open_channel(opened, self.call_timeout, inherited)
-                tree.channels[opened[0].number] = channel
-                channel.attach(tree.portal, opened[0], tree.inbox)
-            except BaseException:
-                tree.take_back(opened)
-                raise
+            self._running_tree().reopen_channel(channel, self.call_timeout)
 
     def forget_channel(self, channel: Channel) -> None:
         """Drop a closed channel from the connection's books."""
-        tree = self._tree
-        if tree is not None and tree.channels.get(channel.channel_id) is channel:
-            del tree.channels[channel.channel_id]
-            if tree.default_channel is channel:
-                tree.default_channel = None
+        if self._tree is not None:
+            self._tree.forget(channel)
 
     def keeps(self, channel: object) -> bool:
         """Whether supervision still keeps that channel for this connection."""
         tree = self._tree
-        return (
-            isinstance(channel, Channel)
-            and tree is not None
-            and tree.usable
-            and channel.failure is None
-            and tree.channels.get(channel.channel_id) is channel
-        )
+        return tree is not None and tree.keeps(channel)
 
     def hosts(self, portal: Portal) -> bool:
         """Whether this connection's tree runs in that runtime."""
@@ -386,8 +361,9 @@ class Connection(ConnectionView):
 
     def heartbeat_check(self, rate: float = 2) -> None:
         """Raise the pending failure when supervision has given up.  Beating itself needs no call."""
-        if self._tree is not None and self._tree.actor.failure is not None:
-            raise self._tree.actor.failure
+        failure = self._tree.failure if self._tree is not None else None
+        if failure is not None:
+            raise failure
 
     def maybe_close_channel(self, channel: Channel) -> None:
         """Close a channel; errors of connection and channel don't matter then."""
@@ -426,7 +402,7 @@ class Connection(ConnectionView):
         def dial() -> None:
             tree = self._running_tree(holder)
             left = max(deadline - time.monotonic(), 0.0) + DIAL_MARGIN
-            tree.call(tree.actor.dial_now, timeout=min(self.connect_timeout + self.call_timeout, left))
+            tree.dial(min(self.connect_timeout + self.call_timeout, left))
 
         try:
             retrying.connect_with_retries(
@@ -442,7 +418,7 @@ class Connection(ConnectionView):
             )
         except BaseException as error:
             tree = self._tree
-            if tree is not None and not tree.actor.session.epochs:
+            if tree is not None and not tree.sessions:
                 self._discard(tree)
             if not reraise_as_library_errors or not isinstance(error, self.recoverable_connection_errors):
                 raise
@@ -455,14 +431,14 @@ class Connection(ConnectionView):
                 raise
         return self
 
-    def reconnect(self, **policy: Any) -> None:
-        """``ensure_connection`` for who has met a connection error: asks the broker whether it is still there."""
+    def reconnect(self, **policy: Unpack[RetryPolicy]) -> None:
+        """``ensure_connection`` for those who have met a connection error; asks the broker first whether it lives."""
         holder = object()
         try:
             try:
                 tree = self._running_tree(holder)
                 if self.connected:
-                    tree.portal.call(tree.actor.probe, timeout=self.call_timeout)
+                    tree.probe(self.call_timeout)
             except self.recoverable_connection_errors as error:
                 logger.debug("connecting again: %r", error)
             self.ensure_connection(**policy)
@@ -513,7 +489,7 @@ class Connection(ConnectionView):
         """
         names = ("errback", "max_retries", "interval_start", "interval_step", "interval_max")
         policy = {**self._first_connect(), **{n: ensure_options[n] for n in names if n in ensure_options}}
-        revival = retrying.Revival(self, fun, channel, policy)
+        revival = retrying.Revival(self, fun, channel, cast("RetryPolicy", policy))
         return self.ensure(revival, revival, **ensure_options)
 
     # Makers
@@ -581,17 +557,25 @@ class Connection(ConnectionView):
 
     # The tree
 
-    def call(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+    def watch_sessions(
+        self,
+        on_lost: Callable[[BaseException, float], object],
+        on_regained: Callable[[], object],
+        on_consuming: Callable[[], object],
+    ) -> SessionWatch:
+        """Have the callables called where events are drained; see ``SessionWatch``."""
+        return SessionWatch(self._running_tree(), on_lost, on_regained, on_consuming, timeout=self.call_timeout)
+
+    def call(self, fn: Callable[..., Awaitable[T]], *args: object, timeout: float | None = None, **kwargs: object) -> T:
         """Await ``fn(...)`` in the runtime by a deadline (``call_timeout`` when none is given)."""
         tree = self._running_tree()
         timeout = timeout or self.call_timeout
+        call = partial(fn, *args, **kwargs) if args or kwargs else fn
         if in_ensure():  # whose caller says how to wait for the next session
-            return tree.call(tree.actor.on_this_session, partial(fn, *args, **kwargs), timeout=timeout)
-        if kwargs:
-            return tree.call(_with_keywords, fn, args, kwargs, timeout=timeout)
-        return tree.call(fn, *args, timeout=timeout)
+            return tree.call_now(call, timeout=timeout)
+        return tree.call(call, timeout=timeout)
 
-    def later(self, fn: Callable[..., Any], *args: Any) -> None:
+    def later(self, fn: Callable[..., Awaitable[object]], *args: object) -> None:
         """Have ``fn(*args)`` awaited in the runtime, by nobody, while this connection is open."""
         tree = self._tree
         if tree is not None and tree.usable:
@@ -664,7 +648,3 @@ _ARGUMENTS = tuple(field.name for field in attrs.fields(Parameters))
 
 def _rebuild(cls: type[Connection], arguments: dict[str, Any]) -> Connection:
     return cls(**arguments)
-
-
-async def _with_keywords(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    return await fn(*args, **kwargs)

@@ -10,8 +10,8 @@ from itertools import count
 from typing import Any
 
 from ._bridge.bells import Sleepers
+from ._bridge.sessions import SessionWatch
 from ._facade.channel import Channel
-from ._facade.sessions import SessionWatch
 from .common import ignore_errors
 from .connection import Connection
 from .errors import OperationalError
@@ -206,8 +206,8 @@ class ConsumerMixin:
             make = partial(Consumer, channel, on_decode_error=self.on_decode_error)
             try:
                 with (
-                    SessionWatch(
-                        connection, self._session_failed, self._session_revived, self._consuming_again
+                    connection.watch_sessions(
+                        self._session_failed, self._session_revived, self._consuming_again
                     ) as self._watch,
                     self._consume_from(*self.get_consumers(make, channel)) as consumers,
                 ):

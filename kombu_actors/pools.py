@@ -103,8 +103,7 @@ class PooledConnection(Connection):
         tree = self._tree
         if tree is None or tree.connected:
             return
-        channels = list(tree.actor.channels.values())
-        if not tree.usable or not any(channel.bag or len(channel.publisher.ledger) for channel in channels):
+        if not tree.usable or not tree.unsent:
             self.collect()
 
 

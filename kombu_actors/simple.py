@@ -272,7 +272,7 @@ class SimpleBase:
             if self._channel_given:
                 channel = self.channel
                 self.consumer._active.clear()  # a channel that is gone says so when it is asked again
-                if channel._actor.qos is None:
+                if not channel.has_qos:
                     channel.basic_qos(0, PREFETCH, False)
             else:
                 self._renew()

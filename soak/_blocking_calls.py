@@ -132,7 +132,7 @@ class Publishing(BlockingCall):
 
     def check(self) -> None:
         super().check()
-        actor = self.channel._actor
+        actor = self.channel.handle.actor
         until(lambda: not actor.publisher.under_way and actor.idle, "publishes wait for nobody")
         with self.connection.Consumer([self.queue], self.reader, on_message=self._arrived, no_ack=True):
             while self.accepted:
@@ -249,7 +249,7 @@ class Consuming(BlockingCall):
 
     def check(self) -> None:
         super().check()
-        until(lambda: not self.channel._actor.consumers, "a consumer that nobody holds")
+        until(lambda: not self.channel.handle.actor.consumers, "a consumer that nobody holds")
         assert not self.channel.callbacks
         until(lambda: not self.queue.queue_declare(passive=True).consumer_count, "the broker keeps a consumer")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
 
-from tests.support.imports import PACKAGE, ROOT, Import, all_imports
+from tests.support.imports import PACKAGE, ROOT, Import, all_imports, source_modules
 
 # A layer is a folder.  In the root stand kombu's documented names, and these:
 ROOT_FILES = {
@@ -25,8 +27,8 @@ _ACTORS = _ENGINES | {"supervisors", "transport", "actors"}
 # What each layer may import besides itself, from the top down.  Threads reach the actors through the bridge, trio
 # programs through ``broker``: neither way knows of the other.
 MAY_IMPORT = {
-    "names": _ACTORS | {"_bridge", "_facade"},
-    "_facade": _ACTORS | {"_bridge"},
+    "names": _ENGINES | {"transport", "_bridge", "_facade"},
+    "_facade": _ENGINES | {"transport", "_bridge"},
     "_bridge": _ACTORS,
     "native": _ACTORS,
     "actors": _ACTORS - {"actors", "codecs"},
@@ -37,6 +39,12 @@ MAY_IMPORT = {
     "_values": {"errors", "utils"},
     "utils": {"errors"},
     "errors": set(),
+}
+
+# What in the runtime belongs to one thread.  The bridge's handles have doors to it, for the bridge.
+RUNTIME = {
+    *("actor", "owner", "supervisor", "session", "selector", "dialler", "link", "topology", "quarantine"),
+    *("publisher", "ledger", "bag", "live", "wire"),
 }
 
 # kombu's API has them make each other: ``connection.Pool()``, ``pool.connection``, ``connection.SimpleQueue()``.
@@ -52,6 +60,9 @@ KERNEL = "supervisors._kernel"
 
 # Where threads may be known at all.  (The memory broker, which several runs of trio share, has a lock by another name.)
 THREADS = {"names", "_facade", "_bridge"}
+
+
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def short(module: str) -> str:
@@ -166,6 +177,59 @@ def test_the_facade_never_imports_trio(imports: dict[str, list[Import]]) -> None
     blocking = {"names", "_facade"}
     wrong = [module for module, items in imports.items() if layer_of(module) in blocking and "trio" in roots(items)]
     assert wrong == []
+
+
+def reaches(tree: ast.AST, forbidden: set[str]) -> list[str]:
+    """Where a module asks something of the runtime, or of others' private parts, that isn't its own (``self``)."""
+    return [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr in forbidden
+        and not (node.attr.startswith("_") and isinstance(node.value, ast.Name) and node.value.id == "self")
+    ]
+
+
+def private_parts(*layers: str) -> set[str]:
+    """What the classes of those layers keep to themselves."""
+    modules = [path for module, path in source_modules().items() if layer_of(module) in layers]
+    trees = [ast.parse(path.read_text()) for path in modules]
+    stored = {
+        node.attr
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+    }
+    made = {node.name for tree in trees for node in ast.walk(tree) if isinstance(node, DEFINITIONS)}
+    return {name for name in stored | made if name.startswith("_") and not name.startswith("__")}
+
+
+def test_the_facade_reaches_the_runtime_through_the_bridge_only() -> None:
+    """Blocking code asks the bridge's handles, which say what may be read from any thread; it knows no actor, not even
+    by type, and looks into nobody's state."""
+    blocking = {"names", "_facade"}
+    forbidden = RUNTIME | (private_parts("_bridge") - private_parts(*blocking))
+    wrong = {}
+    for module, path in source_modules().items():
+        if layer_of(module) in blocking:
+            source = path.read_text()
+            found = reaches(ast.parse(source), forbidden)
+            found += [line for line in source.splitlines() if re.match(r"\s*from \.+(actors|supervisors)\b", line)]
+            if found:
+                wrong[module] = found
+    assert wrong == {}
+
+
+def test_a_reach_is_seen() -> None:
+    """The examples that the rule was made for."""
+    code = "self._tree.actor.session.link; publisher.ledger.waiting; handle._owner; self._owner; channel.number"
+    assert set(reaches(ast.parse(code), RUNTIME | {"_owner"})) == {
+        "line 1: self._tree.actor",
+        "line 1: self._tree.actor.session",
+        "line 1: self._tree.actor.session.link",
+        "line 1: publisher.ledger",
+        "line 1: handle._owner",
+    }
 
 
 def test_threads_meet_trio_in_the_bridge_only(imports: dict[str, list[Import]]) -> None:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from itertools import count, repeat
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+from .._values.model import Delivery
 from .bells import Sleepers
 
-__all__ = ["Inbox", "Taken"]
+__all__ = ["Addressee", "Inbox", "Item", "Taken"]
 
-Taken = list[tuple[Any, Any]]
-"""Room for one item on its way from the inbox to user code: ``(key, item)``, or nothing."""
+Item = Any
+"""A delivery or another piece of news, which only its addressee knows."""
+
+
+class Addressee(Protocol):
+    """Whom an item in the inbox is for."""
+
+    def dispatch(self, channels: Mapping[int, Any], taken: Taken) -> bool:
+        """Hand the item in ``taken`` to user code, in the thread that has taken it; False when nobody wants it."""
+
+
+Taken = list[tuple[Addressee, Item]]
+"""Room for one item on its way from the inbox to user code: ``(addressee, item)``, or nothing."""
 MESSAGES = 16_384
 """Deliveries that may wait, however small: with what Python takes for each, about as much as the bound in bytes."""
 FEW = 16
 """Items in the inbox at which reading goes on: not none, so that those who take needn't wait for the broker."""
-_NEVER = object()
+_NEVER: Any = object()
+A = TypeVar("A", bound=Addressee)
 
 
 class Inbox:
@@ -37,7 +50,7 @@ class Inbox:
         self.post: Callable[[Callable[[], object]], object] | None = None
         self.handled_so_far = 0
         """Changes whenever a thread has done what an item asked for."""
-        self.waiting: deque[tuple[Any, Any]] = deque()
+        self.waiting: deque[tuple[Addressee, Item]] = deque()
         """What nobody has taken yet; others may ask whether it is empty."""
         # An iterator of C's, for a loop takes from it without a point at which a signal handler could run: what is
         # taken by a call is lost when the handler raises before the result is stored.
@@ -53,15 +66,15 @@ class Inbox:
 
     # What comes in: the runtime's thread
 
-    def put(self, key: Any, batch: Iterable[Any]) -> None:
-        """Add news under one key, in order."""
-        self.waiting.extend(zip(repeat(key), batch))
+    def put(self, addressee: Addressee, batch: Iterable[Item]) -> None:
+        """Add news for one addressee, in order."""
+        self.waiting.extend(zip(repeat(addressee), batch))
         self._sleepers.wake()
 
-    def put_deliveries(self, key: Any, batch: list[Any]) -> None:
+    def put_deliveries(self, addressee: Addressee, batch: list[Delivery]) -> None:
         """``put`` for messages, which count against the limit."""
         self._unmeasured += sum([len(delivery.body) for delivery in batch])
-        self.waiting.extend(zip(repeat(key), batch))
+        self.waiting.extend(zip(repeat(addressee), batch))
         if self._sleepers:
             self._sleepers.wake()
         full = len(self.waiting) > MESSAGES
@@ -93,16 +106,16 @@ class Inbox:
 
     # What is taken out: any thread
 
-    def withdraw(self, belongs: Callable[[Any], bool]) -> list[tuple[Any, Any]]:
-        """Take out what is there now under such keys; what another thread takes meanwhile is that thread's."""
-        taken = []
-        for item in list(self.waiting):
-            if belongs(item[0]):
+    def withdraw(self, kind: type[A], belongs: Callable[[A], bool]) -> list[tuple[A, Item]]:
+        """Take out what is there now for such addressees; what another thread takes meanwhile is that thread's."""
+        taken: list[tuple[A, Item]] = []
+        for addressee, item in list(self.waiting):
+            if isinstance(addressee, kind) and belongs(addressee):
                 try:
-                    self.waiting.remove(item)
+                    self.waiting.remove((addressee, item))
                 except (ValueError, IndexError):  # gone, or the queue was changed while it was looked for
                     continue
-                taken.append(item)
+                taken.append((addressee, item))
         return taken
 
     def pending_failure(self) -> BaseException | None:

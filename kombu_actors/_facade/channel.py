@@ -7,31 +7,42 @@ all epochs, so a stale one is recognised and never sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from amqp.exceptions import ChannelError, error_for_code
 
+from .._bridge.channel import ChannelHandle, Declarations
+from .._bridge.feeds import Arrival, Notice
 from .._bridge.forking import start_afresh_after_fork
-from .._bridge.inbox import Inbox
-from .._bridge.outlet import Outlet
-from .._bridge.portal import CannotWait, Portal
+from .._bridge.portal import CannotWait
 from .._bridge.refusals import Refusals
-from .._values.model import BindingKind, BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueSpec, Returned
-from ..actors.channel import Action, ChannelActor, Consumer, Epoch, QoS
-from ..actors.topology import QueueNames
-from ..errors import ConnectionClosed, ConnectionLost, StaleDelivery, UnknownProperty
+from .._values.model import (
+    Action,
+    BindingKind,
+    BindingSpec,
+    ConsumerSpec,
+    Delivery,
+    ExchangeSpec,
+    QoS,
+    QueueSpec,
+    Returned,
+)
+from ..errors import ConnectionClosed, UnknownProperty
 from ..protocols.ledger import Entry
 from ..utils.uuid import uuid
 from .accepted import ACCEPTED, Accepted, returned_delivery, without_unknown
 from .consumer import Consumer as MessageConsumer
-from .feeds import CancelNotice, Feed, Notice, ReturnNotice
 from .message import Message
 from .producer import Producer
 
 if TYPE_CHECKING:
+    from .._bridge.inbox import Inbox, Taken
     from ..connection import Connection
+    from .contracts import ChannelHost
+
+T = TypeVar("T")
 
 QUEUE_ARGUMENTS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "expires": ("x-expires", lambda seconds: int(seconds * 1000)),
@@ -42,8 +53,6 @@ QUEUE_ARGUMENTS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 }
 """kombu's queue options in seconds -> RabbitMQ's arguments in milliseconds."""
 
-TAG_MAX = 2**64 - 1
-"""AMQP's delivery tags have 64 bits."""
 FRAME_OVERHEAD = 256
 """Bytes that a publish's frames, headers and bookkeeping take beside its body, roughly."""
 
@@ -63,34 +72,33 @@ class Channel:
     is one, else the connection's (30 s).
     """
 
-    def __init__(self, connection: Connection, portal: Portal, actor: ChannelActor, inbox: Inbox) -> None:
-        self.connection = connection
+    connection: Connection
+
+    def __init__(self, host: ChannelHost, handle: ChannelHandle, inbox: Inbox) -> None:
+        self.connection = cast("Connection", host)
         self.callbacks: dict[str, Callable[[Message], object]] = {}
         self.no_ack_consumers: set[str] = set()
         self.events: dict[str, set[Callable[..., object]]] = {"basic_return": set()}
-        self._prepare = connection.transport_driver.prepare
-        self._text_body = connection.transport_driver.name == "amqp"
+        self._host = host
+        self._prepare = host.transport_driver.prepare
+        self._text_body = host.transport_driver.name == "amqp"
         self._closed = False
-        self.attach(portal, actor, inbox)
+        self.attach(handle, inbox)
         start_afresh_after_fork(self)
 
-    def attach(self, portal: Portal, actor: ChannelActor, inbox: Inbox) -> None:
-        """Stand for this actor from now on."""
-        self._portal = portal
-        self._actor = actor
+    def attach(self, handle: ChannelHandle, inbox: Inbox) -> None:
+        """Stand for this channel of the runtime from now on."""
+        self.handle = handle
+        """The channel in the runtime; it outlives its connection and its own death on the wire."""
         self._inbox = inbox
-        self._outlet = Outlet(portal, actor)
         self._inherited = False
-        notice = ReturnNotice(actor.number)
-        actor.publisher.on_returned = lambda returned: inbox.put(notice, [returned])
-        driver, options = self.connection.transport_driver, self.connection.transport_options
-        self._refusals = Refusals(portal, driver.content_of, options.get("on_refused"))
-        actor.publisher.on_refused = self._refusals.put
+        driver, options = self._host.transport_driver, self._host.transport_options
+        self._refusals = Refusals(handle.portal, driver.content_of, options.get("on_refused"))
+        handle.report(_Returns(handle.number), self._refusals)
 
     def start_afresh(self) -> None:
         """In a forked child: what was delivered and consumed is the parent's; reopened at the next use."""
         self._inherited = True
-        self._actor.live = None
         self.callbacks.clear()
         self.no_ack_consumers.clear()
 
@@ -106,17 +114,17 @@ class Channel:
     @property
     def channel_id(self) -> int:
         """The channel's number; stays over reconnects."""
-        return self._actor.number
+        return self.handle.number
 
     @property
     def failure(self) -> BaseException | None:
         """Why supervision gave this channel up; None while it keeps it."""
-        return self._actor.failure
+        return self.handle.failure
 
     @property
     def is_open(self) -> bool:
         """Whether the channel is usable at this moment."""
-        return not self._closed and self._actor.live is not None
+        return not self._closed and self.handle.epoch is not None
 
     def close(self) -> None:
         """Cancel the consumers, hand out what was published, close the channel."""
@@ -125,20 +133,15 @@ class Channel:
         try:
             self._closed = True
             self.callbacks.clear()
-            self.connection.forget_channel(self)
-            if self.connection.hosts(self._portal):
-                self._perform(self._close_actor)
+            self._host.forget_channel(self)
+            if self._host.hosts(self.handle.portal):
+                self._host.call(self.handle.close)
         except BaseException as error:
             # Interrupted, or too late: what was accepted still goes out, and supervision must not keep the channel.
-            self.connection.forget_channel(self)
-            self.connection.later(self._close_actor)
+            self._host.forget_channel(self)
+            self._host.later(self.handle.close)
             if not isinstance(error, CannotWait):
                 raise
-
-    async def _close_actor(self) -> None:
-        self._actor.collect()
-        await self._actor.publisher.wait_empty()
-        await self._owner.close_channel(self._actor)
 
     # Messages
 
@@ -195,12 +198,12 @@ class Channel:
         body, properties = message
         if self._refusals.waiting:
             self._refusals.heed()
-        actor = self._actor
-        if actor.live is None:
-            actor = self._present
-            if actor.live is None:
+        handle = self.handle
+        if handle.epoch is None:
+            handle = self._present
+            if handle.epoch is None:
                 self._check_reopening()
-        names = actor.owner.topology.names
+        names = handle.names
         if names.by_known:
             if not exchange:
                 routing_key = names.current(routing_key)
@@ -217,10 +220,10 @@ class Channel:
                 body, exchange=exchange, routing_key=routing_key, properties=known, mandatory=mandatory
             )
         entry = Entry(prepared, len(body) + FRAME_OVERHEAD, exchange, routing_key, mandatory)
-        if self.connection.confirm_publish or self._portal.drained:
-            self._outlet.send(entry, confirm_timeout or timeout or self.connection.call_timeout)
+        if self._host.confirm_publish or handle.portal.drained:
+            handle.send(entry, confirm_timeout or timeout or self._host.call_timeout)
         else:
-            self._outlet.publish(entry, timeout or self.connection.call_timeout)
+            handle.publish(entry, timeout or self._host.call_timeout)
         return ACCEPTED
 
     def confirm_select(self, nowait: bool = False) -> None:
@@ -241,14 +244,14 @@ class Channel:
         return error, returned.exchange, returned.routing_key, message
 
     def make_message(
-        self, delivery: Delivery, epoch: Epoch, *, no_ack: bool = False, message_count: int | None = None
+        self, delivery: Delivery, tag_offset: int, *, no_ack: bool = False, message_count: int | None = None
     ) -> Message:
         """The message for one delivery, with the tag that is unique over all epochs."""
         message = Message.from_delivery(
             delivery, self, no_ack=no_ack, message_count=message_count, text_body=self._text_body
         )
-        if epoch.tag_offset:
-            message.delivery_tag = delivery.delivery_tag + epoch.tag_offset
+        if tag_offset:
+            message.delivery_tag = delivery.delivery_tag + tag_offset
         return message
 
     # Topology
@@ -271,11 +274,11 @@ class Channel:
         spec = ExchangeSpec(
             name=exchange, type=type, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
         )
-        self._call(self._owner.declare_exchange, spec, passive=passive)
+        self._call(self._declarations.declare_exchange, spec, passive=passive)
 
     def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:
         """Delete an exchange and forget it."""
-        self._call_after_publishes(self._owner.delete_exchange, exchange, if_unused=if_unused)
+        self._call_after_publishes(self._declarations.delete_exchange, exchange, if_unused=if_unused)
 
     def exchange_bind(
         self,
@@ -287,7 +290,7 @@ class Channel:
     ) -> None:
         """Bind an exchange to another one."""
         binding = _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
-        self._call_after_publishes(self._owner.bind, binding)
+        self._call_after_publishes(self._declarations.bind, binding)
 
     def exchange_unbind(
         self,
@@ -299,7 +302,7 @@ class Channel:
     ) -> None:
         """Undo ``exchange_bind``."""
         self._call_after_publishes(
-            self._owner.unbind, _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
+            self._declarations.unbind, _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
         )
 
     def queue_declare(
@@ -314,7 +317,7 @@ class Channel:
     ) -> queue_declare_ok_t:
         """Declare a queue and remember it; without a name the broker chooses one, anew in each session."""
         spec = QueueSpec(name=queue, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments)
-        info = self._call_after_publishes(self._owner.declare_queue, spec, passive=passive)
+        info = self._call_after_publishes(self._declarations.declare_queue, spec, passive=passive)
         return queue_declare_ok_t(info.name, info.messages, info.consumers)
 
     def queue_bind(
@@ -327,7 +330,7 @@ class Channel:
     ) -> None:
         """Bind a queue to an exchange."""
         binding = _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
-        self._call_after_publishes(self._owner.bind, binding)
+        self._call_after_publishes(self._declarations.bind, binding)
 
     def queue_unbind(
         self,
@@ -339,20 +342,20 @@ class Channel:
     ) -> None:
         """Undo ``queue_bind``."""
         self._call_after_publishes(
-            self._owner.unbind, _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
+            self._declarations.unbind, _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
         )
 
     def queue_delete(
         self, queue: str = "", if_unused: bool = False, if_empty: bool = False, nowait: bool = False
     ) -> int:
         """Delete a queue and forget it; returns how many messages went with it."""
-        count: int = self._call_after_publishes(self._owner.delete_queue, queue, if_unused=if_unused, if_empty=if_empty)
-        return count
+        return self._call_after_publishes(
+            self._declarations.delete_queue, queue, if_unused=if_unused, if_empty=if_empty
+        )
 
     def queue_purge(self, queue: str = "", nowait: bool = False) -> int:
         """Remove the ready messages of a queue; returns how many there were."""
-        count: int = self._call_after_publishes(self._owner.purge_queue, queue)
-        return count
+        return self._call_after_publishes(self._declarations.purge_queue, queue)
 
     @staticmethod
     def prepare_queue_arguments(arguments: Mapping[str, Any] | None, **options: Any) -> dict[str, Any]:
@@ -364,18 +367,24 @@ class Channel:
                 prepared[name] = convert(value)
         return prepared
 
-    @property
-    def queue_names(self) -> QueueNames:
-        """The names of this connection's queues that the broker names, in this session and before."""
-        names: QueueNames = self._actor.owner.topology.names
-        return names
+    def current_name(self, queue: str) -> str:
+        """The name that a queue has now, which the broker may have named anew."""
+        return self.handle.names.current(queue)
+
+    def known_name(self, queue: str) -> str:
+        """The first name of a queue that the broker has named anew."""
+        return self.handle.names.known(queue)
 
     def on_queue_renamed(self, queue: str, fn: Callable[[str, int, int], object]) -> None:
         """Have ``fn(name, 0, 0)`` called where events are drained, whenever the broker gives a queue another name."""
-        inbox, notice = self._inbox, Notice(fn)
-        self.queue_names.watch(queue, lambda name: inbox.put(notice, [(name, 0, 0)]))
+        self.handle.report_names(queue, Notice(fn))
 
     # Consuming
+
+    @property
+    def has_qos(self) -> bool:
+        """Whether ``basic_qos`` has been called."""
+        return self.handle.has_qos
 
     def basic_qos(self, prefetch_size: int, prefetch_count: int, a_global: bool) -> None:
         """Bound how many messages may be unsettled; kept over reconnects."""
@@ -399,34 +408,22 @@ class Channel:
         The subscription is restored after every fault.  ``on_cancel(tag)`` is called when the
         broker ended it (its queue was deleted), while supervision is already restoring it.
         """
+        handle = self._present
         tag = consumer_tag or uuid()
-        number, inbox = self.channel_id, self._inbox
-        feed: Feed | None = None
-
-        def sink(epoch: Epoch, batch: list[Delivery]) -> None:
-            nonlocal feed
-            if feed is None or feed.epoch is not epoch:
-                feed = Feed(number, tag, no_ack, epoch)
-            inbox.put_deliveries(feed, batch)
-
-        def cancelled() -> None:
-            if on_cancel is not None:
-                inbox.put(CancelNotice(on_cancel), [tag])
-
         spec = ConsumerSpec(
             tag=tag, queue=queue, no_ack=no_ack, exclusive=exclusive, no_local=no_local, arguments=arguments
         )
-        if tag in self._actor.consumers:  # checked before its callback is replaced
+        if handle.consumes(tag):  # checked before its callback is replaced
             raise ValueError(f"consumer tag {tag!r} is already in use on channel {self.channel_id}; cancel it first")
-        consumer = Consumer(spec, sink, cancelled)
+        consumer = handle.subscription(spec, Notice(on_cancel) if on_cancel is not None else None)
         try:
             if callback is not None:
                 self.callbacks[tag] = callback
             if no_ack:
                 self.no_ack_consumers.add(tag)
-            self._call(self._owner.add_consumer, self._actor, consumer)
+            self._call(handle.subscribe, consumer)
         except BaseException:
-            if self._actor.consumers.get(tag) is consumer:  # interrupted when it had been added
+            if handle.wishes_for(consumer):  # interrupted when it had been added
                 self.cancel_soon(tag)
             self.callbacks.pop(tag, None)
             self.no_ack_consumers.discard(tag)
@@ -438,7 +435,7 @@ class Channel:
         try:
             self.callbacks.pop(consumer_tag, None)
             self.no_ack_consumers.discard(consumer_tag)
-            self._perform(self._owner.remove_consumer, self._actor, consumer_tag)
+            self._perform(partial(self._present.unsubscribe, consumer_tag))
         except CannotWait:
             self.cancel_soon(consumer_tag)
             return
@@ -446,10 +443,7 @@ class Channel:
             self.cancel_soon(consumer_tag)
             raise
 
-        def was_for_it(key: object) -> bool:
-            return isinstance(key, Feed) and (key.channel, key.tag) == (self.channel_id, consumer_tag)
-
-        for feed, delivery in self._inbox.withdraw(was_for_it):
+        for feed, delivery in self.handle.withdraw(consumer_tag):
             feed.give_back(self, delivery)
 
     def cancel_soon(self, consumer_tag: str) -> None:
@@ -457,45 +451,33 @@ class Channel:
         self.callbacks.pop(consumer_tag, None)
         self.no_ack_consumers.discard(consumer_tag)
         if not self._inherited:
-            self.connection.later(self._actor.owner.remove_consumer, self._actor, consumer_tag)
+            self._host.later(self.handle.unsubscribe, consumer_tag)
 
-    def give_back(self, epoch: Epoch, delivery: Delivery) -> None:
+    def give_back(self, arrival: Arrival) -> None:
         """Requeue a delivery that no callback has had; a former epoch's comes again by itself."""
-        if epoch is self._actor.live:
-            self._outlet.settle((epoch, Action.REQUEUE, delivery.delivery_tag, False), alone=False)
+        self.handle.give_back(arrival)
 
     def basic_get(self, queue: str = "", no_ack: bool = False) -> Message | None:
         """Take one message, or None when the queue is empty."""
-        topology = self._owner.topology
-
-        got: list[tuple[Epoch, Delivery, int]] = []
-
-        async def get(epoch: Epoch) -> None:
-            answer = await epoch.wire.get(topology.names.current(queue), no_ack=no_ack)
-            if answer is not None:
-                self._actor.saw_tag(answer[0].delivery_tag + epoch.tag_offset)
-                got.append((epoch, *answer))
-
-        actor = self._present
-        owner = actor.owner
+        got: list[tuple[Arrival, int]] = []
         try:
-            self._call(owner.after_publishes, partial(owner.on_wire, actor, get), actor)
+            self._call(self._present.get, queue, no_ack, got)
             if not got:
                 return None
-            epoch, delivery, left = got[0]
-            return self.make_message(delivery, epoch, no_ack=no_ack, message_count=left)
+            arrival, left = got[0]
+            return self.make_message(arrival.delivery, arrival.tag_offset, no_ack=no_ack, message_count=left)
         except BaseException:
             if got and not no_ack:  # interrupted when it had come: others may have it
-                self.give_back(got[0][0], got[0][1])
+                self.give_back(got[0][0])
             raise
 
     def basic_recover(self, requeue: bool = False) -> None:
         """Have the broker deliver all unsettled messages of this channel again."""
-        self._call(self._owner.on_wire, self._actor, lambda epoch: epoch.wire.recover(requeue=requeue))
+        self._call(self._present.recover, requeue)
 
     def flow(self, active: bool) -> None:
         """Ask the broker to pause or resume deliveries (RabbitMQ refuses to pause)."""
-        self._call(self._owner.on_wire, self._actor, lambda epoch: epoch.wire.flow(active))
+        self._call(self._present.flow, active)
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False) -> None:
         """Acknowledge a delivery.
@@ -504,83 +486,78 @@ class Channel:
             StaleDelivery: it came in a former epoch; nothing was sent, the broker delivers it again.
             ValueError: that is no delivery tag.
         """
-        epoch = self._epoch_of(delivery_tag)
-        settlement = (epoch, Action.ACK, delivery_tag - epoch.tag_offset, bool(multiple))
-        self._outlet.settle(settlement, alone=not self._inbox.waiting)
+        self.handle.settle(Action.ACK, delivery_tag, bool(multiple), alone=not self._inbox.waiting)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Reject a delivery: requeue it, or have the broker drop or dead-letter it."""
-        epoch = self._epoch_of(delivery_tag)
-        self._outlet.settle((epoch, Action.REJECT, delivery_tag - epoch.tag_offset, bool(requeue)), alone=False)
+        self.handle.settle(Action.REJECT, delivery_tag, bool(requeue))
 
     def basic_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """RabbitMQ's reject for several deliveries."""
-        epoch = self._epoch_of(delivery_tag)
-        action = Action.REQUEUE if requeue else Action.DISCARD
-        self._outlet.settle((epoch, action, delivery_tag - epoch.tag_offset, bool(multiple)), alone=False)
-
-    def _epoch_of(self, tag: Any) -> Epoch:
-        if not isinstance(tag, int) or not 0 <= tag <= TAG_MAX:
-            raise ValueError(f"a delivery tag is a number from 0 to {TAG_MAX}, not {tag!r:.80}")
-        epoch = self._actor.live
-        if epoch is None or (0 < tag <= epoch.tag_offset):
-            raise StaleDelivery(
-                f"delivery {tag} came over channel {self.channel_id} before it was lost; "
-                "nothing was sent, the broker delivers the message again"
-            )
-        return epoch
+        self.handle.settle(Action.REQUEUE if requeue else Action.DISCARD, delivery_tag, bool(multiple))
 
     # The bridge
 
     @property
-    def _present(self) -> ChannelActor:
-        """The actor of this process; in a forked child, and in a process that is exiting, made at first use."""
-        if (self._inherited or self._portal.drained) and not self._closed:
-            self.connection.reopen(self, self._actor)
-        return self._actor
+    def _present(self) -> ChannelHandle:
+        """The handle of this process; in a forked child, and in a process that is exiting, made at first use."""
+        if (self._inherited or self.handle.portal.drained) and not self._closed:
+            self._host.reopen(self)
+        return self.handle
 
     @property
-    def _owner(self) -> Any:
-        return self._present.owner
+    def _declarations(self) -> Declarations:
+        return self._present.declarations
 
     def wait_open(self, timeout: float) -> None:
         """Wait until the channel is usable again after a fault."""
+        self._perform(self._present.wait_open, timeout)
 
-        async def ready(epoch: Epoch) -> None:
-            return None
-
-        self._perform(self._owner.on_wire, self._actor, ready, timeout=timeout)
-
-    def _call_after_publishes(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def _call_after_publishes(self, fn: Callable[..., Awaitable[T]], *args: object, **kwargs: object) -> T:
         """``_call`` for what must find the messages published before it, on whichever channel."""
-        return self._call(self._owner.after_publishes, partial(fn, *args, **kwargs))
+        answer: T = self._call(self._present.after_publishes, partial(fn, *args, **kwargs))
+        return answer
 
-    def _call(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+    def _call(self, fn: Callable[..., Awaitable[T]], *args: object, **kwargs: object) -> T:
         self._refusals.heed()
-        return self._perform(fn, *args, timeout=timeout, **kwargs)
+        return self._perform(partial(fn, *args, **kwargs))
 
-    def _perform(self, fn: Callable[..., Any], *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
+    def _perform(self, call: Callable[[], Awaitable[T]], timeout: float | None = None) -> T:
         """``_call`` for what must be done whatever became of earlier publishes."""
-        if fn != self._close_actor and not self.connection.keeps(self):
+        if not self._host.keeps(self):
             self._check_reopening()
-        return self.connection.call(fn, *args, timeout=timeout, **kwargs)
+        return self._host.call(call, timeout=timeout)
 
     def _check_reopening(self) -> None:
         """Raise why the channel is not open, unless it is being opened again in a session that is up."""
         if self._closed:
             raise ConnectionClosed(f"channel {self.channel_id} was closed; open another with connection.channel()")
-        failure = self._actor.owner.failure or self._actor.failure
-        if failure is not None:
-            raise failure
-        if not self.connection.keeps(self):
+        if self.failure is not None:
+            raise self.failure
+        if not self._host.keeps(self):
             raise ConnectionClosed(f"the connection of channel {self.channel_id} was released; open another channel")
-        link = self._owner.session.link
-        if link is None or link.closed is not None:
-            raise ConnectionLost(
-                f"{self.connection.as_uri()} is not connected at the moment (supervision is reconnecting); "
-                "nothing was sent. Publish with retry=True to wait for it"
-            )
-        self._actor.check_obstacle()
+        self.handle.check_reopening(self._host.as_uri())
+
+
+class _Returns:
+    """Mandatory messages that came back over one channel, in the inbox."""
+
+    __slots__ = ("channel",)
+
+    def __init__(self, channel: int) -> None:
+        self.channel = channel
+
+    def dispatch(self, channels: Mapping[int, Channel], taken: Taken) -> bool:
+        """Call the channel's callbacks."""
+        channel = channels.get(self.channel)
+        if channel is None:
+            return False
+        callbacks = list(channel.events["basic_return"])
+        arguments = channel.return_arguments(taken[0][1])
+        del taken[:]
+        for callback in callbacks:
+            callback(*arguments)
+        return True
 
 
 def _binding(

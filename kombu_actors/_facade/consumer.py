@@ -8,10 +8,10 @@ from itertools import count
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from .._bridge.feeds import HANDS_OVER
 from ..errors import ContentDisallowed
 from ..serialization import prepare_accept_content
 from ..utils.functional import maybe_list
-from .feeds import HANDS_OVER
 from .message import Message
 from .queue import Queue
 from .surface import connection_of, known_name, maybe_channel

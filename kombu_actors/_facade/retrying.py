@@ -19,8 +19,8 @@ from ..errors import DeadlineExceeded, OperationalError
 from ..utils.functional import retry_over_time
 
 if TYPE_CHECKING:
-    from ..connection import Connection
     from .channel import Channel
+    from .contracts import RetryHost, RetryPolicy
 
 T = TypeVar("T")
 Errback = Callable[[BaseException, float], object]
@@ -30,7 +30,7 @@ LATE = 0.05
 
 
 def connect_with_retries(
-    connection: Connection,
+    connection: RetryHost,
     dial: Callable[[], None],
     *,
     errback: Errback | None,
@@ -73,7 +73,7 @@ def connect_with_retries(
 
 
 def ensure(
-    connection: Connection,
+    connection: RetryHost,
     obj: Any,
     fun: Callable[..., T],
     *,
@@ -137,7 +137,7 @@ def ensure(
     return ensured
 
 
-def revived_channel(connection: Connection, obj: Any) -> Channel:
+def revived_channel(connection: RetryHost, obj: Any) -> Channel:
     """The channel to go on with: the one ``obj`` has when supervision keeps it, else the default channel.
 
     Waits for it to be open again; a channel that takes longer leaves that to the next attempt.
@@ -155,7 +155,7 @@ def revived_channel(connection: Connection, obj: Any) -> Channel:
 class Revival:
     """What ``autoretry`` ensures: a call with the channel that is current then."""
 
-    def __init__(self, connection: Connection, fun: Callable[..., Any], channel: Any, policy: dict[str, Any]) -> None:
+    def __init__(self, connection: RetryHost, fun: Callable[..., Any], channel: Any, policy: RetryPolicy) -> None:
         self._connection = connection
         self._fun = fun
         self._policy = policy

@@ -25,11 +25,9 @@ def connection_of(channel: Any) -> Any:
 
 def current_name(channel: Any, queue: str) -> str:
     """The name that a queue has now, where the channel knows that the broker has named it anew."""
-    names = channel.queue_names if hasattr(type(channel), "queue_names") else None
-    return names.current(queue) if names else queue
+    return channel.current_name(queue) if hasattr(type(channel), "current_name") else queue
 
 
 def known_name(channel: Any, queue: str) -> str:
     """The first name of a queue that the broker has named anew."""
-    names = channel.queue_names if hasattr(type(channel), "queue_names") else None
-    return names.known(queue) if names else queue
+    return channel.known_name(queue) if hasattr(type(channel), "known_name") else queue

@@ -6,7 +6,7 @@ the topology is replayed, so equality here *is* the identity of an entity.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from typing import Any, Final, NamedTuple
 
@@ -83,6 +83,23 @@ class ConsumerSpec:
     arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
 
 
+def _at_most(most: int) -> Callable[[Any, Any, object], None]:
+    def check(_: Any, attribute: Any, value: object) -> None:
+        if not isinstance(value, int) or not 0 <= value <= most:
+            raise ValueError(f"{attribute.name} must be a number from 0 (no limit) to {most}, not {value!r:.80}")
+
+    return check
+
+
+@attrs.frozen(eq=False)
+class QoS:
+    """How much the broker may deliver unacknowledged (``basic.qos``); 0 is no limit."""
+
+    prefetch_count: int = attrs.field(default=0, validator=_at_most(0xFFFF))
+    prefetch_size: int = attrs.field(default=0, validator=_at_most(0xFFFFFFFF))
+    apply_global: bool = False
+
+
 class QueueInfo(NamedTuple):
     """What ``queue.declare-ok`` says."""
 
@@ -151,3 +168,12 @@ class Outcome(Enum):
     RETURNED = "returned"
     REFUSED = "refused"
     UNKNOWN = "unknown"
+
+
+class Action(Enum):
+    """What a consumer decided about a delivery."""
+
+    ACK = "ack"
+    REJECT = "reject"
+    DISCARD = "discard"
+    REQUEUE = "requeue"

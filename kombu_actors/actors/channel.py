@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
-from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -22,7 +21,7 @@ import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
-from .._values.model import ConsumerSpec, Delivery
+from .._values.model import Action, ConsumerSpec, Delivery, QoS
 from ..errors import ChannelLimitExceeded, ConnectionLost
 from ..protocols.ledger import Entry
 from ..supervisors import (
@@ -89,15 +88,6 @@ class SubscriptionGap(Event):
     subscription was not in force, and nobody knows what was published meanwhile."""
 
 
-class Action(Enum):
-    """What a consumer decided about a delivery."""
-
-    ACK = "ack"
-    REJECT = "reject"
-    DISCARD = "discard"
-    REQUEUE = "requeue"
-
-
 Settlement = tuple[Epoch, Action, int, bool]
 """(epoch, action, wire tag, flag): the flag is *multiple*, for REJECT it is *requeue*."""
 
@@ -136,23 +126,6 @@ def child_id(tag: str) -> str:
     return tag.replace("%", "%25").replace("/", "%2F")
 
 
-def _at_most(most: int) -> Callable[[Any, Any, object], None]:
-    def check(_: Any, attribute: Any, value: object) -> None:
-        if not isinstance(value, int) or not 0 <= value <= most:
-            raise ValueError(f"{attribute.name} must be a number from 0 (no limit) to {most}, not {value!r:.80}")
-
-    return check
-
-
-@attrs.frozen(eq=False)
-class QoS:
-    """How much the broker may deliver unacknowledged (``basic.qos``); 0 is no limit."""
-
-    prefetch_count: int = attrs.field(default=0, validator=_at_most(0xFFFF))
-    prefetch_size: int = attrs.field(default=0, validator=_at_most(0xFFFFFFFF))
-    apply_global: bool = False
-
-
 @protected
 class ChannelActor:
     """One channel of a connection.  ``owner`` supplies the link and restores queues."""
@@ -167,6 +140,8 @@ class ChannelActor:
         self.consumers: dict[str, Consumer] = {}
         self.qos: QoS | None = None
         self.live: Epoch | None = None
+        self.on_epoch: Callable[[Epoch | None], None] | None = None
+        """Told of each epoch's beginning, and with None of its end."""
         self.failure: BaseException | None = None
         """Why supervision gave up on it; None while it is supervised."""
         self.obstacle: ChannelLimitExceeded | None = None
@@ -320,7 +295,8 @@ class ChannelActor:
         try:
             if self.qos is not None:
                 await self._apply_qos(wire)
-            self.live, self.failure = Epoch(wire, self._highest_tag), None
+            self._enter(Epoch(wire, self._highest_tag))
+            self.failure = None
             self._has_been_open = True
             ctx.ready()
             await first_of(wire.wait_closed, ctx.stopping.wait)
@@ -328,7 +304,7 @@ class ChannelActor:
                 self.publisher.channel_died(wire.closed, unread=link.blocked is not None)
                 raise wire.closed
         finally:
-            self._end_epoch()
+            self._enter(None)
             with self.owner.session.farewells.say(ctx):
                 await wire.aclose()
 
@@ -359,8 +335,10 @@ class ChannelActor:
         answers = (ChannelLimitExceeded, ValueError, amqp_errors.ChannelError, amqp_errors.IrrecoverableConnectionError)
         return isinstance(error, answers) and not self._has_been_open
 
-    def _end_epoch(self) -> None:
-        self.live = None
+    def _enter(self, epoch: Epoch | None) -> None:
+        self.live = epoch
+        if self.on_epoch is not None:
+            self.on_epoch(epoch)
 
     async def _apply_qos(self, wire: LinkChannel) -> None:
         assert self.qos is not None

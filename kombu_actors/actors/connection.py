@@ -22,7 +22,7 @@ import trio
 from amqp import exceptions as amqp_errors
 
 from .._values.endpoint import Endpoint, EndpointSelector, LinkOptions
-from .._values.model import BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from .._values.model import BindingSpec, ExchangeSpec, QoS, QueueInfo, QueueSpec
 from ..errors import (
     ChannelLimitExceeded,
     ConnectionClosed,
@@ -51,7 +51,7 @@ from ..supervisors._interrupts import guarded, protected, unprotected
 from ..transport._contract import Link, Transport
 from ._waiting import CLOSE_GRACE, first_of
 from .calls import Calls
-from .channel import ChannelActor, Consumer, QoS, child_id
+from .channel import ChannelActor, Consumer, child_id
 from .deadlines import Deadlines
 from .declaring import Request, TopologyActor
 from .ordering import Publishes

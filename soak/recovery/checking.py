@@ -52,7 +52,8 @@ class Checks(Operations):
 
     def _wait_answered(self, deadline: float) -> None:
         """The last harm is over when the broker has answered the last publish to nowhere."""
-        while any(channel._actor.publisher.under_way for channel in self._mistaken) and time.monotonic() < deadline:
+        publishers = [channel.handle.actor.publisher for channel in self._mistaken]
+        while any(publisher.under_way for publisher in publishers) and time.monotonic() < deadline:
             time.sleep(0.01)
         self._mistaken.clear()
 
@@ -178,6 +179,6 @@ class Checks(Operations):
     def _state(self) -> str:
         if self._ours._tree is None or not self._ours.connected:
             return "not connected"
-        waiting = [f"{each.what}: {each.reason}" for each in self._ours._tree.actor.waiting]
+        waiting = [f"{each.what}: {each.reason}" for each in self._ours._tree.waiting]
         channels = [f"{channel.channel_id}: {channel.failure or channel.is_open}" for channel in self._channels]
         return f"connected, waiting for {waiting or 'nothing'}, channels {', '.join(channels)}"

@@ -174,7 +174,7 @@ def main(url: str, ca: str, way: str) -> None:
         for gate in gates:
             os.write(gate, b"!")
         statuses = [finish() for finish in finishes]
-    epochs = parent.connection.connect().session.epochs
+    epochs = parent.connection.connect().sessions
     in_order = parent.echoed == [*range(1, len(parent.echoed)), "end"]
     parent.connection.release()
     print(json.dumps({"ended": statuses, "epochs": epochs, "echo_in_order": in_order}), flush=True)

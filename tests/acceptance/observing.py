@@ -58,7 +58,7 @@ async def read_until(stream: Any, condition: Callable[[Event], bool]) -> list[Ev
 @contextlib.contextmanager
 def recorded(connection: Connection) -> Iterator[Recording]:
     """Record a facade connection's events from here on."""
-    actor = connection.connect()
+    actor = connection.connect().actor
     context = actor.supervisor.events(EVENTS)
     yield Recording(connection, connection.call(context.__aenter__))
     connection.call(context.__aexit__, None, None, None)

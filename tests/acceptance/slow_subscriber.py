@@ -26,13 +26,13 @@ def main(url: str, no_ack: bool) -> None:
     got: list[Message] = []
     queue = Queue("slow", Exchange("news", "fanout"), auto_delete=True)
     with Connection(url) as connection, connection.Consumer([queue], on_message=got.append, no_ack=no_ack):
-        actor = connection.connection
-        assert actor is not None
+        handle = connection.connection
+        assert handle is not None
         before = memory("VmRSS")
         print("ready", flush=True)
         sys.stdin.readline()
         connection.default_channel.queue_declare("slow", passive=True)
-        print(memory("VmHWM") - before, actor.session.epochs, flush=True)
+        print(memory("VmHWM") - before, handle.sessions, flush=True)
         heard, last = 0, b""
         while not last.startswith(b"last"):
             connection.drain_events(timeout=10)

@@ -68,9 +68,9 @@ def small_frames(request: pytest.FixtureRequest, node: RabbitMQNode) -> Iterator
 
 def tree_of(connection: Connection) -> ConnectionActor:
     """Its connection actor."""
-    actor = connection.connection
-    assert actor is not None
-    return actor
+    handle = connection.connection
+    assert handle is not None
+    return handle.actor
 
 
 def received(url: str, queue: str) -> list[Any]:
@@ -100,7 +100,7 @@ def test_a_publish_beyond_the_agreed_frame_raises_to_its_caller_and_concerns_nob
         Queue("limits")(channel).declare()
         producer = connection.Producer()
 
-        epoch = channel._actor.live
+        epoch = channel.handle.actor.live
 
         def publish(numbers: range) -> None:
             for number in numbers:
@@ -117,7 +117,7 @@ def test_a_publish_beyond_the_agreed_frame_raises_to_its_caller_and_concerns_nob
             publish(range(3, 6))
         assert Queue("limits")(other.default_channel).queue_declare(passive=True).queue == "limits"
         assert tree_of(connection).session.epochs == 1
-        assert channel._actor.live is epoch
+        assert channel.handle.actor.live is epoch
     # Leaving the block is content: every confirm has found its publish.
     assert [number for number, _ in received(node.url(), "limits")] == [0, 1, 2, 3, 4, 5, 3, 4, 5]
 
@@ -170,7 +170,8 @@ def test_what_was_accepted_and_fits_no_frame_of_the_next_session_is_refused_and_
         Queue("limits")(channel).declare()
         producer = connection.Producer()
         producer.publish("first", routing_key="limits")
-        wait_for(lambda: node.list_queues()["limits"]["messages_ready"] and not channel._actor.publisher.under_way)
+        publisher = channel.handle.actor.publisher
+        wait_for(lambda: node.list_queues()["limits"]["messages_ready"] and not publisher.under_way)
 
         def publish_big() -> None:
             try:
@@ -183,10 +184,10 @@ def test_what_was_accepted_and_fits_no_frame_of_the_next_session_is_refused_and_
             with granting(node, "frame_max", SMALL):
                 thread = threading.Thread(target=publish_big)
                 thread.start()
-                wait_for(lambda: channel._actor.publisher.under_way == 1)
+                wait_for(lambda: publisher.under_way == 1)
                 node.close_all_connections()
                 wait_for(lambda: tree_of(connection).session.epochs == 2)
-                wait_for(lambda: not channel._actor.publisher.under_way)
+                wait_for(lambda: not publisher.under_way)
         finally:
             node.clear_memory_alarm()
         thread.join(20)
@@ -333,7 +334,7 @@ def test_a_channel_that_can_not_be_opened_again_is_said_and_comes_back_when_ther
         with granting(node, "channel_max", 4):
             node.close_all_connections()
             wait_for(lambda: sum(channel.is_open for channel in channels) == 3)
-            wait_for(lambda: sum(channel._actor.obstacle is not None for channel in channels) == 2)
+            wait_for(lambda: sum(channel.handle.actor.obstacle is not None for channel in channels) == 2)
             for number, channel in enumerate(channels):
                 producer = connection.Producer(channel)
                 if channel.is_open:

@@ -249,7 +249,7 @@ def test_a_blocking_publish_to_a_missing_exchange_raises_from_that_very_publish(
         with Consumer(connection, [queue], callbacks=[collect]):
             while history.missing():
                 connection.drain_events(timeout=RECOVERY)
-        assert connection.connect().session.epochs == 1
+        assert connection.connect().sessions == 1
     report = history.report()
     report.check()
     assert report.confirmed == 196

@@ -247,8 +247,8 @@ def inflict(fault: str, ground: Ground, proxy: FaultProxy, subjects: list[Subjec
     for subject in connected:  # the broker blocks who publishes
         Producer(subject.connection).publish("dropped", routing_key="nowhere")
     for subject in connected:
-        actor = subject.connection.connect()
-        wait_until(lambda a=actor: a.blocked_because(), timeout=5, waiting_for="connection.blocked")  # type: ignore[misc]
+        handle = subject.connection.connect()
+        wait_until(lambda h=handle: h.blocked, timeout=5, waiting_for="connection.blocked")  # type: ignore[misc]
     return unblock
 
 
@@ -308,7 +308,7 @@ def test_a_channel_whose_close_ran_out_of_time_delivers_what_it_accepted_and_goe
             timeout=5,
             waiting_for="the channel to close",
         )
-        assert list(connection.connect().channels) == [connection.default_channel.channel_id]
+        assert list(connection.connect().actor.channels) == [connection.default_channel.channel_id]
         assert node.list_queues("deadlines")["parting"]["messages"] == 1
 
 

@@ -216,7 +216,7 @@ def test_pools_and_released_connections_of_the_parent_work_in_the_child(
         lent.publish("parent", routing_key="pooled")
         assert finish() == 0
         lent.publish("parent", routing_key="pooled")
-    assert connection.connect().session.epochs == 1
+    assert connection.connect().sessions == 1
     pools.reset()
     connection.release()
     assert sorted(drained(url, "pooled")) == ["child"] * 2 + ["grandchild"] + ["parent"] * 3

@@ -32,7 +32,7 @@ def test_a_call_that_the_broker_answers_by_ending_the_connection_raises_that_ans
     with pytest.raises(amqp_errors.AMQPNotImplementedError, match="540"):
         STREAM(connection).get()
     assert PLAIN(connection).get() is None
-    assert connection.connect().session.epochs == 2
+    assert connection.connect().sessions == 2
 
 
 def test_a_subscription_that_is_not_implemented_is_refused_and_the_connection_lives(connection: Connection) -> None:
@@ -46,7 +46,7 @@ def test_a_subscription_that_is_not_implemented_is_refused_and_the_connection_li
         Producer(connection).publish("m", routing_key="plain", retry=True)
         while not received:
             connection.drain_events(timeout=PATIENCE)
-    assert connection.connect().session.epochs == 2
+    assert connection.connect().sessions == 2
 
 
 def test_subscriptions_made_at_the_same_moment_are_told_apart(connection: Connection) -> None:
@@ -94,7 +94,7 @@ def test_autoretry_does_not_repeat_what_is_not_implemented(connection: Connectio
         retried()
     assert heard == []
     assert PLAIN(connection).get() is None
-    assert connection.connect().session.epochs == 2
+    assert connection.connect().sessions == 2
 
 
 def test_other_calls_ride_out_the_end_of_the_session(connection: Connection) -> None:
@@ -138,4 +138,4 @@ def test_other_calls_ride_out_the_end_of_the_session(connection: Connection) -> 
             connection.drain_events(timeout=PATIENCE)
     assert len(answers) == 5
     assert all(done)
-    assert connection.connect().session.epochs >= 6
+    assert connection.connect().sessions >= 6

@@ -23,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 
 def _session_epoch(connection: Connection) -> int:
-    return connection.connect().session.epochs
+    return connection.connect().sessions
 
 
 def test_lone_and_streaming_publishers_share_a_channel_without_disorder(rabbitmq: RabbitMQNode, vhost: str) -> None:

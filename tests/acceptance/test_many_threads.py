@@ -126,7 +126,7 @@ def test_thirty_two_threads_declare_publish_get_and_ack_on_one_connection(
             list(threads.map(work, workers))
         for worker in workers:
             assert worker.received == list(range(worker.published))
-        assert connection.connect().session.epochs == 1
+        assert connection.connect().sessions == 1
         # A refused declaration cost topology its channel; the next declaration opens it again.
         Queue("last")(connection).declare()
         assert [c["channels"] for c in rabbitmq.list_connections(vhost)] == [2]  # topology's, and the default one
@@ -170,7 +170,7 @@ def test_threads_given_up_in_the_middle_of_a_call_hold_nothing_up(
         entered.wait()
         started = time.monotonic()
         with pytest.raises(DeadlineExceeded):
-            connection.call(connection.connect().declare_queue, QueueSpec(name="other"), timeout=0.5)
+            connection.call(connection.connect().actor.declare_queue, QueueSpec(name="other"), timeout=0.5)
         assert time.monotonic() - started < 1.0
         producer.publish("accepted", routing_key="kept")
         assert ended == []
@@ -189,4 +189,4 @@ def test_threads_given_up_in_the_middle_of_a_call_hold_nothing_up(
             while bodies[-1:] != ["afterwards"]:
                 connection.drain_events(timeout=5)
         assert bodies in (["accepted", "afterwards"], ["afterwards"])  # an abandoned get may have had the first
-        assert connection.connect().session.epochs == 1
+        assert connection.connect().sessions == 1

@@ -22,7 +22,7 @@ IN_TIME = 5.0
 
 def view(connection: Connection, path: str) -> ChildView | None:
     """A place in the connection's tree."""
-    actor = connection.connect()
+    actor = connection.connect().actor
 
     async def look() -> ChildView | None:
         return actor.supervisor.snapshot().find(path)
@@ -33,7 +33,7 @@ def view(connection: Connection, path: str) -> ChildView | None:
 
 def lose_session(node: RabbitMQNode, vhost: str, connection: Connection) -> None:
     """Return in the next session."""
-    session = connection.connect().session
+    session = connection.connect().actor.session
     epochs = session.epochs
     node.close_all_connections(vhost=vhost)
     wait_until(lambda: session.epochs > epochs and connection.connected, timeout=PATIENCE, waiting_for="the session")
@@ -68,7 +68,7 @@ def test_a_consumer_that_may_not_read_waits_and_its_channel_serves_the_others(
         rabbitmq.permit(vhost, read="^open$")
         lose_session(rabbitmq, vhost, connection)
         path = f"channels/{channel.channel_id}"
-        (tag,) = [tag for tag in channel._actor.consumers if tag.startswith("secret")]
+        (tag,) = [tag for tag in channel.handle.actor.consumers if tag.startswith("secret")]
 
         def waits() -> bool:
             found = view(connection, f"{path}/consumers/{tag}")

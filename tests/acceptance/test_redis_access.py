@@ -241,7 +241,7 @@ def test_secrets_are_never_shown(
             act(urls[wrong])
         shown += [str(refused.value), "".join(traceback.format_exception(refused.value))]
     with Connection(right, transport_options={"confirm_publish": True}) as connection:
-        actor = connection.connect()
+        actor = connection.connect().actor
         connection.call(_lose_session, actor)
         connection.Producer().publish("m", routing_key="nobody", retry=True)
         shown += [repr(connection), connection.as_uri(), repr(actor), str(connection.call(_snapshot, actor))]

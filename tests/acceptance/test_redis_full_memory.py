@@ -176,12 +176,12 @@ def test_a_blocked_connection_says_so(narrow: RedisNode) -> None:
         fill(narrow)
         with pytest.raises(ConnectionBlocked):
             producer.publish("during", routing_key="q", timeout=0.3)
-        reason = connection.connect().blocked_because()
+        reason = connection.connect().blocked
         assert reason is not None
         assert "maxmemory" in reason
         lifting = threading.Timer(0.5, lift, [narrow])
         lifting.start()
         producer.publish("after", routing_key="q", timeout=10)
-        assert connection.connect().blocked_because() is None
+        assert connection.connect().blocked is None
         lifting.join()
     assert narrow.ask("LLEN", "q") == 2

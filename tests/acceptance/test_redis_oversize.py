@@ -78,8 +78,8 @@ def test_a_message_beyond_the_limit_goes_and_the_next_comes(
     largest = b"y" * BODY_MAX
     stock(b"first", b"x" * size, b"x" * size, largest)
     Queue("q")(connection).declare()
-    actor = connection.connection
-    assert actor is not None
+    handle = connection.connection
+    assert handle is not None
     sent = output(redis_server)
     got: list[bytes] = []
     if how == "get":
@@ -108,7 +108,7 @@ def test_a_message_beyond_the_limit_goes_and_the_next_comes(
     fate = "lost" if how == "no_ack" else "rejected"
     for words in ("queue 'q'", f"{size} bytes", f"body_max, {BODY_MAX}", "routing key 'q'", fate):
         assert words in complaints[0]
-    assert actor.session.epochs == 1
+    assert handle.sessions == 1
     assert output(redis_server) - sent < 2 * BODY_MAX
     connection.release()
     assert redis_server.ask("EXISTS", "q", "unacked", "unacked_index") == 0

@@ -13,7 +13,6 @@ from kombu_actors import Connection, Producer, Queue
 from kombu_actors._bridge import portal
 from kombu_actors._bridge.portal import CannotWait
 from kombu_actors._bridge.tenant import Tenant
-from kombu_actors._facade.sessions import SessionWatch
 from kombu_actors.message import Message
 from soak._blocking_calls import BLOCKING_CALLS, BlockingCall, until
 from tests.support.interrupts import at_each_point, no_longer_than, points_of
@@ -30,7 +29,7 @@ class Handler:
         self.queue = Queue("of-the-handler", auto_delete=False)(call.channel)
         self.queue.declare()
         self.queue.purge()
-        self.watch = SessionWatch(call.connection, print, print, print)
+        self.watch = call.connection.watch_sessions(print, print, print)
         self.watch.__enter__()
         self.held: Message | None = None
         self.other: Connection | None = None

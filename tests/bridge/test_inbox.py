@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import cast
 
 import attrs
 import pytest
 
+from kombu_actors._bridge.feeds import Notice
 from kombu_actors._bridge.inbox import MESSAGES, Inbox, Taken
+from kombu_actors._values.model import Delivery
 from tests.support.interrupts import Interrupted, at_each_point, interrupt, no_longer_than, tracing
+
+NEWS = Notice(print)
 
 
 @attrs.frozen
@@ -24,11 +29,9 @@ class Body:
         return self.size
 
 
-@attrs.frozen
-class Delivered:
-    """What the inbox looks at in a delivery."""
-
-    body: Body
+def delivery(body: Body) -> Delivery:
+    """A delivery, of which the inbox looks at the body's length alone."""
+    return Delivery("", 1, False, "", "q", {}, cast("bytes", body))
 
 
 class Reading:
@@ -60,7 +63,7 @@ def take(inbox: Inbox, timeout: float | None = 0) -> object:
 def test_reading_pauses_above_the_limit_and_goes_on_when_it_was_taken() -> None:
     """Eight messages of 200 bytes, of 1,000 allowed; reading goes on when few are left."""
     inbox, reading = make_inbox()
-    inbox.put_deliveries("k", [Delivered(Body(1))] * 20 + [Delivered(Body(200))] * 8)
+    inbox.put_deliveries(NEWS, [delivery(Body(1))] * 20 + [delivery(Body(200))] * 8)
     assert reading.paused
     for _ in range(28):
         take(inbox)
@@ -72,7 +75,7 @@ def test_reading_pauses_above_a_number_of_messages_however_small() -> None:
     inbox, reading = make_inbox()
     states: list[bool] = []
     for number in (MESSAGES, 1, 1):
-        inbox.put_deliveries("k", [Delivered(Body(0))] * number)
+        inbox.put_deliveries(NEWS, [delivery(Body(0))] * number)
         states.append(reading.paused)
         reading.resume()  # another session is read from
     assert states == [False, True, True]
@@ -91,7 +94,7 @@ def test_reading_goes_on_when_the_backlog_is_drained_while_it_is_measured() -> N
         if len(inbox.waiting) == 8 and not drained:
             drained.extend(take(inbox) for _ in range(8))
 
-    inbox.put_deliveries("k", [Delivered(Body(200, drain)) for _ in range(8)])
+    inbox.put_deliveries(NEWS, [delivery(Body(200, drain)) for _ in range(8)])
     assert len(drained) == 8
     assert not reading.paused
 
@@ -102,7 +105,7 @@ def test_a_take_that_is_interrupted_at_any_point_loses_nothing() -> None:
     taken: Taken = []
 
     def take_it() -> None:
-        inbox.put("k", ["item"])
+        inbox.put(NEWS, ["item"])
         inbox.take(taken, 0)
 
     def check(where: str) -> None:
@@ -126,7 +129,7 @@ def test_a_waiting_take_that_is_interrupted_at_any_point_loses_nothing() -> None
         def feed() -> None:
             while not (inbox._sleepers or over.is_set()):
                 over.wait(0.0001)
-            inbox.put("k", ["item"])
+            inbox.put(NEWS, ["item"])
 
         feeder = threading.Thread(target=feed)
         feeder.start()
@@ -150,7 +153,7 @@ def test_a_waiting_take_that_is_interrupted_at_any_point_loses_nothing() -> None
 def test_who_was_interrupted_puts_the_item_back_as_the_oldest() -> None:
     """Order is kept, and others are woken for it."""
     inbox, _ = make_inbox()
-    inbox.put("k", ["first", "second"])
+    inbox.put(NEWS, ["first", "second"])
     taken: Taken = []
     inbox.take(taken, 0)
     inbox.put_back(taken)
@@ -197,7 +200,7 @@ def test_a_thread_woken_by_one_that_was_interrupted_meanwhile_is_woken() -> None
 def test_failure_is_raised_once_and_closing_always() -> None:
     """After what came before it has been taken."""
     inbox, _ = make_inbox()
-    inbox.put("k", ["item"])
+    inbox.put(NEWS, ["item"])
     inbox.fail(ZeroDivisionError("gave up"))
     inbox.close(EOFError("released"))
     assert take(inbox) == "item"
@@ -221,8 +224,8 @@ def test_many_takers_get_each_item_once() -> None:
     for thread in threads:
         thread.start()
     for start in range(0, 20_000, 50):
-        inbox.put("k", range(start, start + 50))
-    inbox.put("k", ["end"] * 4)
+        inbox.put(NEWS, range(start, start + 50))
+    inbox.put(NEWS, ["end"] * 4)
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()

@@ -151,7 +151,7 @@ def test_a_consumer_goes_on_behind_messages_over_the_limit(realm: Realm) -> None
             for body in (LARGE, 1, LARGE, LARGE, 2):
                 Producer(other).publish(body, routing_key="q")
             drain(connection, lambda: received == [1, 2])
-            assert connection.call(epochs_of, channel._actor) == 1
+            assert connection.call(epochs_of, channel.handle.actor) == 1
         assert kept(other).queue_declare(passive=True).message_count == 0
 
 

@@ -38,13 +38,13 @@ def test_a_consumer_goes_on_after_a_loss(realm: Realm, connection: Connection, h
                 producer.publish(number, f"news.{round}", retry=True, mandatory=True)
             drain(connection, lambda: len(got) == 2)
             assert realm.depths() == {"mine": 2}
-            epochs = connection.connect().session.epochs
+            epochs = connection.connect().sessions
             getattr(realm, harm)()
             wait_until(_later_session(connection, epochs), timeout=PATIENCE, waiting_for="the next session")
 
 
 def _later_session(connection: Connection, epochs: int) -> Callable[[], bool]:
-    session = connection.connect().session
+    session = connection.connect().actor.session
     return lambda: connection.connected and session.epochs > epochs
 
 

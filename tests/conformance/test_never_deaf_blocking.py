@@ -90,7 +90,7 @@ def test_a_queue_that_vanished_with_its_channel_is_back_within_a_second(
 
         heard.knocking(publish, PATIENCE)
         for _ in range(3):
-            wire = channel._actor.require_live().wire
+            wire = channel.handle.actor.require_live().wire
             mistake(channel)
             wait_until(lambda: wire.closed is not None, timeout=PATIENCE, waiting_for="the channel's death")  # noqa: B023
             heard.knocking(publish, AT_ONCE)
@@ -104,7 +104,7 @@ def test_a_simple_queue_survives_its_channel(realm: Realm, mistake: Callable[[An
         with connection.SimpleQueue(made) as simple:
             producer = other.Producer()
             for _ in range(2):
-                wire = simple.channel._actor.require_live().wire
+                wire = simple.channel.handle.actor.require_live().wire
                 mistake(simple.channel)
                 wait_until(lambda: wire.closed is not None, timeout=PATIENCE, waiting_for="the channel's death")  # noqa: B023
                 deadline = time.monotonic() + AT_ONCE
@@ -119,7 +119,7 @@ def test_a_simple_queue_survives_its_channel(realm: Realm, mistake: Callable[[An
 
 def view(connection: Connection, path: str) -> ChildView | None:
     """A place in the connection's tree."""
-    actor = connection.connect()
+    actor = connection.connect().actor
 
     async def look() -> ChildView | None:
         return actor.supervisor.snapshot().find(path)
@@ -171,4 +171,4 @@ def test_a_first_subscription_that_is_refused_is_its_callers_and_nobody_elses(re
         with pytest.raises(amqp_errors.NotFound):
             Consumer(channel, [Queue("nowhere", no_declare=True)], on_message=heard).consume()
         heard.knocking(lambda: other.Producer().publish("m", routing_key="q"), IN_TIME)
-        assert len(channel._actor.consumers) == 1
+        assert len(channel.handle.actor.consumers) == 1

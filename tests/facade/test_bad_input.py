@@ -73,7 +73,7 @@ def undisturbed(realm: Realm, connection: Connection) -> None:
     """Nothing reached the broker, nothing was restarted, and the connection works."""
     assert realm.depths() == {"q": 0}
     assert realm.connections() == 1
-    waiting = [connection.call(snapshot, connection.connect())]
+    waiting = [connection.call(snapshot, connection.connect().actor)]
     while waiting:
         view = waiting.pop()
         waiting += view.children
@@ -223,8 +223,8 @@ def test_a_qos_that_was_refused_is_not_wished_for_in_later_sessions(realm: Realm
     realm.cut_connections()
     assert channel.queue_declare("q", passive=True).message_count == 0
     channel.wait_open(10)
-    assert channel._actor.qos is not None
-    assert channel._actor.qos.prefetch_count == 7
+    assert channel.handle.actor.qos is not None
+    assert channel.handle.actor.qos.prefetch_count == 7
 
 
 NATIVE: dict[str, tuple[ExchangeSpec | QueueSpec, type[Exception], str]] = {

@@ -438,7 +438,7 @@ def test_closing_all_ends_by_its_deadline_and_says_what_was_lost(
     broker.block()
     for borrowed in [pool.acquire() for _ in range(5)]:
         borrowed.Producer(routing_key="q").publish("makes the broker stop reading")
-        borrowed.call(borrowed.default_channel._actor.publisher.wait_empty)
+        borrowed.call(borrowed.default_channel.handle.actor.publisher.wait_empty)
         borrowed.Producer(routing_key="q").publish("never confirmed")
     begin = time.monotonic()
     pool.force_close_all()

@@ -239,7 +239,7 @@ def test_a_channel_that_was_given_up_is_replaced(own: Connection) -> None:
         other.get(timeout=0)
     channel = queue.consumer.channel
     assert channel is other.consumer.channel
-    own.call(_give_up, channel._actor)
+    own.call(_give_up, channel.handle.actor)
     with pytest.raises(RuntimeError, match="too many restarts"):
         queue.get(timeout=PATIENCE)
     for one in (queue, other):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from .._bridge.inbox import Inbox
 from ..supervisors import Event, EventStream, Supervisor, root_cause
 from ..supervisors.events import ChildBackingOff, ChildFailed, ChildReady, ChildStopped
+from .connection import ConnectionHandle
 from .feeds import Notice
 
-if TYPE_CHECKING:
-    from ..connection import Connection
+__all__ = ["SessionWatch"]
 
 CAPACITY = 1024
 """Events between two looks of the runtime's task at them, which looks at once: those of some hundred consumers."""
@@ -27,41 +25,44 @@ class SessionWatch:
 
     def __init__(
         self,
-        connection: Connection,
+        handle: ConnectionHandle,
         on_lost: Callable[[BaseException, float], object],
         on_regained: Callable[[], object],
         on_consuming: Callable[[], object],
+        *,
+        timeout: float,
     ) -> None:
-        self._connection = connection
+        self._handle = handle
         self._lost = Notice(on_lost)
         self._regained = Notice(on_regained)
         self._consuming = Notice(on_consuming)
+        self._timeout = timeout
         self._stream: EventStream | None = None
         self._over = False
 
     def __enter__(self) -> SessionWatch:
-        self._tree = self._connection._running_tree()
-        self._connection.call(self._start)
+        self._handle.call(self._start, timeout=self._timeout)
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         self._over = True
-        if self._tree.usable and self._connection.hosts(self._tree.portal):
-            self._tree.portal.post(self._end)
+        if self._handle.usable:
+            self._handle.portal.post(self._end)
 
     def wake(self) -> None:
         """End the wait of whoever drains events.  May be called from anywhere, signal handlers included."""
-        if self._tree.usable:
-            self._tree.portal.post(self._tree.inbox.put, Notice(lambda: None), [()])
+        if self._handle.usable:
+            self._handle.portal.post(self._handle.inbox.put, Notice(_nothing), [()])
 
     async def _start(self) -> None:
-        self._tree.portal.spawn(self._listen, self._tree.actor.supervisor, self._tree.inbox)
+        self._handle.portal.spawn(self._listen, self._handle.actor.supervisor)
 
     def _end(self) -> None:
         if self._stream is not None:
             self._stream.push(Event(path="", at=0, wall=0))
 
-    async def _listen(self, supervisor: Supervisor, inbox: Inbox) -> None:
+    async def _listen(self, supervisor: Supervisor) -> None:
+        inbox = self._handle.inbox
         error: BaseException | None = None
         deaf = False
         async with supervisor.events(CAPACITY) as self._stream:
@@ -86,10 +87,14 @@ class SessionWatch:
         """Whether a path is that of a consumer which is to go on."""
         match path.split("/"):
             case ["channels", number, "consumers", id]:
-                channel = self._tree.actor.channels.get(int(number))
+                channel = self._handle.actor.channels.get(int(number))
                 return channel is not None and any(consumer.id == id for consumer in channel.consumers.values())
         return False
 
     def _all_subscribed(self) -> bool:
-        channels = self._tree.actor.channels.values()
+        channels = self._handle.actor.channels.values()
         return all(consumer.subscribed for channel in channels for consumer in channel.consumers.values())
+
+
+def _nothing() -> None:
+    """Nothing is to be done: who drains looks up, and that is all."""

@@ -7,18 +7,43 @@ there when it is interrupted goes back into the inbox.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
-from .._bridge.inbox import Taken
-from .._values.model import Delivery
-from ..actors.channel import Epoch
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from .channel import Channel
+    from .._values.model import Delivery
+    from ..actors.channel import Epoch
+    from .inbox import Taken
 
+__all__ = ["HANDS_OVER", "Arrival", "Feed", "Notice", "Receiver"]
 
 HANDS_OVER = "hands_over"
 """Marks callbacks that say themselves (``Message._hand_over``) when user code has the message: they decode it first."""
+
+
+class Receiver(Protocol):
+    """The channel that a thread consumes over, to the feeds of its consumers."""
+
+    @property
+    def callbacks(self) -> Mapping[str, Callable[[Any], object]]:
+        """By consumer tag; each takes what ``make_message`` makes."""
+
+    def make_message(self, delivery: Delivery, tag_offset: int, *, no_ack: bool) -> Any:
+        """The message for one delivery, whose tag is ``tag_offset`` higher than on the wire."""
+
+    def give_back(self, arrival: Arrival) -> None:
+        """Requeue a delivery that no callback has had."""
+
+
+class Arrival(NamedTuple):
+    """A delivery, and the epoch of its channel in which it came."""
+
+    delivery: Delivery
+    epoch: Epoch
+
+    @property
+    def tag_offset(self) -> int:
+        """By how much its tag is higher for the program than on the wire."""
+        return self.epoch.tag_offset
 
 
 class Feed:
@@ -32,9 +57,10 @@ class Feed:
         self.no_ack = no_ack
         self.epoch = epoch
 
-    def dispatch(self, channels: Mapping[int, Channel], taken: Taken) -> bool:
+    def dispatch(self, channels: Mapping[int, Receiver], taken: Taken) -> bool:
         """Call the consumer's callback; False when there is none any more: the delivery will come again."""
-        if self.epoch.wire.closed is not None and not self.no_ack:
+        epoch = self.epoch
+        if epoch.wire.closed is not None and not self.no_ack:
             return False
         channel = channels.get(self.channel)
         if channel is None:
@@ -44,7 +70,7 @@ class Feed:
         if callback is None:
             self.give_back(channel, delivery)
             return False
-        message = channel.make_message(delivery, self.epoch, no_ack=self.no_ack)
+        message = channel.make_message(delivery, epoch.tag_offset, no_ack=self.no_ack)
         if getattr(callback, HANDS_OVER, False):
             message._taken = taken
         else:
@@ -52,58 +78,23 @@ class Feed:
         callback(message)
         return True
 
-    def give_back(self, channel: Channel, delivery: Delivery) -> None:
+    def give_back(self, channel: Receiver, delivery: Delivery) -> None:
         """The consumer was cancelled before it had the delivery: others may have it."""
         if not self.no_ack:
-            channel.give_back(self.epoch, delivery)
-
-
-class CancelNotice:
-    """The broker ended a subscription; supervision is restoring it."""
-
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[str], object]) -> None:
-        self.callback = callback
-
-    def dispatch(self, channels: Mapping[int, Channel], taken: Taken) -> bool:
-        tag = taken[0][1]
-        del taken[:]
-        self.callback(tag)
-        return True
-
-
-class ReturnNotice:
-    """A mandatory message came back."""
-
-    __slots__ = ("channel",)
-
-    def __init__(self, channel: int) -> None:
-        self.channel = channel
-
-    def dispatch(self, channels: Mapping[int, Channel], taken: Taken) -> bool:
-        channel = channels.get(self.channel)
-        if channel is None:
-            return False
-        callbacks = list(channel.events["basic_return"])
-        arguments = channel.return_arguments(taken[0][1])
-        del taken[:]
-        for callback in callbacks:
-            callback(*arguments)
-        return True
+            channel.give_back(Arrival(delivery, self.epoch))
 
 
 class Notice:
-    """Something to call where events are drained."""
+    """Something to call where events are drained; each item is its arguments."""
 
     __slots__ = ("fn",)
 
     def __init__(self, fn: Callable[..., object]) -> None:
         self.fn = fn
 
-    def dispatch(self, channels: Mapping[int, Any], taken: Taken) -> bool:
+    def dispatch(self, channels: Mapping[int, Receiver], taken: Taken) -> bool:
         """Call it."""
-        arguments: tuple[Any, ...] = taken[0][1]
+        arguments: tuple[object, ...] = taken[0][1]
         del taken[:]
         self.fn(*arguments)
         return True

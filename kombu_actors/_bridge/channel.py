@@ -1,0 +1,323 @@
+"""A channel's actor, as threads see it: how publishes and settlements leave a thread, and what is asked in the runtime.
+
+What threads hand over goes alone and at once, or in a bag for the runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from threading import get_ident, main_thread
+from time import monotonic
+from typing import Protocol, TypeVar
+
+from .._values.model import (
+    Action,
+    BindingSpec,
+    ConsumerSpec,
+    Delivery,
+    ExchangeSpec,
+    QoS,
+    QueueInfo,
+    QueueSpec,
+    Returned,
+    Sent,
+)
+from ..actors.channel import ChannelActor, Consumer, Epoch, Settlement
+from ..actors.connection import ConnectionActor
+from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
+from ..errors import ConnectionLost, DeadlineExceeded, PublishUnknown, StaleDelivery
+from ..protocols.ledger import Entry
+from .ensuring import in_ensure
+from .feeds import Arrival, Feed, Notice
+from .forking import start_afresh_after_fork
+from .inbox import Addressee, Inbox
+from .portal import Portal
+from .refusals import Refusals
+
+__all__ = ["ChannelHandle", "Declarations"]
+
+T = TypeVar("T")
+LONE_AFTER = 0.0001
+"""Seconds of silence after which a publish counts as alone: above the pace of any loop (~10 us), below a
+round trip to the broker (~150 us), so that asking and answering goes past the runtime."""
+LARGE = WINDOW_BYTES // WINDOW_MESSAGES
+"""Bytes above which a publish is handed over by itself: bounds what waits in the bag in bytes, too."""
+TAG_MAX = 2**64 - 1
+"""AMQP's delivery tags have 64 bits."""
+
+
+class Declarations(Protocol):
+    """What threads have the topology of a connection changed by; awaited in the runtime."""
+
+    async def declare_exchange(self, spec: ExchangeSpec, *, passive: bool = False) -> None: ...
+    async def delete_exchange(self, name: str, *, if_unused: bool = False) -> None: ...
+    async def declare_queue(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo: ...
+    async def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int: ...
+    async def purge_queue(self, name: str) -> int: ...
+    async def bind(self, binding: BindingSpec) -> None: ...
+    async def unbind(self, binding: BindingSpec) -> None: ...
+
+
+class ChannelHandle:
+    """One channel, in any thread.  What is ``async`` here is to be awaited in the runtime.
+
+    Publishes and settlements that come in a row go into the channel's bag, which the runtime empties in batches.
+    What comes alone is written by the calling thread itself, when nothing waits before it: that
+    spares a lone message the waking of the runtime.  Large publishes are handed over one by one.
+    """
+
+    def __init__(self, portal: Portal, inbox: Inbox, owner: ConnectionActor, actor: ChannelActor) -> None:
+        self.portal = portal
+        self.actor = actor
+        self.number = actor.number
+        self.names = owner.topology.names
+        """The names of the connection's queues that the broker names, in this session and before."""
+        self.declarations: Declarations = owner
+        self.epoch: Epoch | None = actor.live
+        """The channel's present life, None while it is not open; set in the runtime."""
+        actor.on_epoch = self._enter
+        self._owner = owner
+        self._inbox = inbox
+        self._last_publish = 0.0
+        start_afresh_after_fork(self)
+
+    def _enter(self, epoch: Epoch | None) -> None:
+        self.epoch = epoch
+
+    def start_afresh(self) -> None:
+        """In a forked child: the channel is the parent's."""
+        self.epoch = None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why supervision gave the channel, or its connection, up; None while it keeps them."""
+        return self._owner.failure or self.actor.failure
+
+    @property
+    def has_qos(self) -> bool:
+        """Whether anybody has bounded what may be unacknowledged."""
+        return self.actor.qos is not None
+
+    def check_reopening(self, where: str) -> None:
+        """Raise why the channel can't be opened at this moment; ``where`` is the broker's address."""
+        link = self._owner.session.link
+        if link is None or link.closed is not None:
+            raise ConnectionLost(
+                f"{where} is not connected at the moment (supervision is reconnecting); "
+                "nothing was sent. Publish with retry=True to wait for it"
+            )
+        self.actor.check_obstacle()
+
+    def report(self, returns: Addressee, refusals: Refusals) -> None:
+        """Put what the broker returns into the inbox under ``returns``, and what nobody waits for into ``refusals``."""
+        inbox = self._inbox
+
+        def returned(message: Returned) -> None:
+            inbox.put(returns, [message])
+
+        self.actor.publisher.on_returned = returned
+        self.actor.publisher.on_refused = refusals.put
+
+    def report_names(self, queue: str, notice: Notice) -> None:
+        """Put ``(name, 0, 0)`` into the inbox under ``notice`` whenever the broker gives a queue another name."""
+        inbox = self._inbox
+        self.names.watch(queue, lambda name: inbox.put(notice, [(name, 0, 0)]))
+
+    # Publishing
+
+    def publish(self, entry: Entry, timeout: float) -> None:
+        """Have one publish accepted; waits, at most ``timeout`` seconds, only when the window is full.
+
+        Raises:
+            ValueError: it can't be sent within the limits agreed on with the broker; nothing was accepted.
+            DeadlineExceeded, ConnectionBlocked: the window stayed full: the broker confirms nothing.
+        """
+        channel = self.actor
+        publisher = channel.publisher
+        publisher.check(entry)
+        try:
+            if entry.size > LARGE:
+                self.portal.call(self._accept, entry, timeout=timeout)
+                return
+            if len(channel.bag) + publisher.under_way >= WINDOW_MESSAGES:
+                self.portal.call(publisher.wait_half_empty, timeout=timeout)
+        except DeadlineExceeded:
+            raise publisher.too_late(entry, timeout) from None
+        now = monotonic()
+        alone, self._last_publish = now - self._last_publish > LONE_AFTER, now
+        if not (alone and channel.idle and self._left(partial(publisher.publish_now, entry))):
+            self._into_bag(entry)
+
+    def send(self, entry: Entry, timeout: float) -> None:
+        """Publish and wait for the outcome; see ``Publisher.send``.
+
+        Inside an ensured function the wait ends with the session: what follows is the function's caller's to say.
+        """
+        publisher = self.actor.publisher
+        if not in_ensure():
+            self.portal.call(publisher.send, entry, timeout, timeout=None)
+            return
+        try:
+            self.portal.call(self._owner.on_this_session, partial(publisher.send, entry, timeout), timeout=None)
+        except ConnectionLost as lost:
+            if not entry.attempted:
+                raise
+            raise PublishUnknown(
+                f"the session ended before the broker confirmed the message to exchange {entry.exchange!r}, routing "
+                f"key {entry.routing_key!r}: the broker may have it; publishing again may duplicate it"
+            ) from lost
+
+    # Settling
+
+    def settle(self, action: Action, tag: object, flag: bool, *, alone: bool = False) -> None:
+        """Hand over one ack, reject or requeue, ``alone`` when no other is to be expected soon.  Never waits.
+
+        ``flag`` is *multiple*, for REJECT it is *requeue*.
+
+        Raises:
+            StaleDelivery: the delivery came in a former epoch; nothing was sent, the broker delivers it again.
+            ValueError: that is no delivery tag.
+        """
+        if not isinstance(tag, int) or not 0 <= tag <= TAG_MAX:
+            raise ValueError(f"a delivery tag is a number from 0 to {TAG_MAX}, not {tag!r:.80}")
+        epoch = self.epoch
+        if epoch is None or 0 < tag <= epoch.tag_offset:
+            raise StaleDelivery(
+                f"delivery {tag} came over channel {self.number} before it was lost; "
+                "nothing was sent, the broker delivers the message again"
+            )
+        if tag:  # 0 is all of them, in any epoch
+            tag -= epoch.tag_offset
+        if not (
+            alone
+            and action is Action.ACK
+            and self.actor.idle
+            and self._left(partial(epoch.wire.ack_now, tag, multiple=flag))
+        ):
+            self._into_bag((epoch, action, tag, flag))
+
+    def give_back(self, arrival: Arrival) -> None:
+        """Requeue a delivery that no callback has had; a former epoch's comes again by itself."""
+        if arrival.epoch is self.epoch:
+            self._into_bag((arrival.epoch, Action.REQUEUE, arrival.delivery.delivery_tag, False))
+
+    def _left(self, send: Callable[[], Sent]) -> bool:
+        portal = self.portal
+        in_main = get_ident() == main_thread().ident
+        outer = in_main and portal.main_writes  # a signal handler may write in the middle of a write
+        try:
+            if in_main:
+                portal.main_writes = True
+            sent = send()
+        except BaseException:
+            portal.post(self.actor.flush)  # interrupted, perhaps half-way
+            raise
+        finally:
+            if in_main:
+                portal.main_writes = outer
+        if sent is Sent.PART:
+            portal.post(self.actor.flush)
+        return sent is not Sent.NOTHING
+
+    def _into_bag(self, item: Entry | Settlement) -> None:
+        channel = self.actor
+        try:
+            channel.bag.append(item)
+            if not channel.bag_posted:
+                channel.bag_posted = True
+                self.portal.post(channel.collect)
+        except BaseException:
+            self.portal.post(channel.collect)  # who was interrupted may have said so and not have done it
+            raise
+
+    async def _accept(self, entry: Entry) -> None:
+        publisher = self.actor.publisher
+        await publisher.wait_room()
+        publisher.accept(entry)
+
+    # Consuming
+
+    def subscription(self, spec: ConsumerSpec, on_cancel: Notice | None) -> Consumer:
+        """A consumer, to be subscribed: what it is sent comes into the inbox under feeds, one for each epoch.
+
+        ``on_cancel`` gets ``(tag,)`` when the broker has ended the subscription.
+        """
+        number, inbox = self.number, self._inbox
+        feed: Feed | None = None
+
+        def sink(epoch: Epoch, batch: list[Delivery]) -> None:
+            nonlocal feed
+            if feed is None or feed.epoch is not epoch:
+                feed = Feed(number, spec.tag, spec.no_ack, epoch)
+            inbox.put_deliveries(feed, batch)
+
+        def cancelled() -> None:
+            if on_cancel is not None:
+                inbox.put(on_cancel, [(spec.tag,)])
+
+        return Consumer(spec, sink, cancelled)
+
+    def consumes(self, tag: str) -> bool:
+        """Whether a consumer of that tag is wished for."""
+        return tag in self.actor.consumers
+
+    def wishes_for(self, consumer: Consumer) -> bool:
+        """Whether that very consumer is wished for."""
+        return self.actor.consumers.get(consumer.spec.tag) is consumer
+
+    def withdraw(self, tag: str) -> list[tuple[Feed, Delivery]]:
+        """Take out of the inbox what came for a consumer and nobody has taken."""
+        return self._inbox.withdraw(Feed, lambda feed: (feed.channel, feed.tag) == (self.number, tag))
+
+    # Awaited in the runtime
+
+    async def subscribe(self, consumer: Consumer) -> None:
+        """Wish for a consumer and wait for its consume-ok; see ``ConnectionActor.add_consumer``."""
+        await self._owner.add_consumer(self.actor, consumer)
+
+    async def unsubscribe(self, tag: str) -> None:
+        """Wish for a consumer no more, and wait for cancel-ok."""
+        await self._owner.remove_consumer(self.actor, tag)
+
+    async def set_qos(self, qos: QoS) -> None:
+        """Bound what may be unacknowledged, in this epoch and all later ones."""
+        await self.actor.set_qos(qos)
+
+    async def get(self, queue: str, no_ack: bool, got: list[tuple[Arrival, int]]) -> None:
+        """Take one message out of a queue, found in ``got`` then with how many are left, also by who is interrupted."""
+        actor = self.actor
+
+        async def get(epoch: Epoch) -> None:
+            answer = await epoch.wire.get(self.names.current(queue), no_ack=no_ack)
+            if answer is not None:
+                actor.saw_tag(answer[0].delivery_tag + epoch.tag_offset)
+                got.append((Arrival(answer[0], epoch), answer[1]))
+
+        await self._owner.after_publishes(partial(self._owner.on_wire, actor, get), actor)
+
+    async def recover(self, requeue: bool) -> None:
+        """Have the broker deliver all unsettled messages again."""
+        await self._owner.on_wire(self.actor, lambda epoch: epoch.wire.recover(requeue=requeue))
+
+    async def flow(self, active: bool) -> None:
+        """Ask the broker to pause or resume deliveries."""
+        await self._owner.on_wire(self.actor, lambda epoch: epoch.wire.flow(active))
+
+    async def wait_open(self) -> None:
+        """Wait until the channel is open."""
+        await self._owner.on_wire(self.actor, _is_open)
+
+    async def after_publishes(self, declare: Callable[[], Awaitable[T]]) -> T:
+        """Make a call that must find what was published before it, over any channel."""
+        return await self._owner.after_publishes(declare)
+
+    async def close(self) -> None:
+        """Hand out what was published, and close the channel."""
+        self.actor.collect()
+        await self.actor.publisher.wait_empty()
+        await self._owner.close_channel(self.actor)
+
+
+async def _is_open(epoch: Epoch) -> None:
+    """Being called is all that is asked."""

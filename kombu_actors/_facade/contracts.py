@@ -1,0 +1,94 @@
+"""What the facade's parts ask of the connection they belong to, and nothing else.
+
+``Connection`` is made of these parts, so they can't import it; here they say what they need.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, Unpack
+
+if TYPE_CHECKING:
+    from .._bridge.portal import Portal
+    from ..transport._contract import Transport
+    from .channel import Channel
+
+T = TypeVar("T")
+
+
+class ChannelHost(Protocol):
+    """The connection, to its channels."""
+
+    transport_driver: Transport
+    transport_options: dict[str, Any]
+
+    @property
+    def confirm_publish(self) -> bool:
+        """Whether each publish waits for its own outcome."""
+
+    @property
+    def call_timeout(self) -> float:
+        """Seconds for a call that names no deadline."""
+
+    def as_uri(self) -> str:
+        """The endpoint in use in URL form, for error messages."""
+
+    def keeps(self, channel: object) -> bool:
+        """Whether supervision still keeps that channel for this connection."""
+
+    def hosts(self, portal: Portal) -> bool:
+        """Whether this connection's tree runs in that runtime."""
+
+    def reopen(self, channel: Channel) -> None:
+        """In a forked child: open a channel of the child's own in place of the parent's."""
+
+    def forget_channel(self, channel: Channel) -> None:
+        """Drop a closed channel from the connection's books."""
+
+    def call(self, fn: Callable[[], Awaitable[T]], *, timeout: float | None = None) -> T:
+        """Await ``fn()`` in the runtime by a deadline (``call_timeout`` when none is given)."""
+
+    def later(self, fn: Callable[..., Awaitable[object]], *args: object) -> None:
+        """Have ``fn(*args)`` awaited in the runtime, by nobody, while this connection is open."""
+
+
+class RetryPolicy(TypedDict, total=False):
+    """How connecting is tried again; what each means says ``Connection.ensure_connection``."""
+
+    errback: Callable[[BaseException, float], object] | None
+    max_retries: int | None
+    interval_start: float
+    interval_step: float
+    interval_max: float
+    callback: Callable[[], object] | None
+    timeout: float | None
+
+
+class RetryHost(Protocol):
+    """The connection, to the calls that are made again when it was lost."""
+
+    connect_timeout: float
+
+    @property
+    def recoverable_connection_errors(self) -> tuple[type[BaseException], ...]:
+        """Errors after which a new session may succeed."""
+
+    @property
+    def recoverable_channel_errors(self) -> tuple[type[BaseException], ...]:
+        """Errors after which a new channel may succeed."""
+
+    @property
+    def default_channel(self) -> Channel:
+        """The channel used where a connection is given instead of one; opened at first access."""
+
+    def completes_cycle(self, retries: int) -> bool:
+        """Whether every endpoint has been tried once more after ``retries`` retries."""
+
+    def keeps(self, channel: object) -> bool:
+        """Whether supervision still keeps that channel for this connection."""
+
+    def ensure_connection(self, **policy: Unpack[RetryPolicy]) -> object:
+        """Connect, trying again as the policy says."""
+
+    def reconnect(self, **policy: Unpack[RetryPolicy]) -> None:
+        """``ensure_connection`` for those who have met a connection error."""
