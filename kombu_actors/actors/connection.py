@@ -28,6 +28,7 @@ from ..errors import (
     ConnectionClosed,
     ConnectionLost,
     InvalidURL,
+    KombuError,
 )
 from ..supervisors import (
     ActorContext,
@@ -40,6 +41,7 @@ from ..supervisors import (
     Event,
     RestartLimit,
     SpecError,
+    StartTimeout,
     Strategy,
     Supervisor,
     SupervisorSpec,
@@ -80,6 +82,11 @@ TOPOLOGY_MAILBOX = 64
 
 PERMANENT = (amqp_errors.AccessRefused, amqp_errors.NotAllowed, InvalidURL)
 """Answers that asking again won't change: wrong password, no such virtual host."""
+
+
+def _is_of_the_world(error: BaseException) -> bool:
+    """Whether an actor's failure is an outage or a refusal, which those concerned are told, and no bug in here."""
+    return isinstance(error, KombuError | amqp_errors.AMQPError | OSError | StartTimeout)
 
 
 @protected
@@ -135,7 +142,9 @@ class ConnectionActor:
         self.failure = None
         self.session.epochs = 0
         try:
-            async with open_supervisor(self._spec(), deadline=self.stop_deadline, listener=self._hear) as supervisor:
+            async with open_supervisor(
+                self._spec(), deadline=self.stop_deadline, listener=self._hear, expected=_is_of_the_world
+            ) as supervisor:
                 self._supervisor = supervisor
                 yield supervisor
         except Escalation as escalation:

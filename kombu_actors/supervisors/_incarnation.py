@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from ._alarms import Alarm
     from ._cell import Cell
     from ._node import Node
+
+_HERE = str(Path(__file__).parent)
 
 CANCEL_WAIT = 1.0
 """Seconds between a cancellation and the report that the child is STUCK: long for a task that
@@ -104,6 +107,8 @@ class Incarnation:
         causes = leaves(error)
         if not causes:
             return Failed(RuntimeError(f"actor {self.cell.path!r} was cancelled by itself"))
+        for cause in causes:
+            _leave_out_ours(cause)
         decisive = next((leaf for leaf in causes if not isinstance(leaf, Exception)), causes[0])
         return Failed(decisive, causes)
 
@@ -190,6 +195,15 @@ class Incarnation:
             self.alarm = None
         if seconds is not None and seconds < math.inf:
             self.alarm = self.node.tree.alarms.at(trio.current_time() + seconds, call)
+
+
+def _leave_out_ours(error: BaseException) -> None:
+    """Let a traceback begin in the actor's code, not with the calls that lead there."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_HERE):
+        traceback = traceback.tb_next
+    if traceback is not None:
+        error.__traceback__ = traceback
 
 
 async def live(start: Start, context: ActorContext) -> object:

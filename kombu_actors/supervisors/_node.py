@@ -44,6 +44,7 @@ from ._records import (
     Stuck,
     TimerFired,
 )
+from ._reports import report
 from ._spec import ChildSpec, SupervisorSpec
 from ._verdict import escalation, judge
 
@@ -138,26 +139,30 @@ class Node:
         id, now = _id(cell), trio.current_time()
         if isinstance(outcome, Returned):
             self.child_ready(cell)
-        child, how = self.child(id), Exit.RETURNED
+        child, how, failed = self.child(id), Exit.RETURNED, None
         if isinstance(outcome, Returned) and child is not None and child.restart is Restart.PERMANENT:
-            self.note_failure(cell, UnexpectedReturn(f"child {cell.path!r} returned, though it is PERMANENT"))
+            failed = Failed(UnexpectedReturn(f"child {cell.path!r} returned, though it is PERMANENT"))
         if isinstance(outcome, Failed):
             self.tree.check_panic(outcome.error)
             how = Exit.FAILED
             if child is not None and child.after is None:
                 outcome, how = judge(self.spec, outcome)
                 self.tree.check_panic(outcome.error)
-            self.note_failure(cell, outcome.error)
+            failed = outcome
+        if failed is not None:
+            self.note_failure(cell, failed)
         cell.live, cell.previous = None, outcome
         self.nested.pop(id, None)
         self.down_since.setdefault(id, now)
         effects = self.kernel.feed(Exited(id, cell.epoch, how, now, self.tree.rng.random()))
+        if failed is not None and child is not None:
+            report(self, child, failed, effects)
         self.announce_exit(cell, outcome)
         self.carry_out(effects, cell)
         cell.changed.unpark_all()
 
-    def note_failure(self, cell: Cell, error: BaseException) -> None:
-        cell.failure = Failure(path=cell.path, epoch=cell.epoch, at=trio.current_time(), error=error)
+    def note_failure(self, cell: Cell, failed: Failed) -> None:
+        cell.failure = Failure(path=cell.path, epoch=cell.epoch, at=trio.current_time(), error=failed.whole())
         self.history.append(cell.failure)
 
     def ask_to_stop(self, reason: str, *, was_ready: bool) -> None:

@@ -24,6 +24,13 @@ class Failed:
     error: BaseException
     leaves: tuple[BaseException, ...] = ()
 
+    def whole(self) -> BaseException:
+        """The error; of several leaves a group of them all, the decisive one first."""
+        others = [leaf for leaf in self.leaves if leaf is not self.error]
+        if not others:
+            return self.error
+        return BaseExceptionGroup(f"{len(others) + 1} failures at once", [self.error, *others])
+
 
 @attrs.frozen
 class Stopped:
@@ -44,6 +51,7 @@ class Failure:
     at: float
     """Monotonic seconds (``trio.current_time``)."""
     error: BaseException
+    """Of several at once a group of them all, the decisive one first."""
 
 
 def leaves(error: BaseException) -> tuple[BaseException, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import trio
 
@@ -67,8 +67,8 @@ class SupervisorHandle:
         match first.outcome:
             case None:
                 return ActorRef(self._tree, path)
-            case Failed(error=error):
-                raise ChildStartError(path, f"{type(error).__name__}: {error}") from error
+            case Failed(error=error) as failed:
+                raise ChildStartError(path, f"{type(error).__name__}: {error}") from failed.whole()
             case other:
                 raise ChildStartError(path, str(other))
 
@@ -218,6 +218,7 @@ async def open_supervisor(
     deadline: float = 25.0,
     listener: Listener | None = None,
     rng: random.Random | None = None,
+    expected: Callable[[BaseException], bool] | None = None,
 ) -> AsyncIterator[Supervisor]:
     """Run a supervision tree while the block runs.
 
@@ -235,12 +236,16 @@ async def open_supervisor(
     The next one ends that stop at once: whoever is left is cancelled without grace.  (trio tells the main
     task of it, or whoever it interrupts; a tree whose block is neither has its ``deadline``.)
 
+    Each failure is logged once, to ``kombu_actors.supervisors``, by the supervisor that decides about it and with what
+    it decided: a crash as an ERROR with its traceback, and what ``expected(error)``, asked with the root cause, knows
+    for the world's doing (an outage, say) as an INFO in one line.  None: nothing is expected.
+
     ``listener`` gets every event, synchronously in the trio thread; ``rng`` draws the jitter.
     """
     check_seconds("deadline", deadline)
     if not isinstance(spec, SupervisorSpec):
         raise SpecError(f"open_supervisor takes a SupervisorSpec, whose children are the actors, not {spec!r}")
-    tree = Tree(spec, deadline, rng or random.Random())
+    tree = Tree(spec, deadline, rng or random.Random(), expected)
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:

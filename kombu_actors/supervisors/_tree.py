@@ -26,7 +26,7 @@ from ._spec import SupervisorSpec
 
 Listener = Callable[[news.Event], None]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("kombu_actors.supervisors")
 
 
 @protected
@@ -36,7 +36,14 @@ class Tree:
     nursery: trio.Nursery
     """Set as soon as there is one, before the first step."""
 
-    def __init__(self, spec: SupervisorSpec, deadline: float, rng: random.Random) -> None:
+    def __init__(
+        self,
+        spec: SupervisorSpec,
+        deadline: float,
+        rng: random.Random,
+        expected: Callable[[BaseException], bool] | None,
+    ) -> None:
+        self._expected = expected
         self.deadline = deadline
         self.rng = rng
         self.alarms = Alarms()
@@ -217,6 +224,19 @@ class Tree:
         for actor in live:
             if isinstance(actor, Incarnation):
                 actor.cancel_now(reason)
+
+    def expects(self, error: BaseException) -> bool:
+        """Whether an error is the world's doing, by what the tree's owner knows."""
+        if self._expected is None:
+            return False
+        try:
+            return unprotected(self._expected, error)
+        except Exception:
+            log.exception("the tree's rule of what is expected failed on %r", error)
+            return False
+        except BaseException as panic:
+            self.check_panic(panic)
+            return False
 
     # -- news -----------------------------------------------------------------------------------
 

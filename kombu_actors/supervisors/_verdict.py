@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._errors import ChildFailed, Escalation, RestartLimitExceeded, StartMistake
 from ._interrupts import unprotected
-from ._outcome import Failed, Failure, root_cause
+from ._outcome import Failed, Failure, leaves, root_cause
 from ._records import Ending, Exit
 from ._spec import SupervisorSpec
 
@@ -23,8 +23,8 @@ def judge(spec: SupervisorSpec, outcome: Failed) -> tuple[Failed, Exit]:
             if unprotected(spec.escalate, root_cause(leaf)):
                 return Failed(leaf, outcome.leaves), Exit.FATAL
     except BaseException as bug:
-        bug.__cause__ = outcome.error
-        return Failed(bug, outcome.leaves), Exit.FATAL
+        bug.__cause__ = outcome.whole()
+        return Failed(bug), Exit.FATAL
     return outcome, Exit.FAILED
 
 
@@ -34,7 +34,10 @@ def escalation(
     """The one exception that tells a parent, or the program, why this supervisor gave up."""
     name = path or spec.id
     cause = root_cause(failure.error)
-    tail = f"child {failure.path!r} failed with {type(cause).__name__}: {cause}"
+    others = len(leaves(failure.error)) - 1
+    tail = (
+        f"child {failure.path!r} failed with {type(cause).__name__}: {cause}{f' (and {others} more)' if others else ''}"
+    )
     error: Escalation
     if ending is Ending.LIMIT:
         allowed = f"{spec.limit.max_restarts} restarts within {spec.limit.within:g} s"

@@ -12,15 +12,21 @@ from trio.testing import MockClock
 from kombu_actors.supervisors import (
     ActorContext,
     Backoff,
+    ChildFailed,
     ChildSpec,
+    ChildStartError,
     ChildState,
     Event,
+    Restart,
     RestartLimit,
     RestartLimitExceeded,
+    Strategy,
     SupervisorSpec,
     events,
+    leaves,
     log_events,
     open_supervisor,
+    root_cause,
 )
 
 from .actors import Diary, broken, failing_times
@@ -146,3 +152,127 @@ async def test_a_listener_that_raises_is_reported_and_removed(
         await sup.wait_ready()
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "ZeroDivisionError" in caplog.text
+
+
+def crash() -> None:
+    raise KeyError("secret-key")
+
+
+async def crashing_once(ctx: ActorContext) -> None:
+    ctx.ready()
+    if ctx.epoch == 1:
+        crash()
+    await ctx.stopping.wait()
+
+
+def failures(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, bool]]:
+    """Level, text and whether there is a traceback, of each record."""
+    return [(record.levelname, record.getMessage(), bool(record.exc_info)) for record in caplog.records]
+
+
+async def test_a_crash_is_logged_by_default_with_its_traceback_and_the_decision(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    """Once; nobody had to ask for it."""
+    spec = SupervisorSpec(id="app", children=(ChildSpec(id="x", start=crashing_once),))
+    async with open_supervisor(spec) as sup:
+        await sup.ref("x").wait_down(1)
+        await sup.wait_ready()
+    text = "'x' failed with KeyError: 'secret-key'; supervisor 'app' restarts it at once, 4 restarts left"
+    assert failures(caplog) == [("ERROR", text, True)]
+    assert "in crash" in caplog.text
+    assert "_incarnation.py" not in caplog.text
+
+
+async def test_the_supervisor_that_decides_logs_a_failure_and_those_above_tell_their_own_decision(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    """One traceback, however far the failure climbs."""
+    inner = SupervisorSpec(
+        id="inner", children=(ChildSpec(id="x", start=crashing_once),), limit=RestartLimit(max_restarts=0)
+    )
+    async with open_supervisor(SupervisorSpec(id="app", children=(inner,))) as sup:
+        await sup.ref("inner").wait_down(1)
+    (first, second) = failures(caplog)
+    assert first == (
+        "ERROR",
+        "'inner/x' failed with KeyError: 'secret-key'; its budget of 0 restarts within 60 s is spent, "
+        "supervisor 'inner' stops its children and fails",
+        True,
+    )
+    assert second[1].startswith("'inner' failed with RestartLimitExceeded: supervisor 'inner' has used up its budget")
+    assert second[1].endswith("; supervisor 'app' restarts it at once, 4 restarts left")
+    assert not second[2]
+
+
+async def test_what_is_expected_is_an_info_in_one_line(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    """Outages of others are no crashes; what else comes with them is."""
+    error = ExceptionGroup("both", [OSError("broker away"), KeyError("bug")])
+    children = (
+        ChildSpec(id="a", start=failing_times(1, OSError("broker away"))),
+        ChildSpec(id="b", start=failing_times(1, error)),
+    )
+    caplog.set_level(logging.INFO, "kombu_actors.supervisors")
+    spec = SupervisorSpec(id="app", strategy=Strategy.ONE_FOR_ALL, children=children)
+    async with open_supervisor(spec, expected=lambda error: isinstance(error, OSError)) as sup:
+        await sup.wait_ready()
+    assert failures(caplog) == [
+        (
+            "INFO",
+            "'a' failed with OSError: broker away; supervisor 'app' restarts it at once, 4 restarts left, with b",
+            False,
+        ),
+        (
+            "ERROR",
+            "'b' failed with OSError: broker away; supervisor 'app' restarts it at once, 3 restarts left, with a",
+            True,
+        ),
+    ]
+    assert "KeyError: 'bug'" in caplog.text
+
+
+async def test_a_failure_that_a_caller_is_told_is_not_logged(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    """``start_child`` raises it; a TEMPORARY child's and one during its stop nobody else would tell."""
+
+    async def stumbling(ctx: ActorContext) -> None:
+        ctx.ready()
+        await ctx.stopping.wait()
+        crash()
+
+    async def job(ctx: ActorContext) -> None:
+        ctx.ready()
+        crash()
+
+    async with open_supervisor(SupervisorSpec(id="app")) as sup:
+        with pytest.raises(ChildStartError):
+            await sup.start_child(ChildSpec(id="x", start=broken(OSError("x"))))
+        assert failures(caplog) == []
+        await sup.start_child(ChildSpec(id="job", start=job, restart=Restart.TEMPORARY))
+        await sup.start_child(ChildSpec(id="y", start=stumbling))
+    assert [text.partition("; ")[2] for _, text, _ in failures(caplog)] == [
+        "it is TEMPORARY and not restarted",
+        "it was being stopped",
+    ]
+
+
+async def test_an_exception_group_keeps_all_its_leaves(autojump_clock: MockClock) -> None:
+    """In the outcome, in the history, and in the cause of what is raised, the decisive one first."""
+    parts = [ValueError("a"), PermissionError("403"), KeyError("b")]
+    spec = SupervisorSpec(
+        id="app",
+        children=(ChildSpec(id="x", start=broken(ExceptionGroup("three", parts))),),
+        escalate=lambda error: isinstance(error, PermissionError),
+    )
+    with pytest.raises(ChildFailed, match=r"PermissionError: 403 \(and 2 more\)") as caught:
+        async with open_supervisor(spec):
+            await trio.sleep_forever()
+    cause = caught.value.__cause__
+    assert isinstance(cause, ExceptionGroup)
+    assert cause.exceptions == (parts[1], parts[0], parts[2])
+    assert root_cause(caught.value) is parts[1]
+    assert caught.value.history[-1].error is not None
+    assert leaves(caught.value.history[-1].error) == cause.exceptions
