@@ -123,13 +123,12 @@ class Queue:
             return
         entry.redelivered = True
         entry.consumer = None
+        entry.returns += 1
         limit = self.policy.delivery_limit
-        if limit is not None:
-            entry.returns += 1
-            if entry.returns > limit:
-                self.settle(entry)
-                self._give_up(entry.message, "delivery_limit")
-                return
+        if limit is not None and entry.returns > limit:
+            self.settle(entry)
+            self._give_up(entry.message, "delivery_limit")
+            return
         if self.policy.quorum:
             entry.message = entry.message.with_header("x-delivery-count", entry.returns)
         self.ready.put_back(entry)
