@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from ..compression import compress
 from ..serialization import dumps, encode_text
+from ..utils.duration import milliseconds
 from ..utils.functional import ChannelPromise
 from .declare import maybe_declare
 from .exchange import Exchange, maybe_delivery_mode
@@ -178,7 +179,7 @@ class Producer:
         else:
             properties["delivery_mode"] = maybe_delivery_mode(delivery_mode or default.delivery_mode)
         if expiration is not None:
-            properties["expiration"] = _milliseconds(expiration)
+            properties["expiration"] = str(milliseconds("expiration", expiration))
         if isinstance(properties.get("reply_to"), Queue):
             properties["reply_to"] = properties["reply_to"].name
         if routing_key is None:
@@ -237,13 +238,3 @@ class Producer:
         self, exc_type: type[BaseException] | None, exc_val: BaseException | None, exc_tb: TracebackType | None
     ) -> None:
         self.release()
-
-
-def _milliseconds(expiration: Any) -> str:
-    try:
-        milliseconds = -1 if isinstance(expiration, str) else int(expiration * 1000)
-    except (TypeError, ValueError, OverflowError):
-        milliseconds = -1
-    if milliseconds < 0 or expiration < 0:
-        raise ValueError(f"expiration is a number of seconds from now and can't be {expiration!r:.80}")
-    return str(milliseconds)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import attrs
+
+from ..utils.duration import milliseconds
 
 Arguments = Mapping[str, Any]
 Properties = Mapping[str, Any]
@@ -42,15 +44,89 @@ class ExchangeSpec:
     arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
 
 
-@attrs.frozen(kw_only=True)
+QueueType = Literal["classic", "quorum", "stream"]
+"""What kind of queue the broker makes: one copy, replicated, or a log that is read again and again."""
+Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]
+"""What a full queue does: drop its oldest message, or refuse the new one (and dead-letter it)."""
+
+
+@attrs.frozen(kw_only=True, init=False)
 class QueueSpec:
-    """A queue as declared; an empty name asks the broker to choose one."""
+    """A queue as declared.
+
+    What the broker calls arguments has names and units of its own here, and becomes ``arguments``: two specs that mean
+    the same are equal.  None leaves it to the broker, or to its operator's policies.
+
+    Args:
+        name: the empty name asks the broker to choose one.
+        durable: it is there after a restart of the broker.
+        exclusive: it is this connection's own, and goes with it.
+        auto_delete: it goes with its last consumer.
+        type: quorum queues and streams are durable, and neither exclusive nor auto-delete; streams are RabbitMQ's only.
+        ttl: seconds a message waits before it is dead-lettered, or dropped.
+        expires: seconds without a consumer, a ``get`` or a declaration after which the queue goes.
+        max_length: messages that wait at most; ``overflow`` says what happens beyond.
+        max_length_bytes: the same in bytes of their bodies (Redis refuses it: it doesn't weigh messages).
+        dead_letter_exchange: where rejected, expired and overflowing messages go; ``""`` is the default exchange.
+        dead_letter_routing_key: by which key; the message's own when None.
+        delivery_limit: how often a quorum queue delivers a message again before it dead-letters it.
+        max_priority: the highest ``priority`` that it knows, 1 to 255; each costs the broker memory, few are enough.
+        single_active_consumer: one of its consumers gets everything, until it is gone (Redis refuses it).
+        max_age: seconds that a stream keeps its messages.
+        arguments: whatever else, under the broker's names; it may not contradict the others.
+
+    Raises:
+        ValueError: a duration is no number of seconds from 0 on, or an option contradicts ``arguments``.
+    """
 
     name: str
-    durable: bool = True
-    exclusive: bool = False
-    auto_delete: bool = False
-    arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
+    durable: bool
+    exclusive: bool
+    auto_delete: bool
+    arguments: Arguments = attrs.field(converter=_copied, eq=freeze)
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        durable: bool = True,
+        exclusive: bool = False,
+        auto_delete: bool = False,
+        type: QueueType | None = None,
+        ttl: float | None = None,
+        expires: float | None = None,
+        max_length: int | None = None,
+        max_length_bytes: int | None = None,
+        overflow: Overflow | None = None,
+        dead_letter_exchange: str | None = None,
+        dead_letter_routing_key: str | None = None,
+        delivery_limit: int | None = None,
+        max_priority: int | None = None,
+        single_active_consumer: bool | None = None,
+        max_age: float | None = None,
+        arguments: Arguments | None = None,
+    ) -> None:
+        merged = dict(arguments or {})
+        options = {
+            "x-queue-type": type,
+            "x-message-ttl": None if ttl is None else milliseconds("ttl", ttl),
+            "x-expires": None if expires is None else milliseconds("expires", expires),
+            "x-max-length": max_length,
+            "x-max-length-bytes": max_length_bytes,
+            "x-overflow": overflow,
+            "x-dead-letter-exchange": dead_letter_exchange,
+            "x-dead-letter-routing-key": dead_letter_routing_key,
+            "x-delivery-limit": delivery_limit,
+            "x-max-priority": max_priority,
+            "x-single-active-consumer": single_active_consumer,
+            "x-max-age": None if max_age is None else f"{milliseconds('max_age', max_age) // 1000}s",
+        }
+        for argument, value in options.items():
+            if value is not None and merged.setdefault(argument, value) != value:
+                raise ValueError(f"arguments say {argument}={merged[argument]!r:.80}, and an option {value!r:.80}")
+        self.__attrs_init__(
+            name=name, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=merged
+        )
 
 
 class BindingKind(Enum):
