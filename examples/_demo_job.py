@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from kombu_actors.broker import Broker, Delivered
-from kombu_actors.errors import ConnectionBlocked, DeadlineExceeded, PublishUnknown, StaleDelivery
+from kombu_actors.errors import ConnectionBlocked, DeadlineExceeded, PublishUnknown
 from kombu_actors.supervisors import ActorContext, Backoff, ChildSpec, Restart, RestartLimit, SupervisorSpec
 
 PUBLISHERS = 16
@@ -94,11 +94,9 @@ class Job:
             ctx.ready()
             async for message in messages:
                 await trio.sleep(self.work)
-                self.account.note_handled(message.payload["number"])
-                # Stale: its channel died while we worked.  The broker delivers the message again.
-                with suppress(StaleDelivery):
-                    self.before_ack(message)
-                    message.ack()
+                self.account.note_handled(message.payload_as(dict)["number"])
+                self.before_ack(message)
+                message.ack()  # too late when its channel died while we worked: then it is delivered again
 
     async def _produce(self, ctx: ActorContext) -> None:
         # After a restart this is exactly what is still to be done.

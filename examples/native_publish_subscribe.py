@@ -24,7 +24,7 @@ async def listen(broker: Broker, pattern: str, count: int, task_status: trio.Tas
     async with broker.subscribe(queue) as messages:
         task_status.started()
         async for message in messages:
-            print(f"{pattern}: {message.delivery.routing_key} {message.payload}")
+            print(f"{pattern}: {message.routing_key} {message.payload}")
             message.ack()
             count -= 1
             if not count:

@@ -1,124 +1,38 @@
-"""The trio-native stream of messages: ``Subscription`` and what it yields, ``Delivered``."""
+"""The trio-native stream of messages."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable
 
 import trio
 
 from ._native.backlog import Backlog
-from ._values.model import Action, Delivery
+from ._native.block import CALL_TIMEOUT
+from ._native.delivered import Delivered, Terms
+from ._values.model import Delivery
 from .actors.channel import Epoch
-from .compression import decompress
-from .errors import MessageStateError, StaleDelivery
-from .serialization import loads, registry
-from .supervisors._interrupts import protected, unprotected
+from .supervisors._interrupts import protected
 
 CHECKPOINT_EVERY = 32
 """Buffered messages a subscription hands out between two full checkpoints (~1 ms of fast handlers)."""
 
 
 @protected
-class Delivered:
-    """A message from a subscription.  Exactly one of ``ack``, ``reject`` and ``requeue``, once."""
-
-    __slots__ = ("_decided", "_epoch", "_subscription", "delivery")
-
-    def __init__(self, delivery: Delivery, epoch: Epoch, subscription: Subscription) -> None:
-        self.delivery = delivery
-        self._epoch = epoch
-        self._subscription = subscription
-        self._decided = False
-
-    def __repr__(self) -> str:
-        d = self.delivery
-        return f"<Delivered {d.delivery_tag} from {d.exchange!r}/{d.routing_key!r}, {len(d.body)} bytes>"
-
-    @property
-    def body(self) -> bytes:
-        """The raw body."""
-        return self.delivery.body
-
-    @property
-    def headers(self) -> Mapping[str, Any]:
-        """Application headers; shared, don't change them."""
-        return self.delivery.properties.get("headers") or {}
-
-    @property
-    def properties(self) -> Mapping[str, Any]:
-        """Message properties under AMQP's names; shared, don't change them."""
-        return self.delivery.properties
-
-    @property
-    def redelivered(self) -> bool:
-        """Whether the broker may have delivered it before."""
-        return self.delivery.redelivered
-
-    @property
-    def payload(self) -> Any:
-        """The body as the publisher's Python value.
-
-        Raises:
-            ContentDisallowed: its content type isn't accepted (checked before anything is decoded).
-            DecodeError: it isn't what it claims to be.
-        """
-        return unprotected(self._decode)
-
-    def _decode(self) -> Any:
-        properties = self.delivery.properties
-        content_type = properties.get("content_type")
-        accept = self._subscription.accept
-        registry.check_content(content_type, accept)
-        compression = self.headers.get("compression")
-        body = decompress(self.body, compression) if compression else self.body
-        return loads(body, content_type, properties.get("content_encoding"), accept)
-
-    def ack(self) -> None:
-        """Tell the broker that the message is done with.
-
-        Raises:
-            MessageStateError: it was decided before.
-            StaleDelivery: its channel died since; nothing is sent, the broker delivers it again.
-            ConnectionClosed: likewise, as the block of ``open_broker`` was left.
-        """
-        if not self._subscription.no_ack:
-            self._decide(Action.ACK, False)
-
-    def reject(self) -> None:
-        """Have the broker drop or dead-letter the message.  Raises as ``ack``."""
-        self._decide(Action.REJECT, False)
-
-    def requeue(self) -> None:
-        """Put the message back into its queue.  Raises as ``ack``."""
-        self._decide(Action.REJECT, True)
-
-    def _decide(self, action: Action, flag: bool) -> None:
-        if self._decided or self._subscription.no_ack:
-            raise MessageStateError("the message was decided before, or consumed with no_ack")
-        wire = self._epoch.wire
-        if wire.closed is not None:
-            self._subscription.check_open()
-            raise StaleDelivery("the channel this message came over has died; the broker delivers the message again")
-        self._decided = True
-        if action is Action.ACK:
-            wire.ack(self.delivery.delivery_tag)
-        else:
-            wire.reject(self.delivery.delivery_tag, requeue=flag)
-
-
-@protected
 class Subscription:
-    """An endless stream of messages.  Get it from ``Broker.subscribe``; ends only by leaving its block."""
+    """A stream of messages.  Get it from ``Broker.subscribe``; it ends by leaving its block, or by ``stop``."""
 
-    def __init__(self, accept: Container[str] | None, no_ack: bool, backlog: Backlog) -> None:
-        self.accept = accept
-        self.no_ack = no_ack
+    def __init__(self, terms: Terms, backlog: Backlog, leave: Callable[[float], Awaitable[None]]) -> None:
+        self.giving_back = False
+        """Whether ``stop(drain=False)`` was called: what is handed out and not begun had better be put back, too."""
+        self._terms = terms
         self._backlog = backlog
+        self._leave = leave
         self._buffer: deque[tuple[Epoch, Delivery]] = deque()
         self._arrived = trio.lowlevel.ParkingLot()
         self._failure: BaseException | None = None
+        self._ended = False
+        """Whether the iteration ends once nothing is buffered."""
         self._closed = False
         self._until_checkpoint = CHECKPOINT_EVERY
 
@@ -128,6 +42,8 @@ class Subscription:
             return  # it goes back with the channel
         self._buffer.extend((epoch, delivery) for delivery in batch)
         self._backlog.grew(len(batch), sum(len(delivery.body) for delivery in batch))
+        if self._ended and self.giving_back:
+            self._give_back()
         self._arrived.unpark(count=len(batch))
 
     @property
@@ -135,21 +51,39 @@ class Subscription:
         """How many messages have been taken in and not handed out yet."""
         return len(self._buffer)
 
+    async def stop(self, *, drain: bool = True, timeout: float = CALL_TIMEOUT) -> None:
+        """End the subscription at the broker: nothing more comes, and the iteration ends after what is here.
+
+        Messages that were handed out can still be settled until the block is left.
+
+        Args:
+            drain: hand out what has been taken in, then end the iteration.  False puts it back into the queue as soon
+                as nothing more comes, so that others find it while handlers here finish (with ``no_ack`` it is lost).
+            timeout: seconds for the broker's answer.
+
+        Raises:
+            DeadlineExceeded, ConnectionClosed: the broker has not answered, or the block was left.
+
+        In any case, also when it raises or is cancelled, the iteration ends, and what comes late goes back.
+        """
+        self.giving_back = self.giving_back or not drain
+        try:
+            await self._leave(timeout)
+        finally:
+            self._ended = True
+            if self.giving_back:
+                self._give_back()
+            self._arrived.unpark_all()
+
     def fail(self, error: BaseException) -> None:
         """Have the iteration raise ``error``: supervision gave up on this subscription."""
         self._failure = error
         self._arrived.unpark_all()
 
-    def check_open(self) -> None:
-        """Raise what ``fail`` was given."""
-        if self._failure is not None:
-            raise self._failure
-
     def close(self) -> None:
         """End the iteration; what is buffered goes back to the broker with the channel."""
         self._closed = True
-        self._backlog.shrank(len(self._buffer), sum(len(delivery.body) for _, delivery in self._buffer))
-        self._buffer.clear()
+        self._drop()
         self._arrived.unpark_all()
 
     def __aiter__(self) -> Subscription:
@@ -168,12 +102,23 @@ class Subscription:
             await trio.lowlevel.checkpoint_if_cancelled()
         buffer = self._buffer
         while True:
-            while buffer:
+            while buffer and not self.giving_back:
                 epoch, delivery = buffer.popleft()
                 self._backlog.shrank(1, len(delivery.body))
-                if epoch.wire.closed is None or self.no_ack:
-                    return Delivered(delivery, epoch, self)
-            if self._closed:
+                if epoch.wire.closed is None or self._terms.no_ack:
+                    return Delivered(delivery, epoch, self._terms)
+            if self._closed or self._ended:
                 raise StopAsyncIteration
-            self.check_open()
+            if self._failure is not None:
+                raise self._failure
             await self._arrived.park()
+
+    def _give_back(self) -> None:
+        for epoch, delivery in self._buffer:
+            if epoch.wire.closed is None and not self._terms.no_ack:
+                epoch.wire.reject(delivery.delivery_tag, requeue=True)
+        self._drop()
+
+    def _drop(self) -> None:
+        self._backlog.shrank(len(self._buffer), sum(len(delivery.body) for _, delivery in self._buffer))
+        self._buffer.clear()

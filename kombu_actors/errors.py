@@ -1,17 +1,43 @@
-"""Every exception kombu_actors raises on its own behalf.
+"""Every exception that a program meets.
 
 Four words carry the design, in every transport: *closed* is what you did, *lost* is what
 the world did, *refused* is the broker's considered no, *unknown* is an outcome nobody can
-tell.  Errors that the AMQP specification numbers (403, 404, 406, ...) are raised as
-py-amqp's classes, on every transport, because that is what code written against kombu
-catches.  The facade's ``kombu_actors.exceptions`` re-exports the names kombu documents.
+tell.  The facade's ``kombu_actors.exceptions`` re-exports the names kombu documents.
+
+What the AMQP specification numbers is raised as py-amqp's classes, on every transport, because that is what code
+written against kombu catches:
+
+* ``NotFound`` (404): there is no such queue or exchange.
+* ``AccessRefused`` (403): wrong password, a missing permission, or somebody consumes exclusively.
+* ``PreconditionFailed`` (406): it is there with other settings, or the message is not acceptable.
+* ``ResourceLocked`` (405): an exclusive queue of another connection.
+* ``ContentTooLarge`` (311): a message beyond ``body_max``.
+* ``NotAllowed`` (530): no such virtual host, or no right to use it.
+* ``AMQPNotImplementedError`` (540): this broker can't do that; from RabbitMQ it ends the connection, see
+  ``docs/reliability.md``.
+
+The first five are ``amqp.exceptions.ChannelError``: they concern one call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Self, TypeVar
+
 from amqp import exceptions as amqp_errors
+from amqp.exceptions import (
+    AccessRefused,
+    AMQPNotImplementedError,
+    ContentTooLarge,
+    NotAllowed,
+    NotFound,
+    PreconditionFailed,
+    ResourceLocked,
+)
 
 __all__ = [
+    "AMQPNotImplementedError",
+    "AccessRefused",
     "BrokerUnreachable",
     "ChannelLimitExceeded",
     "ConnectionBlocked",
@@ -19,6 +45,7 @@ __all__ = [
     "ConnectionLimitExceeded",
     "ConnectionLost",
     "ContentDisallowed",
+    "ContentTooLarge",
     "DeadlineExceeded",
     "DecodeError",
     "EncodeError",
@@ -28,11 +55,16 @@ __all__ = [
     "KombuError",
     "LimitExceeded",
     "MessageStateError",
+    "NotAllowed",
     "NotBoundError",
+    "NotFound",
     "OperationalError",
+    "PreconditionFailed",
+    "PublishErrors",
     "PublishRefused",
     "PublishReturned",
     "PublishUnknown",
+    "ResourceLocked",
     "RuntimeDied",
     "RuntimeStopped",
     "SerializationError",
@@ -43,8 +75,11 @@ __all__ = [
 ]
 
 
+E = TypeVar("E", bound=Exception)
+
+
 class KombuError(Exception):
-    """Root of every exception defined here."""
+    """Root of every exception defined here; the numbered ones above are ``amqp.exceptions.AMQPError``."""
 
 
 class OperationalError(KombuError):
@@ -64,11 +99,11 @@ class DecodeError(SerializationError):
 
 
 class SerializerNotInstalled(KombuError):
-    """The named serializer or content type is not registered."""
+    """The named serializer or content type is not registered, or the library it needs is not installed."""
 
 
 class ContentDisallowed(SerializerNotInstalled):
-    """The consumer does not accept messages of this content type."""
+    """The consumer does not accept messages of this content type (``accept``); nothing of it was decoded."""
 
 
 class NotBoundError(KombuError):
@@ -76,7 +111,7 @@ class NotBoundError(KombuError):
 
 
 class MessageStateError(KombuError):
-    """The message was already acknowledged, rejected or requeued."""
+    """The message was already acknowledged, rejected or requeued; nothing was sent this time."""
 
 
 class LimitExceeded(KombuError):
@@ -88,7 +123,7 @@ class ConnectionLimitExceeded(LimitExceeded):
 
 
 class ChannelLimitExceeded(LimitExceeded):
-    """No channel number is left, in a pool or on the connection."""
+    """No channel number is left, in a pool or on the connection: end subscriptions, or raise ``channel_max``."""
 
 
 class InconsistencyError(amqp_errors.ConnectionError):
@@ -106,7 +141,7 @@ class UnsupportedScheme(InvalidURL, KeyError):
 
 
 class BrokerUnreachable(OperationalError, ConnectionError):
-    """No endpoint of the URL accepted a connection."""
+    """No endpoint of the URL accepted a connection; ``__cause__`` is what the last one said."""
 
 
 class HandshakeFailed(BrokerUnreachable):
@@ -114,26 +149,29 @@ class HandshakeFailed(BrokerUnreachable):
 
 
 class ConnectionLost(OperationalError, amqp_errors.RecoverableConnectionError):
-    """The connection to the broker died; supervision is making a new one."""
+    """The connection to the broker died during a call that can't be repeated; supervision is making a new one.
+
+    Whether the call was carried out is unknown; try again.
+    """
 
 
 class ConnectionClosed(OperationalError, amqp_errors.RecoverableConnectionError):
-    """You closed this connection or channel, then used it."""
+    """You closed this connection or channel, or left its block, and then used it."""
 
 
 class ConnectionBlocked(OperationalError, amqp_errors.Blocked):
-    """The broker has stopped reading from publishers (memory or disk alarm)."""
+    """The broker has stopped reading from publishers (memory or disk alarm), and your message was not sent in time."""
 
 
 class StaleDelivery(OperationalError, amqp_errors.RecoverableConnectionError):
     """The message came over a channel that has died since; the broker delivers it again.
 
-    Nothing was sent: an ack never crosses epochs.
+    Nothing was sent: an ack never crosses sessions.  Native programs get it only from ``ack(strict=True)`` and its kin.
     """
 
 
 class DeadlineExceeded(OperationalError, TimeoutError):
-    """A call did not finish by its deadline."""
+    """A call did not finish by its deadline; the text says what the connection was like.  A ``TimeoutError``."""
 
 
 class PublishUnknown(OperationalError, amqp_errors.RecoverableConnectionError):
@@ -141,7 +179,34 @@ class PublishUnknown(OperationalError, amqp_errors.RecoverableConnectionError):
 
 
 class PublishRefused(OperationalError, amqp_errors.MessageNacked):
-    """The broker took the message and then refused it (``basic.nack``)."""
+    """The broker took the message and then refused it (``basic.nack``): a queue was full, or could not store it."""
+
+
+class PublishErrors(ExceptionGroup[Exception], OperationalError):
+    """Some messages of a ``publish_many`` were not confirmed; holds their exceptions, for ``except*``.
+
+    Nothing was sent after the first failure was heard of; messages that were under way then have outcomes of their own.
+    """
+
+    outcomes: Sequence[BaseException | None]
+    """In order: None for a message that is confirmed, else what ``publish`` would have raised for it.  Those behind the
+    last of them were not sent."""
+
+    def __new__(cls, outcomes: Sequence[BaseException | None]) -> Self:
+        failures = [error for error in outcomes if isinstance(error, Exception)]
+        first = next(number for number, error in enumerate(outcomes) if error is not None)
+        text = f"of {len(outcomes)} messages {len(failures)} were not confirmed, the first of them message {first}"
+        group = super().__new__(cls, text, failures)
+        group.outcomes = tuple(outcomes)
+        return group
+
+    def __init__(self, outcomes: Sequence[BaseException | None]) -> None:
+        super().__init__(self.message, self.exceptions)
+
+    # Its parent has overloads, for groups of what is no Exception: this one holds none.
+    def derive(self, excs: Sequence[E], /) -> ExceptionGroup[E]:  # type: ignore[override]
+        """A part of it, for ``except*``: a plain group."""
+        return ExceptionGroup(self.message, excs)
 
 
 class UnknownProperty(KombuError, ValueError):
@@ -159,7 +224,7 @@ class PublishReturned(OperationalError, amqp_errors.ChannelError):
 
 
 class RuntimeStopped(KombuError):
-    """The runtime that serves this object has ended."""
+    """The runtime that serves this object (of the blocking API) has ended."""
 
 
 class RuntimeDied(RuntimeStopped, ConnectionLost):

@@ -39,8 +39,12 @@ def offered(module: Any) -> Iterator[tuple[str, Any]]:
 
 
 def members(cls: type) -> Iterator[tuple[str, Any]]:
-    """A class's own public methods and properties; what it inherits is its parent's to document."""
-    for name, member in vars(cls).items():
+    """A class's own public methods and properties, also where private parents of ours have them."""
+    own: dict[str, Any] = {}
+    for parent in reversed(cls.__mro__):
+        if parent is cls or (is_ours(parent) and not is_public(parent.__module__)):
+            own.update(vars(parent))
+    for name, member in own.items():
         if name.startswith("_"):
             continue
         if isinstance(member, (staticmethod, classmethod)):

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypedDict
 
 from ..actors.connection import ConnectionActor
 from ..protocols.ledger import Entry
 from ..serialization import dumps
 from ..supervisors._interrupts import unprotected
+from ..utils.duration import milliseconds
+
+
+class MessageProperties(TypedDict, total=False):
+    """Properties that a message may have, under AMQP's names.  The broker acts on the first two, ``reply_to`` of a
+    queue that it named, and ``user_id``; the others are for who receives it.  None is as good
+    as absent."""
+
+    priority: int | None
+    """From 0 to 255; what is above the queue's ``max_priority`` counts as that."""
+    expiration: float | None
+    """Seconds that it may wait in a queue; then it is dead-lettered, or dropped."""
+    message_id: str | None
+    """Your name for it: stays the same when it is sent again after a fault, so receivers can tell duplicates."""
+    correlation_id: str | None
+    reply_to: str | None
+    timestamp: int | None
+    """Seconds since 1970."""
+    type: str | None
+    user_id: str | None
+    """The user's name at the broker, which refuses any other (406)."""
+    app_id: str | None
 
 
 class Encoded(NamedTuple):
@@ -18,33 +41,45 @@ class Encoded(NamedTuple):
     content_encoding: str
 
 
-def encode(body: Any, serializer: str | None, content_type: str | None, content_encoding: str | None) -> Encoded:
+def encode(body: object, serializer: str | None, content_type: str | None, content_encoding: str | None) -> Encoded:
     """Serialize a body; with a ``content_type`` it has been already."""
+    payload: Any = body
     if content_type is None:
         content_type, content_encoding, payload = unprotected(dumps, body, serializer)
-    else:
-        payload = body
     data = payload.encode(content_encoding or "utf-8") if isinstance(payload, str) else payload
     return Encoded(data, content_type, content_encoding or "binary")
 
 
-def make_entry(
-    actor: ConnectionActor,
-    encoded: Encoded,
-    exchange: str,
-    routing_key: str,
-    properties: dict[str, Any],
-    mandatory: bool,
-) -> Entry:
+class Letter(NamedTuple):
+    """What all messages of one call have in common."""
+
+    exchange: str
+    routing_key: str
+    serializer: str | None
+    content_type: str | None
+    content_encoding: str | None
+    headers: Mapping[str, object] | None
+    persistent: bool
+    mandatory: bool
+    properties: MessageProperties
+
+
+def make_entry(actor: ConnectionActor, body: object, letter: Letter) -> Entry:
     """An entry for the ledger; names of queues that the broker named are followed.
 
-    Raises ``ValueError`` naming the wrong argument.
+    Raises ``EncodeError`` for the body, ``ValueError`` naming the wrong argument.
     """
-    properties = {
-        "content_type": encoded.content_type,
-        "content_encoding": encoded.content_encoding,
-        **properties,
+    exchange, routing_key, serializer, content_type, content_encoding, headers, persistent, mandatory, more = letter
+    data, content_type, content_encoding = encode(body, serializer, content_type, content_encoding)
+    properties: dict[str, Any] = {
+        "content_type": content_type,
+        "content_encoding": content_encoding,
+        "delivery_mode": 2 if persistent else 1,
+        "headers": headers or {},
+        **more,
     }
+    if (seconds := more.get("expiration")) is not None:
+        properties["expiration"] = str(milliseconds("expiration", seconds))
     names = actor.topology.names
     if names.by_known:
         if not exchange:
@@ -52,6 +87,6 @@ def make_entry(
         if isinstance(properties.get("reply_to"), str):
             properties["reply_to"] = names.current(properties["reply_to"])
     prepared = actor.transport.prepare(
-        encoded.data, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
+        data, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
     )
-    return Entry(prepared, len(encoded.data) + 256, exchange, routing_key, mandatory)
+    return Entry(prepared, len(data) + 256, exchange, routing_key, mandatory)

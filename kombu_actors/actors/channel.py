@@ -102,6 +102,8 @@ class Consumer:
     sink: DeliverySink
     on_cancel: Callable[[], None] | None = None
     """Told when the broker ended the subscription; supervision restores it regardless."""
+    on_end: Callable[[], None] | None = None
+    """Told each time when a subscription that was granted has ended, for whatever reason."""
     on_refused: Callable[[BaseException], None] | None = None
     """Told, while its maker waits, that the broker refuses it; then it is wished for no more."""
     waiting: Waiting | None = None
@@ -369,6 +371,8 @@ class ChannelActor:
                 await first_of(cancelled.wait, ctx.stopping.wait)
         finally:
             granted, consumer.subscribed = consumer.subscribed, None
+            if granted is not None and consumer.on_end is not None:
+                consumer.on_end()
             try:
                 if granted is not None and not cancelled.is_set():
                     await self._unsubscribe(ctx, consumer, granted)

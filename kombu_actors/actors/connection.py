@@ -445,6 +445,15 @@ class ConnectionActor:
             await self._or_failure(self.supervisor.wait_ready(f"channels/{channel.id}/channel"))
         return epoch
 
+    async def wait_subscribed(self, channel: ChannelActor, consumer: Consumer) -> None:
+        """Wait until a consumer of the desired state is subscribed in the present session."""
+        path = f"channels/{channel.id}/consumers/{consumer.id}"
+        while (epoch := consumer.subscribed) is None or epoch.wire.closed is not None:
+            if channel.failure is not None:
+                raise channel.failure
+            await trio.lowlevel.checkpoint()  # as in ``_live_epoch``
+            await self._or_failure(self.supervisor.wait_ready(path))
+
     def pause_reading(self) -> None:
         """Stop taking deliveries in: whoever drains them is behind."""
         if self.session.link is not None:
@@ -468,9 +477,21 @@ class ConnectionActor:
         """Delete an exchange and forget it, with its bindings."""
         await self._request(lambda actor: actor.delete_exchange(name, if_unused))
 
-    async def declare_queue(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
-        """Declare a queue, now and in every later session; passively only ask how it stands."""
-        return await self._request(lambda actor: actor.declare_queue(spec, passive))
+    async def declare_queue(
+        self, spec: QueueSpec, *, passive: bool = False, note: Callable[[QueueInfo], None] | None = None
+    ) -> QueueInfo:
+        """Declare a queue, now and in every later session; passively only ask how it stands.
+
+        ``note`` hears of it also when nobody waits for it any more.
+        """
+
+        async def declare(actor: TopologyActor) -> QueueInfo:
+            info = await actor.declare_queue(spec, passive)
+            if note is not None:
+                note(info)
+            return info
+
+        return await self._request(declare)
 
     async def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
         """Delete a queue and forget it, with its bindings; returns how many messages went with it."""

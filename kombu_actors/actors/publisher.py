@@ -98,7 +98,8 @@ class Publisher:
         self._link: Link | None = None
         self._confirming = False
         """Whether this epoch's channel has been told to confirm: before its first publish, many have none."""
-        self._ended: BaseException | None = None
+        self.ended: BaseException | None = None
+        """Why no channel comes any more; None while one may."""
         self._settled = trio.Event()
 
     @property
@@ -143,7 +144,7 @@ class Publisher:
     async def wait_room(self) -> None:
         """Wait until the window has room.  Cancelling leaves nothing behind."""
         self._take_note()
-        while not self.has_room() and self._ended is None:
+        while not self.has_room() and self.ended is None:
             await self._settled.wait()
 
     async def wait_half_empty(self) -> None:
@@ -186,10 +187,10 @@ class Publisher:
         if not self.has_room():
             with trio.move_on_at(at):
                 await self.wait_room()
-            if not self.has_room() and self._ended is None:
+            if not self.has_room() and self.ended is None:
                 raise self.too_late(entry, timeout)
-        if self._ended is not None:
-            raise self._ended
+        if self.ended is not None:
+            raise self.ended
         task = trio.lowlevel.current_task()
 
         def settled(entry: Entry, result: Outcome, detail: Returned | BaseException | None) -> None:
@@ -241,7 +242,7 @@ class Publisher:
 
     def end(self, reason: BaseException) -> None:
         """No channel comes any more: tell those who wait for an outcome, and whoever comes."""
-        self._ended = reason
+        self.ended = reason
         for entry in [*self.ledger.written.values(), *self.ledger.waiting]:
             watcher = entry.watcher
             if watcher is not None:

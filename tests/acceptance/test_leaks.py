@@ -37,7 +37,7 @@ async def test_a_hundred_reconnects_leave_tasks_descriptors_and_channels_as_they
                     while True:
                         message = await anext(messages)
                         message.ack()
-                        if message.payload["n"] == number:
+                        if message.payload_as(dict)["n"] == number:
                             return
 
             def stock() -> tuple[int, int, int, int]:

@@ -1,4 +1,4 @@
-"""Leaving the blocks of the native API takes ``close_grace`` at most, whatever the broker does (P6)."""
+"""Leaving the blocks of the native API takes ``close_timeout`` at most, whatever the broker does (P6)."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_leaving_a_silent_broker_takes_one_grace(use: Use, cut_off: tuple[
     """All goodbyes together, also when the caller's own deadline ends the block."""
     proxy, url = cut_off
     with trio.CancelScope() as mine:
-        async with open_broker(url, close_grace=GRACE) as broker:
+        async with open_broker(url, close_timeout=GRACE) as broker:
             await broker.declare(QueueSpec(name="q"))
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(use, broker)
@@ -79,7 +79,7 @@ async def test_leaving_a_silent_broker_takes_one_grace(use: Use, cut_off: tuple[
 async def test_leaving_a_silent_subscription_takes_one_grace(cut_off: tuple[FaultProxy, str]) -> None:
     """The subscription alone, under a deadline of its own; then the connection has nothing left to wait for."""
     proxy, url = cut_off
-    async with open_broker(url, close_grace=GRACE) as broker:
+    async with open_broker(url, close_timeout=GRACE) as broker:
         await broker.declare(QueueSpec(name="q"))
         with trio.CancelScope() as mine:
             async with broker.subscribe("q"):

@@ -46,7 +46,7 @@ async def test_a_hundred_reconnects_leave_tasks_descriptors_connections_and_keys
                     while True:
                         message = await anext(messages)
                         message.ack()
-                        if message.payload["n"] == number:
+                        if message.payload_as(dict)["n"] == number:
                             return
 
             def stock() -> dict[str, Any]:

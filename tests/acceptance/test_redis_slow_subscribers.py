@@ -73,14 +73,14 @@ async def test_a_slow_subscriber_keeps_the_newest_and_is_told_of_the_rest(
                 await publisher.publish({"number": number, "d": "x" * size}, exchange="news", routing_key="")
             with trio.fail_after(PATIENCE):
                 held = await anext(messages)
-                assert held.payload["number"] == 0
+                assert held.payload_as(dict)["number"] == 0
                 await told.wait()
                 got: list[int] = []
                 held.ack()
                 while not got or got[-1] != 50:
                     message = await anext(messages)
                     message.ack()
-                    got.append(message.payload["number"])
+                    got.append(message.payload_as(dict)["number"])
             nursery.cancel_scope.cancel()
     assert got == list(range(51 - kept, 51))
     assert sum(gap.dropped for gap in dropped) == 50 - kept

@@ -38,9 +38,17 @@ def calls_of(broker: Broker) -> dict[str, Call]:
         "delete queue": partial(broker.delete_queue, "q"),
         "delete exchange": partial(broker.delete_exchange, "x"),
         "publish": partial(broker.publish, 1, routing_key="q"),
+        "publish_many": partial(broker.publish_many, [1], routing_key="q"),
+        "request": partial(broker.request, 1, routing_key="q"),
+        "get": partial(broker.get, "q"),
+        "consume": partial(broker.consume, "q", _handle),
         "subscribe": lambda: enter(broker.subscribe("q")),
         "wait_ready": broker.wait_ready,
     }
+
+
+async def _handle(message: Delivered) -> None:
+    """It is acked."""
 
 
 async def test_after_its_block_every_call_is_refused_at_once(realm: Realm) -> None:
@@ -66,17 +74,15 @@ async def test_after_its_block_every_call_is_refused_at_once(realm: Realm) -> No
         with pytest.raises(ConnectionClosed):
             await take(messages, 3)
         nursery.cancel_scope.cancel()
-    calls = calls_of(broker) | {"ack": partial(_acked, message), "events": lambda: _entered(broker)}
+    assert isinstance(message, Delivered)
+    assert message.stale
+    assert not message.ack()
+    calls = calls_of(broker) | {"events": lambda: _entered(broker)}
     for name, call in calls.items():
         began = trio.current_time()
         with pytest.raises(ConnectionClosed):
             await call()
         assert trio.current_time() - began < 1, name
-
-
-async def _acked(message: object) -> None:
-    assert isinstance(message, Delivered)
-    message.ack()
 
 
 async def _entered(broker: Broker) -> None:
@@ -135,7 +141,7 @@ async def test_each_message_wakes_a_task_that_waits(realm: Realm) -> None:
 
     async def work(messages: Subscription) -> None:
         async for message in messages:
-            begun.append(message.payload)
+            begun.append(message.payload_as(int))
             if len(begun) == 4:
                 all_begun.set()
             await trio.sleep_forever()

@@ -165,5 +165,5 @@ async def test_cc_and_bcc_are_more_keys(broker: Broker) -> None:
     for name in "abc":
         async with broker.subscribe(name, no_ack=True) as messages:
             message = await anext(messages)
-            seen.append((message.payload, dict(message.headers), message.delivery.routing_key))
+            seen.append((message.payload, dict(message.headers), message.routing_key))
     assert seen == [("m", {"CC": ["b"]}, "a")] * 3

@@ -124,7 +124,7 @@ async def test_consumers_share_a_queue_in_order(broker: Broker) -> None:
         async with broker.subscribe("q", prefetch=1) as messages:
             task_status.started()
             async for message in messages:
-                seen[index].append(message.payload)
+                seen[index].append(message.payload_as(int))
                 message.ack()
                 if sum(map(len, seen)) == 60:
                     everything.set()

@@ -27,7 +27,7 @@ async def test_every_key_has_the_prefix(redis_server: RedisNode, redis_url: str)
         )
         async with broker.subscribe("q", prefetch=2) as messages, broker.subscribe("dead") as dead:
             for priority in (0, 5, 9):
-                await broker.publish("m", exchange="topics", routing_key="a.b", priority=priority, expiration="60000")
+                await broker.publish("m", exchange="topics", routing_key="a.b", priority=priority, expiration=60)
             with trio.fail_after(PATIENCE):
                 (await anext(messages)).reject()
                 await anext(messages)

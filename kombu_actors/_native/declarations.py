@@ -1,0 +1,88 @@
+"""The part of ``Broker`` that declares, looks at and deletes queues, exchanges and bindings."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import overload
+
+from .._values.model import BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from ..actors.connection import ConnectionActor
+from ..supervisors._interrupts import protected
+from .block import CALL_TIMEOUT, Block
+
+Entity = ExchangeSpec | QueueSpec | BindingSpec
+
+
+@protected
+class Declarations:
+    """The calls about the topology of a connection."""
+
+    _actor: ConnectionActor
+    _block: Block
+
+    @overload
+    async def declare(self, queue: QueueSpec, /, *more: Entity, timeout: float = ...) -> QueueInfo: ...
+    @overload
+    async def declare(
+        self, exchange: ExchangeSpec, queue: QueueSpec, /, *more: Entity, timeout: float = ...
+    ) -> QueueInfo: ...
+    @overload
+    async def declare(self, *entities: Entity, timeout: float = ...) -> QueueInfo | None: ...
+
+    async def declare(self, *entities: Entity, timeout: float = CALL_TIMEOUT) -> QueueInfo | None:
+        """Declare entities, in order, now and in every later session.
+
+        Returns what the last queue among them answered: its name, and how many messages and consumers it has.
+
+        Raises:
+            PreconditionFailed, AccessRefused, ResourceLocked: the broker's refusal; nobody else is disturbed.
+
+        Cancellation, and the deadline, leave the declaration under way: it may or may not happen.
+        """
+
+        async def declare_all() -> QueueInfo | None:
+            info = None
+            for entity in entities:
+                if isinstance(entity, ExchangeSpec):
+                    await self._actor.declare_exchange(entity)
+                elif isinstance(entity, QueueSpec):
+                    info = await self._actor.declare_queue(entity)
+                else:
+                    await self._actor.bind(entity)
+            return info
+
+        return await self._block.call("declaring", timeout, declare_all)
+
+    async def inspect_queue(self, name: str, *, timeout: float = CALL_TIMEOUT) -> QueueInfo:
+        """How many messages and consumers a queue has; ``NotFound`` when there is none."""
+        look = partial(self._actor.declare_queue, QueueSpec(name=name), passive=True)
+        return await self._block.call(f"looking at queue {name!r}", timeout, look)
+
+    async def unbind(self, binding: BindingSpec, *, timeout: float = CALL_TIMEOUT) -> None:
+        """Remove a binding, for good."""
+        await self._block.call("unbinding", timeout, partial(self._actor.unbind, binding))
+
+    async def delete_queue(
+        self, name: str, *, if_unused: bool = False, if_empty: bool = False, timeout: float = CALL_TIMEOUT
+    ) -> int:
+        """Delete a queue, for good; returns how many messages went with it."""
+        delete = partial(self._actor.delete_queue, name, if_unused=if_unused, if_empty=if_empty)
+        return await self._block.call(f"deleting queue {name!r}", timeout, delete)
+
+    async def delete_exchange(self, name: str, *, if_unused: bool = False, timeout: float = CALL_TIMEOUT) -> None:
+        """Delete an exchange, for good."""
+        delete = partial(self._actor.delete_exchange, name, if_unused=if_unused)
+        await self._block.call(f"deleting exchange {name!r}", timeout, delete)
+
+    async def purge_queue(self, name: str, *, timeout: float = CALL_TIMEOUT) -> int:
+        """Remove a queue's ready messages; returns how many there were."""
+        return await self._block.call(f"purging queue {name!r}", timeout, partial(self._actor.purge_queue, name))
+
+    def queue_name(self, name: str) -> str:
+        """The name by which the broker knows a queue now.
+
+        A queue that the broker named has another name when it had to be made again after a fault.  It goes by any of
+        its names in all calls here, ``publish``'s ``routing_key`` (to the default exchange) and ``reply_to``
+        included; others have to be told this one.  ``QueueRenamed`` is the event.
+        """
+        return self._actor.topology.names.current(name)

@@ -1,0 +1,198 @@
+"""The part of ``Broker`` that receives: ``subscribe``, ``consume``, ``get``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from functools import partial
+from typing import Literal
+
+import trio
+
+from .._subscription import Subscription
+from .._values.model import ConsumerSpec, QoS
+from ..actors.channel import ChannelActor, Consumer, Epoch
+from ..actors.connection import ConnectionActor
+from ..supervisors._interrupts import guarded, protected
+from ..utils.uuid import uuid
+from .backlog import Backlog
+from .block import CALL_TIMEOUT, Block
+from .channels import SharedChannel
+from .consuming import Crew, ErrorHandler, Handler, Key, OnError
+from .delivered import Delivered, Terms
+
+PREFETCH = 100
+"""Unsettled messages per subscription: keeps a consumer busy over a ~1 ms round trip at 100,000/s."""
+
+StreamOffset = Literal["first", "last", "next"] | int | datetime
+"""A place in a stream."""
+
+
+@protected
+class Deliveries:
+    """The calls that receive messages."""
+
+    _actor: ConnectionActor
+    _block: Block
+    _polling: SharedChannel
+    _subscriptions: set[Subscription]
+    _backlog: Backlog
+
+    async def get(
+        self, queue: str, *, no_ack: bool = False, accept: Collection[str] | None = None, timeout: float = CALL_TIMEOUT
+    ) -> Delivered | None:
+        """The next message of a queue, or None when none is ready.  To wait for messages, ``subscribe``.
+
+        It must be settled, as one of a subscription; what isn't goes back when the block of ``open_broker`` is left.
+
+        Raises:
+            NotFound, AccessRefused, ResourceLocked: the queue does not exist, or is not to be read.  This costs the
+                channel of all ``get``s: messages that they returned and that are not settled come again.
+            ContentTooLarge: it is larger than ``body_max``, and was rejected; the next call has the next message.
+            ChannelLimitExceeded: the connection has no channel left for it.
+
+        Cancelled, a message that still comes is put back (with ``no_ack`` it is lost).
+        """
+        terms = Terms.of(accept, no_ack)
+        names = self._actor.topology.names
+
+        async def poll(epoch: Epoch) -> Delivered | None:
+            found = await epoch.wire.get(names.current(queue), no_ack=no_ack)
+            return None if found is None else Delivered(found[0], epoch, terms)
+
+        async def get() -> Delivered | None:
+            return await self._actor.on_wire(await self._polling.get(), poll)
+
+        return await self._block.call(f"getting a message of queue {queue!r}", timeout, get)
+
+    def subscribe(
+        self,
+        queue: str,
+        *,
+        prefetch: int = PREFETCH,
+        no_ack: bool = False,
+        exclusive: bool = False,
+        priority: int | None = None,
+        offset: StreamOffset | None = None,
+        accept: Collection[str] | None = None,
+        tag: str | None = None,
+        arguments: Mapping[str, object] | None = None,
+        timeout: float = CALL_TIMEOUT,
+    ) -> AbstractAsyncContextManager[Subscription]:
+        """``async with broker.subscribe("queue") as messages: async for message in messages: ...``.
+
+        A subscription has its own channel, so its faults touch no other.  It is restored after every
+        fault, with topology and QoS; messages of a dead epoch are not handed out.
+
+        Args:
+            prefetch: unsettled messages the broker may send ahead; 0 is no limit (then ``buffer_max`` is).
+            no_ack: messages are settled as the broker sends them; it knows no prefetch then either.
+            exclusive: nobody else may consume from the queue.
+            priority: consumers of a higher one are served first, as long as they have room (0 by default).
+            offset: where to begin in a stream: ``"first"``, ``"last"``, ``"next"`` (what comes from now on, the
+                broker's default), a message's number, or a moment.
+            accept: serializer names or content types that ``message.payload`` may decode; JSON when None.
+            tag: the subscription's name at the broker; made up when None.
+            arguments: others, under the broker's names.
+            timeout: for entering the block; leaving it takes ``open_broker``'s ``close_timeout`` at most.
+
+        Raises (on entering):
+            NotFound, AccessRefused: the queue does not exist, or someone else consumes it exclusively.
+            ChannelLimitExceeded: the connection has no channel left for it.
+        """
+        options = {"x-priority": priority, "x-stream-offset": offset, **(arguments or {})}
+        return self._subscription(
+            ConsumerSpec(
+                tag=tag or uuid(),
+                queue=queue,
+                no_ack=no_ack,
+                exclusive=exclusive,
+                arguments={name: value for name, value in options.items() if value is not None},
+            ),
+            QoS(prefetch_count=prefetch),
+            Terms.of(accept, no_ack),
+            timeout,
+        )
+
+    async def consume(
+        self,
+        queue: str,
+        handler: Handler,
+        *,
+        concurrency: int = 1,
+        prefetch: int | None = None,
+        key: Key | None = None,
+        on_error: OnError | ErrorHandler = OnError.REJECT,
+        exclusive: bool = False,
+        priority: int | None = None,
+        accept: Collection[str] | None = None,
+        arguments: Mapping[str, object] | None = None,
+        timeout: float = CALL_TIMEOUT,
+        task_status: trio.TaskStatus[Subscription] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Handle a queue's messages until cancelled, or until the subscription is stopped.
+
+        ``await handler(message)`` is called for each, in up to ``concurrency`` tasks at a time.  A message whose
+        handler returns is acked, unless the handler has settled it; ``on_error`` says what becomes of one whose
+        handler raises.  A message whose session is lost while it is handled is delivered again; the log has a
+        warning then.
+
+        ``messages = await nursery.start(broker.consume, queue, handler)`` returns when the subscription is in force
+        (``functools.partial`` takes the other arguments).  ``await messages.stop()`` ends it in order: what is here
+        is handled, then ``consume`` returns.
+
+        Args:
+            concurrency: handlers at a time.
+            prefetch: unsettled messages the broker may send ahead.  When None, two for each handler: one at work, one
+                at hand, and the rest where others can have it; with ``key``, 100 at least, for keys that are busy.
+            key: messages for which ``key(message)`` is the same are handled one after the other, in the order of the
+                queue, while others pass them.  A failed one doesn't stop those behind it.
+            on_error: an ``OnError``, or ``await on_error(message, error)``: a function that decides (and whose own
+                error ends ``consume``).
+            exclusive, priority, accept, arguments, timeout: as for ``subscribe``.
+
+        Raises:
+            as ``subscribe``; and what supervision gives up for.
+            whatever a handler raises, bare, with ``OnError.RAISE``.
+
+        Cancelled, the handlers are cancelled; their messages go back into the queue.
+        """
+        if prefetch is None:
+            prefetch = max(2 * concurrency, PREFETCH if key is not None else 0)
+        async with self.subscribe(
+            queue,
+            prefetch=prefetch,
+            exclusive=exclusive,
+            priority=priority,
+            accept=accept,
+            arguments=arguments,
+            timeout=timeout,
+        ) as messages:
+            await Crew(messages, handler, key, on_error).run(concurrency, partial(task_status.started, messages))
+
+    @guarded
+    async def _subscription(
+        self, spec: ConsumerSpec, qos: QoS, terms: Terms, timeout: float
+    ) -> AsyncIterator[Subscription]:
+        channels: list[ChannelActor] = []
+
+        async def enter() -> None:
+            channels.append(await self._actor.open_channel(subscription.fail, qos=qos))
+            await self._actor.add_consumer(channels[0], Consumer(spec, subscription.put))
+
+        async def leave(timeout: float) -> None:
+            end = partial(self._actor.remove_consumer, channels[0], spec.tag)
+            await self._block.call(f"ending the subscription to queue {spec.queue!r}", timeout, end)
+
+        subscription = Subscription(terms, self._backlog, leave)
+        try:
+            await self._block.call(f"subscribing to queue {spec.queue!r}", timeout, enter)
+            self._subscriptions.add(subscription)
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+            subscription.close()
+            with trio.move_on_after(self._actor.stop_deadline, shield=True):
+                for channel in channels:
+                    await self._actor.close_channel(channel)

@@ -1,0 +1,119 @@
+"""``Broker.request``: replies come over one queue of the connection's own, and find who waits by their number."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import attrs
+import trio
+
+from .._values.model import ConsumerSpec, Delivery, QueueInfo, QueueSpec
+from ..actors.channel import Consumer, Epoch
+from ..actors.connection import ConnectionActor
+from ..errors import ConnectionLost, PublishUnknown
+from ..protocols.ledger import Entry
+from ..supervisors._interrupts import protected
+from ..utils.uuid import uuid
+from .channels import SharedChannel
+from .delivered import Delivered, Terms
+
+logger = logging.getLogger("kombu_actors.requests")
+
+
+@attrs.define(eq=False)
+class _Call:
+    """One request, until its reply has come or can't come any more."""
+
+    terms: Terms
+    waiting: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Cancelled when the reply has come."""
+    hoping: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Cancelled when it can't come any more."""
+    reply: Delivered | None = None
+
+
+@protected
+class Requests:
+    """The requests of one native broker.
+
+    The queue for the replies is exclusive and named by the broker, so each session has its own: no old one is in the
+    way while the broker has not noticed that its connection is gone.  What was asked over a former session is not
+    answered any more, and whoever waits for it is told at once.
+    """
+
+    def __init__(self, actor: ConnectionActor) -> None:
+        self._actor = actor
+        self._channel = SharedChannel(actor)
+        self._queue: str | None = None
+        self._consumer: Consumer | None = None
+        self._opening = trio.Lock()
+        self._calls: dict[str, _Call] = {}
+
+    async def ask(
+        self, make: Callable[[str, str], Entry], send: Callable[[Entry], Awaitable[None]], terms: Terms
+    ) -> Delivered:
+        """Send what ``make(reply_to, correlation_id)`` prepares, and wait for the reply.
+
+        Raises:
+            ConnectionLost: the session ended meanwhile, and with it the way for the reply.
+            what ``make`` and ``send`` raise.
+
+        Cancelled, the reply is dropped when it comes.
+        """
+        reply_to = await self._reply_queue()
+        number, call = uuid(), _Call(terms)
+        entry = make(reply_to, number)
+        self._calls[number] = call
+        try:
+            with call.hoping:
+                await send(entry)
+                with call.waiting:
+                    await trio.sleep_forever()
+        except PublishUnknown:
+            if call.reply is None:
+                raise
+        finally:
+            del self._calls[number]
+        if call.reply is None:
+            raise ConnectionLost(
+                f"the session ended before the reply to the request (exchange {entry.exchange!r}, routing key "
+                f"{entry.routing_key!r}) had come: whether it was worked on is unknown"
+            )
+        return call.reply
+
+    async def _reply_queue(self) -> str:
+        """The name of the queue for replies, which is consumed from in the present session."""
+        async with self._opening:
+            channel = await self._channel.get()
+            if self._queue is None:
+                await self._actor.declare_queue(
+                    QueueSpec(name="", exclusive=True, durable=False), note=self._queue_was_declared
+                )
+            assert self._queue is not None
+            if self._consumer is None or self._consumer.spec.tag not in channel.consumers:
+                spec = ConsumerSpec(tag=uuid(), queue=self._queue, no_ack=True)
+                consumer = Consumer(spec, self._take, on_end=self._ended)
+                await self._actor.add_consumer(channel, consumer)
+                self._consumer = consumer
+            consumer = self._consumer
+        await self._actor.wait_subscribed(channel, consumer)
+        return self._queue
+
+    def _queue_was_declared(self, info: QueueInfo) -> None:
+        self._queue = info.name
+
+    def _take(self, epoch: Epoch, batch: list[Delivery]) -> None:
+        for delivery in batch:
+            number = delivery.properties.get("correlation_id")
+            call = self._calls.get(number) if isinstance(number, str) else None
+            if call is None:
+                logger.debug("a reply that nobody waits for any more was dropped")
+            elif call.reply is None:
+                call.reply = Delivered(delivery, epoch, call.terms)
+                call.waiting.cancel(reason="the reply has come")
+
+    def _ended(self) -> None:
+        for call in self._calls.values():
+            if call.reply is None:
+                call.hoping.cancel(reason="the session has ended, and with it the queue for the reply")
