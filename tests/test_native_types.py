@@ -1,0 +1,94 @@
+"""What type checkers see of the native API: mistakes are found, and nothing that it returns is ``Any``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kombu_actors import broker as native
+from kombu_actors.broker import Broker, Delivered, Subscription
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PROGRAM = """
+from kombu_actors.broker import Delivered, ExchangeSpec, OnError, QueueInfo, QueueSpec, open_broker
+
+async def handle(message: Delivered) -> None:
+    message.ack(strict=True)
+    message.akc()  # wrong
+    count: int = message.payload_as(int)
+    text: str = message.payload  # wrong
+
+async def main() -> None:
+    async with open_broker("memory://") as broker:
+        info: QueueInfo = await broker.declare(QueueSpec(name="q", type="quorum", ttl=60))
+        info = await broker.declare(ExchangeSpec(name="x"), QueueSpec(name="q"))
+        info = await broker.declare(ExchangeSpec(name="x"))  # wrong
+        QueueSpec(name="q", type="quorumm")  # wrong
+        QueueSpec(name="q", max_lenght=3)  # wrong
+        await broker.publish(1, routing_key="q", priority=1, expiration=0.5)
+        await broker.publish(1, routing_key="q", prioritty=1)  # wrong
+        await broker.publish(1, routing_key="q", priority="high")  # wrong
+        await broker.publish_many([1], routing_key="q", prioritty=1)  # wrong
+        await broker.request(1, routing_key="q", timout=1)  # wrong
+        (await broker.get("q")).ack()  # wrong
+        await broker.consume("q", handle, concurrency=3, on_error=OnError.RAISE)
+        await broker.consume("q", handle, on_error="reject")  # wrong
+        async with broker.subscribe("q", offset="first") as messages:
+            async for message in messages:
+                fine: bool = message.ack()
+        broker.subscribe("q", prefech=3)  # wrong
+"""
+WRONG = [number for number, line in enumerate(PROGRAM.splitlines(), 1) if line.endswith("# wrong")]
+
+
+@pytest.mark.parametrize("checker", ["mypy", "pyright"])
+def test_a_type_checker_finds_each_mistake_and_nothing_else(checker: str, tmp_path: Path) -> None:
+    """Misspelt names of methods, arguments and properties; values of the wrong type; what may be None."""
+    pytest.importorskip(checker)
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    options = {
+        "mypy": ["--strict", "--cache-dir", str(ROOT / ".mypy_cache" / "types")],
+        "pyright": ["--pythonpath", sys.executable],
+    }[checker]
+    done = subprocess.run(
+        [sys.executable, "-m", checker, *options, str(program)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    found = {int(line) for line in re.findall(r"program\.py:(\d+)(?::\d+)?(?: -|:) error", done.stdout)}
+    assert found == set(WRONG), done.stdout + done.stderr
+
+
+def returned_types() -> Iterator[tuple[str, Any]]:
+    """What each public method, property and function of the API returns."""
+    yield "open_broker", typing.get_type_hints(inspect.unwrap(native.open_broker))["return"]
+    for cls in (Broker, Delivered, Subscription):
+        for name, member in inspect.getmembers(cls):
+            function = member.fget if isinstance(member, property) else member
+            if not name.startswith("_") and inspect.isfunction(function):
+                yield f"{cls.__name__}.{name}", typing.get_type_hints(function)["return"]
+
+
+def mentions_any(annotation: Any) -> bool:
+    """Whether it is ``Any``, or made of it."""
+    return annotation is Any or any(map(mentions_any, typing.get_args(annotation)))
+
+
+def test_nothing_that_is_returned_is_any() -> None:
+    """A checker that sees ``Any`` looks no further."""
+    returned = dict(returned_types())
+    assert {"open_broker", "Broker.publish", "Delivered.payload", "Subscription.stop"} <= returned.keys()
+    assert [name for name, annotation in returned.items() if mentions_any(annotation)] == []
