@@ -24,8 +24,8 @@ class Cell:
         self.path = path
         self.spec = spec
         self.epoch = epoch
-        self.epoch_floor = 0
-        """The highest epoch among children that were forgotten: a later namesake continues from it."""
+        self.epoch_floor = epoch
+        """The highest epoch among whoever was forgotten here and below: later namesakes continue from it."""
         self.restarts = 0
         self.live: Incarnation | Node | None = None
         self.previous: Outcome | None = None
@@ -45,7 +45,7 @@ class Cell:
         """The cell of a child about to start: its old one, or a new one if that is gone for good."""
         cell = self.children.get(id)
         if cell is None or cell.closed or type(cell.spec) is not type(spec) or _capacity(cell.spec) != _capacity(spec):
-            epoch = max(self.epoch_floor, cell.epoch if cell is not None else 0)
+            epoch = max(self.epoch_floor, cell.highest_epoch() if cell is not None else 0)
             if cell is not None:
                 cell.close(tree, Stopped("replaced by another specification"))
             path = f"{self.path}/{id}" if self.path else id
@@ -58,7 +58,11 @@ class Cell:
         """Drop the record of a child that is gone for good."""
         cell = self.children.pop(id, None)
         if cell is not None:
-            self.epoch_floor = max(self.epoch_floor, cell.epoch)
+            self.epoch_floor = max(self.epoch_floor, cell.highest_epoch())
+
+    def highest_epoch(self) -> int:
+        """The highest epoch here and below, of the living and the forgotten."""
+        return max(self.epoch, self.epoch_floor, *[child.highest_epoch() for child in self.children.values()])
 
     def close(self, tree: Tree, outcome: Outcome) -> None:
         """The child is gone for good: tell whoever waits, then its owner, once; descendants first."""

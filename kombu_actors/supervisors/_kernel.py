@@ -35,6 +35,7 @@ from ._records import (
     Exit,
     Exited,
     Fate,
+    Forgotten,
     Gone,
     GotStuck,
     Grouped,
@@ -356,6 +357,7 @@ class Kernel:
             child = self.children[place]
             if child.state in FINAL and not child.static:
                 self.children.drop(place)
+                self.effects.append(Forgotten(id))
         self.leaving.clear()
 
     # -- questions ----------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from ._records import (
     Event,
     Exit,
     Exited,
+    Forgotten,
     Gone,
     GotStuck,
     Grouped,
@@ -200,6 +201,8 @@ class Node:
                 case Gone(id, fate):
                     own = exited is not None and _id(exited) == id
                     self.gone(id, fate.value, exited.previous if own and exited is not None else None)
+                case Forgotten(id):
+                    self.forgotten(id)
                 case Ended(ending):
                     self.ended(ending)
                 case Settled() if self.parent is not None:
@@ -287,7 +290,10 @@ class Node:
             return
         self.emit(news.ChildGone, cell, fate=fate)
         cell.close(self.tree, outcome)
-        if self.child(id) is None:
+
+    def forgotten(self, id: str) -> None:
+        """Its id is free, unless this supervisor is being restarted, which may bring it back."""
+        if self.cell.children[id].closed:
             self.cell.forget(id)
 
     def closing(self, ending: Ending, exited: Cell | None) -> None:

@@ -193,6 +193,12 @@ class Gone(NamedTuple):
     fate: Fate
 
 
+class Forgotten(NamedTuple):
+    """The record of a child that is gone for good is gone, too: its id is free."""
+
+    id: str
+
+
 class Settled(NamedTuple):
     """Every initial child has been READY: the supervisor is."""
 
@@ -247,6 +253,7 @@ Effect = (
     | Arm
     | Disarm
     | Gone
+    | Forgotten
     | Settled
     | Ended
     | Served

@@ -134,8 +134,6 @@ class SupervisorHandle:
         leaving = cell.live
         while leaving is not None and cell.live is leaving:
             await cell.changed.park()
-        if forget and node.child(id) is None and node.cell.live is node:
-            node.cell.forget(id)
         return cell.previous or Stopped(reason)
 
     @staticmethod

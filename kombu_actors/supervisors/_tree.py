@@ -56,7 +56,8 @@ class Tree:
         """What ends the tree whatever its rules say: raised out of the block before anything else."""
         self.interrupt: KeyboardInterrupt | None = None
         """The last interrupt, wherever it struck."""
-        self.root = Node(self, Cell(self, "", spec, 1), spec, None)
+        self.root = Node(self, Cell(self, "", spec, 0), spec, None)
+        self.root.cell.epoch = 1
         self.root.cell.live = self.root
         self._context = contextvars.copy_context()
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()

@@ -282,6 +282,35 @@ async def test_stopping_a_child_ends_though_its_supervisor_restarts_meanwhile(
     assert diary.take() == ["down x2", "down a1"]
 
 
+async def test_a_child_removed_while_its_supervisor_stops_is_told_of(autojump_clock: MockClock) -> None:
+    """Removed from what is going anyway: its ``on_exit`` is called all the same, once."""
+    diary = Diary()
+    gone: list[Outcome] = []
+    inner = SupervisorSpec(id="n", children=(diary.child("x", drain=2, on_exit=gone.append),))
+    async with open_supervisor(SupervisorSpec(id="s", children=(inner,))) as sup, trio.open_nursery() as nursery:
+        await sup.wait_ready()
+        handle = sup.nested("n")
+        assert handle is not None
+        nursery.start_soon(sup.stop_child, "n")
+        await trio.testing.wait_all_tasks_blocked()
+        await handle.remove_child("x")
+    assert len(gone) == 1
+
+
+async def test_epochs_go_on_below_a_supervisor_that_was_removed_and_started_again(autojump_clock: MockClock) -> None:
+    """An epoch names one incarnation of a path, for ever."""
+    diary = Diary()
+    inner = SupervisorSpec(id="n", children=(diary.child("x"),))
+    async with open_supervisor(SupervisorSpec(id="s", children=(inner,))) as sup:
+        await sup.wait_ready()
+        ref = sup.ref("n/x")
+        assert await ref.wait_ready() == 1
+        await sup.remove_child("n")
+        await sup.start_child(inner)
+        assert await sup.ref("n/x").wait_ready() == 2
+        assert await ref.wait_down(1) == Stopped("replaced by epoch 2")
+
+
 async def test_a_child_removed_without_waiting_goes_by_itself(autojump_clock: MockClock) -> None:
     """``remove_child_nowait`` returns at once; the child gets its grace."""
     diary = Diary()
