@@ -40,6 +40,9 @@ class Subscription:
         """Take a batch from the consumer actor; the backlog bounds what is taken, and so does the prefetch."""
         if self._closed:
             return  # it goes back with the channel
+        if self._terms.stream is not None:
+            for delivery in batch:
+                self._terms.stream.sent(delivery)
         self._buffer.extend((epoch, delivery) for delivery in batch)
         self._backlog.grew(len(batch), sum(len(delivery.body) for delivery in batch))
         if self._ended and self.giving_back:

@@ -25,11 +25,12 @@ from ._native.channels import SharedChannel
 from ._native.consuming import ErrorHandler, Handler, Key, OnError
 from ._native.declarations import Declarations
 from ._native.delivered import Delivered
-from ._native.deliveries import Deliveries, StreamOffset
+from ._native.deliveries import Deliveries
 from ._native.entries import MessageProperties
 from ._native.opening import endpoints_and_transport
 from ._native.publications import Publications
 from ._native.requests import Requests
+from ._native.streams import StreamOffset
 from ._subscription import Subscription
 from ._values.endpoint import FailoverStrategy, LinkOptions, body_max_of
 from ._values.model import BODY_MAX, BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec

@@ -14,6 +14,7 @@ from ..compression import decompress
 from ..errors import DecodeError, MessageStateError, StaleDelivery
 from ..serialization import loads, prepare_accept_content, registry
 from ..supervisors._interrupts import protected, unprotected
+from .streams import StreamPosition
 
 T = TypeVar("T")
 
@@ -26,11 +27,13 @@ class Terms:
     """The content types that may be decoded; JSON when None."""
     no_ack: bool
     """Whether the broker has settled each message by sending it."""
+    stream: StreamPosition | None = None
+    """Where in a stream they are."""
 
     @classmethod
-    def of(cls, accept: Collection[str] | None, no_ack: bool) -> Terms:
+    def of(cls, accept: Collection[str] | None, no_ack: bool, stream: StreamPosition | None = None) -> Terms:
         """From what a program says: names of serializers, or content types."""
-        return cls(prepare_accept_content(accept) if accept is not None else None, no_ack)
+        return cls(prepare_accept_content(accept) if accept is not None else None, no_ack, stream)
 
 
 @protected
@@ -216,6 +219,8 @@ class Delivered:
         self._settled = True
         reason = self._epoch.wire.closed
         if reason is None:
+            if self._terms.stream is not None:
+                self._terms.stream.settled(self._delivery)
             return True
         if strict:
             raise StaleDelivery(f"too late, the broker delivers the message again: {reason}") from reason

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime
 from functools import partial
-from typing import Literal
 
+import attrs
 import trio
 
 from .._subscription import Subscription
@@ -21,12 +20,10 @@ from .block import CALL_TIMEOUT, Block
 from .channels import SharedChannel
 from .consuming import Crew, ErrorHandler, Handler, Key, OnError
 from .delivered import Delivered, Terms
+from .streams import OFFSET, StreamOffset, StreamPosition
 
 PREFETCH = 100
 """Unsettled messages per subscription: keeps a consumer busy over a ~1 ms round trip at 100,000/s."""
-
-StreamOffset = Literal["first", "last", "next"] | int | datetime
-"""A place in a stream."""
 
 
 @protected
@@ -91,7 +88,8 @@ class Deliveries:
             exclusive: nobody else may consume from the queue.
             priority: consumers of a higher one are served first, as long as they have room (0 by default).
             offset: where to begin in a stream: ``"first"``, ``"last"``, ``"next"`` (what comes from now on, the
-                broker's default), a message's number, or a moment.
+                broker's default), a message's number, or a moment.  With it, the subscription goes on after a fault at
+                the first message that was not settled; without, a stream is read from what is new then.
             accept: serializer names or content types that ``message.payload`` may decode; JSON when None.
             tag: the subscription's name at the broker; made up when None.
             arguments: others, under the broker's names.
@@ -101,7 +99,7 @@ class Deliveries:
             NotFound, AccessRefused: the queue does not exist, or someone else consumes it exclusively.
             ChannelLimitExceeded: the connection has no channel left for it.
         """
-        options = {"x-priority": priority, "x-stream-offset": offset, **(arguments or {})}
+        options = {"x-priority": priority, OFFSET: offset, **(arguments or {})}
         return self._subscription(
             ConsumerSpec(
                 tag=tag or uuid(),
@@ -111,7 +109,7 @@ class Deliveries:
                 arguments={name: value for name, value in options.items() if value is not None},
             ),
             QoS(prefetch_count=prefetch),
-            Terms.of(accept, no_ack),
+            Terms.of(accept, no_ack, StreamPosition(offset) if offset is not None else None),
             timeout,
         )
 
@@ -177,15 +175,23 @@ class Deliveries:
     ) -> AsyncIterator[Subscription]:
         channels: list[ChannelActor] = []
 
+        consumer: Consumer
+
+        def go_on() -> None:
+            if terms.stream is not None:
+                place = {OFFSET: terms.stream.resume()}
+                consumer.spec = attrs.evolve(consumer.spec, arguments={**consumer.spec.arguments, **place})
+
         async def enter() -> None:
             channels.append(await self._actor.open_channel(subscription.fail, qos=qos))
-            await self._actor.add_consumer(channels[0], Consumer(spec, subscription.put))
+            await self._actor.add_consumer(channels[0], consumer)
 
         async def leave(timeout: float) -> None:
             end = partial(self._actor.remove_consumer, channels[0], spec.tag)
             await self._block.call(f"ending the subscription to queue {spec.queue!r}", timeout, end)
 
         subscription = Subscription(terms, self._backlog, leave)
+        consumer = Consumer(spec, subscription.put, on_end=go_on)
         try:
             await self._block.call(f"subscribing to queue {spec.queue!r}", timeout, enter)
             self._subscriptions.add(subscription)
