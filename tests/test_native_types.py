@@ -72,6 +72,21 @@ def test_a_type_checker_finds_each_mistake_and_nothing_else(checker: str, tmp_pa
     assert found == set(WRONG), done.stdout + done.stderr
 
 
+def test_pyright_finds_nothing_in_the_examples_for_trio() -> None:
+    """Nor does mypy, which ``make types`` runs over all of them."""
+    pytest.importorskip("pyright")
+    examples = [str(path) for path in sorted((ROOT / "examples").glob("trio_*.py"))]
+    assert len(examples) == 10
+    done = subprocess.run(
+        [sys.executable, "-m", "pyright", "--pythonpath", sys.executable, *examples],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def returned_types() -> Iterator[tuple[str, Any]]:
     """What each public method, property and function of the API returns."""
     yield "open_broker", typing.get_type_hints(inspect.unwrap(native.open_broker))["return"]
