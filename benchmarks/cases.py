@@ -89,6 +89,11 @@ def _blocking(function: str) -> tuple[Contender, Contender]:
     return Contender("kombu", program, "kombu"), Contender("kombu_actors", program, "kombu_actors")
 
 
+def _importing(function: str) -> tuple[Contender, Contender]:
+    program = f"importing:{function}"
+    return Contender("kombu", program, "kombu"), Contender("kombu_actors", program, "kombu_actors")
+
+
 def _looping(function: str) -> tuple[Contender, Contender]:
     return (
         Contender("aio-pika", f"on_asyncio:{function}", "aio_pika"),
@@ -180,5 +185,31 @@ CASES = (
         messages=10_000,
         goals=(Goal("cpu"),),
         broker=Broker.NONE,
+    ),
+    Case(
+        name="import",
+        title="import the package, in a fresh process for each message",
+        contenders=_importing("package"),
+        start=Start.PRIVATE,
+        messages=5,
+        goals=(Goal("cpu", 1.0),),
+        broker=Broker.NONE,
+    ),
+    Case(
+        name="import-names",
+        title="the same, and the six names that most programs use",
+        contenders=_importing("names"),
+        start=Start.PRIVATE,
+        messages=5,
+        goals=(Goal("cpu", 1.0),),
+        broker=Broker.NONE,
+    ),
+    Case(
+        name="import-connect",
+        title="the same, and connect to the broker",
+        contenders=_importing("connecting"),
+        start=Start.PRIVATE,
+        messages=5,
+        goals=(Goal("cpu", 1.5),),
     ),
 )

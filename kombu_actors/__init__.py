@@ -2,25 +2,31 @@
 
 Change ``import kombu`` to ``import kombu_actors``: every connection, channel and consumer
 is then a supervised actor.  trio programs use :func:`kombu_actors.broker.open_broker`.
+
+The names are imported from their modules when they are first used, and the runtime with the first ``Connection``.
 """
 
 from __future__ import annotations
 
+import importlib
+
 from ._values import originals as originals  # first: where gevent or eventlet has patched, it imports trio
-from .common import eventloop
-from .connection import Connection
-from .entity import Exchange, Queue, binding
-from .message import Message
-from .messaging import Consumer, Producer
-from .pools import connections, producers
-from .serialization import disable_insecure_serializers, enable_insecure_serializers
-from .utils.url import parse_url
-from .utils.uuid import uuid
+
+TYPE_CHECKING = False  # as type checkers know it: importing typing takes longer than all of this
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .common import eventloop
+    from .connection import BrokerConnection, Connection
+    from .entity import Exchange, Queue, binding
+    from .message import Message
+    from .messaging import Consumer, Producer
+    from .pools import connections, producers
+    from .serialization import disable_insecure_serializers, enable_insecure_serializers
+    from .utils.url import parse_url
+    from .utils.uuid import uuid
 
 __version__ = "0.1.0"
-
-BrokerConnection = Connection
-"""``Connection`` under kombu's old name."""
 
 __all__ = [
     "BrokerConnection",
@@ -39,3 +45,36 @@ __all__ = [
     "producers",
     "uuid",
 ]
+
+_MODULES = {
+    "BrokerConnection": "connection",
+    "Connection": "connection",
+    "Consumer": "messaging",
+    "Exchange": "entity",
+    "Message": "message",
+    "Producer": "messaging",
+    "Queue": "entity",
+    "binding": "entity",
+    "connections": "pools",
+    "disable_insecure_serializers": "serialization",
+    "enable_insecure_serializers": "serialization",
+    "eventloop": "common",
+    "parse_url": "utils.url",
+    "producers": "pools",
+    "uuid": "utils.uuid",
+}
+"""Where each name is at home."""
+
+
+if not TYPE_CHECKING:  # the type checker has them from above, and must not take misspelt ones for Any
+
+    def __getattr__(name: str) -> Any:
+        module = _MODULES.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -18,27 +18,30 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
 import attrs
 
+from ._bridge import exiting as exiting  # registered with atexit before anything that the program registers later
 from ._bridge.ensuring import in_ensure
 from ._bridge.forking import SharedLock
-from ._bridge.inbox import Taken
-from ._bridge.portal import Portal
-from ._bridge.sessions import SessionWatch
+from ._bridge.loading import load
 from ._facade import retrying
-from ._facade.channel import Channel
 from ._facade.connection_view import ConnectionView
 from ._facade.contracts import RetryPolicy
 from ._facade.parameters import Parameters
-from ._facade.running import Tree
 from ._values.endpoint import FAILOVER_STRATEGIES
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, OperationalError, PublishUnknown
 from .messaging import Consumer, Producer
+from .transport import module_for
 
 if TYPE_CHECKING:
+    from ._bridge.inbox import Taken
+    from ._bridge.portal import Portal
+    from ._bridge.sessions import SessionWatch
+    from ._facade.channel import Channel
     from ._facade.management import RabbitMQManagement
+    from ._facade.running import Tree
     from .pools import ChannelPool, ConnectionPool
     from .simple import SimpleBuffer, SimpleQueue
 
-__all__ = ["ChannelLimitExceeded", "Connection", "ConnectionLimitExceeded"]
+__all__ = ["BrokerConnection", "ChannelLimitExceeded", "Connection", "ConnectionLimitExceeded"]
 
 T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.connection")
@@ -47,6 +50,9 @@ DRAIN_TIMEOUT = 5.0
 """Seconds that ``release()`` gives accepted publishes to be confirmed."""
 DIAL_MARGIN = 0.25
 """Seconds for a dial that runs into its own deadline to say why, before the caller's deadline cuts it off."""
+RUNTIME = ("kombu_actors._facade.running", "kombu_actors._bridge.sessions")
+"""What a connection needs beside its transport.  The first one loads it: a program that imports our names only does not
+pay for it, and once there is a connection no thread, signal handler or exit of the process imports anything."""
 RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max", "errback", "callback")
 """Transport options that say how the first connect is retried."""
 
@@ -132,6 +138,10 @@ class Connection(ConnectionView):
         self._endpoints = parameters.endpoints()
         parameters.check_tls()
         parameters.strategy()
+        load(*RUNTIME, module_for(self._endpoints[0].scheme))
+        from ._facade.running import Tree
+
+        self._new_run = Tree  # kept: a finalizer at the interpreter's end can't import it, and must be told why
         self.transport_driver = parameters.driver()
         self.ssl = parameters.ssl
         self.insist = parameters.insist
@@ -564,6 +574,8 @@ class Connection(ConnectionView):
         on_consuming: Callable[[], object],
     ) -> SessionWatch:
         """Have the callables called where events are drained; see ``SessionWatch``."""
+        from ._bridge.sessions import SessionWatch
+
         return SessionWatch(self._running_tree(), on_lost, on_regained, on_consuming, timeout=self.call_timeout)
 
     def call(self, fn: Callable[..., Awaitable[T]], *args: object, timeout: float | None = None, **kwargs: object) -> T:
@@ -607,7 +619,7 @@ class Connection(ConnectionView):
     def _new_tree(self, holder: object | None) -> Tree:
         tree: Tree | None = None
         try:
-            tree = Tree(self.transport_driver, self._parameters, holder=holder)
+            tree = self._new_run(self.transport_driver, self._parameters, holder=holder)
             made_meanwhile, self._tree = self._tree, tree
             if made_meanwhile is not None:  # by a signal handler
                 made_meanwhile.abandon()
@@ -642,6 +654,9 @@ class Connection(ConnectionView):
         if unconfirmed:
             logger.error("%s: supervision gave up with %d publishes not confirmed", self.as_uri(), unconfirmed)
 
+
+BrokerConnection = Connection
+"""``Connection`` under kombu's old name."""
 
 _ARGUMENTS = tuple(field.name for field in attrs.fields(Parameters))
 

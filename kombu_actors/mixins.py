@@ -7,17 +7,19 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property, partial
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._bridge.bells import Sleepers
-from ._bridge.sessions import SessionWatch
-from ._facade.channel import Channel
 from .common import ignore_errors
 from .connection import Connection
 from .errors import OperationalError
 from .message import Message
 from .messaging import Consumer, Producer
 from .utils.limits import TokenBucket
+
+if TYPE_CHECKING:
+    from ._bridge.sessions import SessionWatch
+    from ._facade.channel import Channel
 
 __all__ = ["ConsumerMixin", "ConsumerProducerMixin"]
 

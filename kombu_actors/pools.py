@@ -16,11 +16,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
 
 from ._bridge.forking import start_afresh_after_fork
-from ._facade.channel import Channel
 from ._facade.producer import Producer as _Producer
 from .connection import Connection
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, PublishUnknown
 from .resource import Resource
+
+if TYPE_CHECKING:
+    from ._facade.channel import Channel
 
 __all__ = [
     "ChannelPool",
@@ -157,11 +159,8 @@ if TYPE_CHECKING:
         def release(self) -> None:
             """Return it to its pool."""
 
-else:
-    PooledChannel = Channel
 
-
-class ChannelPool(Resource[PooledChannel]):
+class ChannelPool(Resource["PooledChannel"]):
     """Channels of one connection.  Get it from ``Connection.ChannelPool``.
 
     ``release()`` returns a channel; closing one, or leaving its ``with`` block, closes it and

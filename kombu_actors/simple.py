@@ -11,15 +11,17 @@ from collections import deque
 from collections.abc import Callable
 from queue import Empty
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from ._bridge.forking import start_afresh_after_fork
-from ._facade.channel import Channel
 from ._facade.surface import connection_of, is_connection
 from .connection import Connection
 from .entity import Exchange, Queue
 from .message import Message
 from .messaging import Consumer, Producer
+
+if TYPE_CHECKING:
+    from ._facade.channel import Channel
 
 __all__ = ["SimpleBase", "SimpleBuffer", "SimpleQueue"]
 

@@ -62,11 +62,76 @@ def test_the_types_are_shipped() -> None:
     assert (ROOT / "py.typed").exists()
 
 
-def test_importing_the_package_imports_no_extra() -> None:
-    """A fresh interpreter that imports us has loaded nothing of the optional dependencies."""
-    script = f"import json, sys, {PACKAGE}; print(json.dumps(sorted(sys.modules)))"
+def loaded_by(statement: str) -> set[str]:
+    """The modules that a fresh interpreter has loaded for a statement: ours in full, of others the first part."""
+    script = (
+        f"import json, sys; before = set(sys.modules)\n{statement}\nprint(json.dumps([*{{*sys.modules}} - before]))"
+    )
     completed = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT.parent, capture_output=True, text=True, check=True, timeout=60
     )
-    loaded = {module.split(".")[0] for module in json.loads(completed.stdout)}
+    loaded: list[str] = json.loads(completed.stdout)
+    return {name if name.split(".")[0] == PACKAGE else name.split(".")[0] for name in loaded}
+
+
+FACES = (
+    *(
+        "common",
+        "compression",
+        "connection",
+        "entity",
+        "exceptions",
+        "message",
+        "messaging",
+        "mixins",
+        "pools",
+        "resource",
+    ),
+    *("serialization", "simple", "utils.url", "utils.uuid"),
+)
+RUNTIME = tuple(f"{PACKAGE}.{folder}." for folder in ("actors", "supervisors", "transport", "protocols"))
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    """``import kombu_actors`` costs next to nothing: names are imported when they are used."""
+    loaded = loaded_by(f"import {PACKAGE}")
+    assert {name for name in loaded if name.startswith(PACKAGE)} == {
+        PACKAGE,
+        f"{PACKAGE}._values",
+        f"{PACKAGE}._values.originals",
+    }
+    assert loaded - sys.stdlib_module_names <= {name for name in loaded if name.startswith(PACKAGE)}
+
+
+def test_importing_all_documented_names_loads_neither_the_runtime_nor_an_extra() -> None:
+    """Those of the package, and of all modules that kombu has, too; trio and what speaks to brokers come later."""
+    documented = [f"{PACKAGE}.{face}" for face in FACES]
+    modules = "\n".join(f"import {module}" for module in documented)
+    loaded = loaded_by(f"from {PACKAGE} import *\n{modules}")
+    assert set(documented) <= loaded
+    assert {name for name in loaded if name.startswith(RUNTIME)} == set()
+    assert loaded & (OPTIONAL | {"trio", "outcome", "redis", "hiredis", "asyncio", "subprocess", "email"}) == set()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "others"), [("amqp", ("redis", "memory")), ("redis", ("amqp", "memory")), ("memory", ("amqp", "redis"))]
+)
+def test_a_connection_loads_the_transport_of_its_url_alone(scheme: str, others: tuple[str, ...]) -> None:
+    """The first one of its kind does, when it is made."""
+    loaded = loaded_by(f"from {PACKAGE} import Connection; Connection('{scheme}://')")
+    assert f"{PACKAGE}.transport.{scheme}" in loaded
+    assert {f"{PACKAGE}.transport.{other}" for other in others} & loaded == set()
     assert loaded & OPTIONAL == set()
+    assert ("hiredis" in loaded) == (scheme == "redis")
+
+
+def test_lazy_names_look_like_any_others() -> None:
+    """They are in ``dir()`` before they are used, are looked up once, and a misspelt one is an ``AttributeError``."""
+    package = importlib.import_module(PACKAGE)
+    assert set(package.__all__) <= set(dir(package))
+    assert package.Connection is package.BrokerConnection
+    assert vars(package)["Connection"] is package.Connection
+    with pytest.raises(AttributeError, match=r"module 'kombu_actors' has no attribute 'Conection'"):
+        _ = package.Conection
+    with pytest.raises(ImportError, match="cannot import name 'Conection'"):
+        exec(f"from {PACKAGE} import Conection")

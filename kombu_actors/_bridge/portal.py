@@ -18,7 +18,6 @@ Rules:
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sys
@@ -31,6 +30,7 @@ import trio
 
 from .._values.originals import pristine, unpatch_runtime
 from ..errors import BrokerUnreachable, RuntimeDied, RuntimeStopped
+from . import exiting
 from .bells import ThreadBell
 from .doorbell import Doorbell
 from .jobs import Job
@@ -402,5 +402,5 @@ def _start_afresh() -> None:
     _leases.clear()
 
 
-atexit.register(_drain_at_exit)
+exiting.drains.append(_drain_at_exit)
 os.register_at_fork(after_in_child=_start_afresh)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from amqp import exceptions as amqp_errors
 
 from .._values.endpoint import DEFAULT_PORTS, Endpoint
-from ..transport._contract import Transport
 from .parameters import Parameters, uri
-from .running import Tree
+
+if TYPE_CHECKING:
+    from ..transport._contract import Transport
+    from .running import Tree
 
 CALL_TIMEOUT = 30.0
 """Seconds for a call that names no deadline: longer than a failover, shorter than anyone's patience."""
@@ -183,6 +184,8 @@ class TransportView:
 
     def driver_version(self) -> str:
         """The version of the library that speaks the protocol's cold parts, as kombu reports it; else ``"N/A"``."""
+        from importlib.metadata import version  # as slow to import as our own documented names, and hardly ever asked
+
         return version(self._distribution) if self._distribution else "N/A"
 
     @property

@@ -6,7 +6,7 @@ import ssl as tls
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv6Address
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import attrs
@@ -26,9 +26,11 @@ from .._values.endpoint import (
 from .._values.model import freeze
 from .._values.tls_settings import tls_settings
 from ..errors import InvalidURL
-from ..transport import transport_for
-from ..transport._contract import Transport
+from ..transport import module_for, transport_for
 from ..utils.url import as_url, parse_ssl_cert_reqs
+
+if TYPE_CHECKING:
+    from ..transport._contract import Transport
 
 DEFAULT_HEARTBEAT = 15.0
 """RabbitMQ recommends 5-20 s.  ``heartbeat=0`` asks for this: beating costs the caller no work here."""
@@ -181,7 +183,7 @@ class Parameters:
             InvalidURL: an URL can't be used, or they need different transports.
         """
         endpoints = [self.endpoint(text) for text in self.urls()]
-        if len({type(transport_for(endpoint.scheme)) for endpoint in endpoints}) > 1:
+        if len({module_for(endpoint.scheme) for endpoint in endpoints}) > 1:
             raise InvalidURL("all URLs of one connection must use the same transport")
         return endpoints
 

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
 
-__all__ = ["green", "pristine", "unpatch_runtime"]
+TYPE_CHECKING = False  # as type checkers know it: importing typing takes five times as long as all of this
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
-AGAIN = ("_thread", "time", "select", "selectors", "socket", "queue")
-"""Modules that can be executed once more, which gives them as they were."""
+__all__ = ["green", "import_trio", "pristine", "unpatch_runtime"]
+
+AGAIN = ("_thread", "time", "select", "selectors", "socket", "queue", "subprocess")
+"""Modules that can be executed once more, which gives them as they were.  (``import trio`` runs ``ldconfig``.)"""
 OURS = ("actors", "supervisors", "transport", "_bridge.sockets")
 RUNTIME = ("trio", *(f"kombu_actors.{one}" for one in OURS))
 """What runs in the runtime's thread, by the beginnings of its modules' names."""
@@ -98,14 +100,13 @@ def _threading(thread: Any) -> ModuleType:
     return module
 
 
-@contextmanager
-def _in_place() -> Iterator[None]:
-    """While the block runs, importing one of the modules gives it as it was."""
+def _import_in_place(wanted: str) -> None:
+    """Import a module that gets those it imports as they were."""
     pristine("time")
     patched = {name: sys.modules.get(name) for name in _pristine}
     sys.modules.update(_pristine)
     try:
-        yield
+        importlib.import_module(wanted)
     finally:
         for name, module in patched.items():
             if module is None:
@@ -145,19 +146,22 @@ def _namespaces() -> Iterator[dict[str, Any]]:
                     yield made
 
 
-def _import_trio() -> None:
-    """At the first import of this package."""
+def import_trio() -> None:
+    """Before anything imports trio: where the standard library has been patched, trio gets it as it was.
+
+    Raises:
+        ImportError: the program has imported trio itself since it was patched.
+    """
     library = green()
     if library is None:
         return
     if "trio" not in sys.modules:
-        with _in_place():
-            importlib.import_module("trio")
-    elif sys.modules["trio._socket"]._stdlib_socket.socket.__module__ != "socket":
+        _import_in_place("trio")
+    elif type(sys.modules["trio._core._run"].GLOBAL_RUN_CONTEXT).__base__.__module__ != "_thread":
         raise ImportError(
             f"trio was imported after {library} had patched the standard library, and can't be used in this process: "
-            f"import kombu_actors, or trio, before {library} patches, or kombu_actors before trio"
+            f"import trio before {library} patches, or kombu_actors after that and before trio"
         )
 
 
-_import_trio()
+import_trio()

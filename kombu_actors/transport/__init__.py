@@ -11,6 +11,8 @@ from ..errors import UnsupportedScheme
 if TYPE_CHECKING:
     from ._contract import Transport
 
+__all__ = ["module_for", "transport_for"]
+
 _TRANSPORTS = {
     "amqp": ("amqp", "AMQPTransport"),
     "amqps": ("amqp", "AMQPTransport"),
@@ -24,6 +26,20 @@ _TRANSPORTS = {
 }
 
 
+def module_for(scheme: str) -> str:
+    """The name of the module with the transport that answers to a URL scheme.
+
+    Raises:
+        UnsupportedScheme: none does.
+    """
+    try:
+        return f"{__name__}.{_TRANSPORTS[scheme][0]}"
+    except KeyError:
+        raise UnsupportedScheme(
+            f"no transport answers to the URL scheme {scheme!r}; known schemes: {', '.join(sorted(_TRANSPORTS))}"
+        ) from None
+
+
 def transport_for(scheme: str, transport_options: Mapping[str, Any] | None = None) -> Transport:
     """The transport that answers to a URL scheme, imported when first asked for.
 
@@ -31,11 +47,6 @@ def transport_for(scheme: str, transport_options: Mapping[str, Any] | None = Non
         UnsupportedScheme: none does.
         ValueError: it knows an option, and can't use its value.
     """
-    try:
-        module, name = _TRANSPORTS[scheme]
-    except KeyError:
-        raise UnsupportedScheme(
-            f"no transport answers to the URL scheme {scheme!r}; known schemes: {', '.join(sorted(_TRANSPORTS))}"
-        ) from None
-    transport: Transport = getattr(import_module(f".{module}", __name__), name)(transport_options or {})
+    module = import_module(module_for(scheme))
+    transport: Transport = getattr(module, _TRANSPORTS[scheme][1])(transport_options or {})
     return transport
