@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 import attrs
 import trio
 
-from .._values.model import ConsumerSpec, Delivery, QueueInfo, QueueSpec
+from .._values.model import ConsumerSpec, Delivery
 from ..actors.channel import Consumer, Epoch
-from ..actors.connection import ConnectionActor
+from ..actors.connection import ConnectionActor, OwnQueue
 from ..errors import ConnectionLost, PublishUnknown
 from ..protocols.ledger import Entry
 from ..supervisors._interrupts import protected
@@ -45,7 +45,7 @@ class Requests:
     def __init__(self, actor: ConnectionActor) -> None:
         self._actor = actor
         self._channel = SharedChannel(actor)
-        self._queue: str | None = None
+        self._queue = OwnQueue()
         self._consumer: Consumer | None = None
         self._opening = trio.Lock()
         self._calls: dict[str, _Call] = {}
@@ -86,22 +86,15 @@ class Requests:
         """The name of the queue for replies, which is consumed from in the present session."""
         async with self._opening:
             channel = await self._channel.get()
-            if self._queue is None:
-                await self._actor.declare_queue(
-                    QueueSpec(name="", exclusive=True, durable=False), note=self._queue_was_declared
-                )
-            assert self._queue is not None
+            name = self._queue.name or await self._actor.declare_own_queue(self._queue)
             if self._consumer is None or self._consumer.spec.tag not in channel.consumers:
-                spec = ConsumerSpec(tag=uuid(), queue=self._queue, no_ack=True)
+                spec = ConsumerSpec(tag=uuid(), queue=name, no_ack=True)
                 consumer = Consumer(spec, self._take, on_end=self._ended)
                 await self._actor.add_consumer(channel, consumer)
                 self._consumer = consumer
             consumer = self._consumer
         await self._actor.wait_subscribed(channel, consumer)
-        return self._queue
-
-    def _queue_was_declared(self, info: QueueInfo) -> None:
-        self._queue = info.name
+        return name
 
     def _take(self, epoch: Epoch, batch: list[Delivery]) -> None:
         for delivery in batch:

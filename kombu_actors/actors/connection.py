@@ -89,6 +89,13 @@ def _is_of_the_world(error: BaseException) -> bool:
     return isinstance(error, KombuError | amqp_errors.AMQPError | OSError | StartTimeout)
 
 
+@attrs.define
+class OwnQueue:
+    """A queue of a connection's own; its ``name`` is the first that the broker gave it, None until it is declared."""
+
+    name: str | None = None
+
+
 @protected
 class ConnectionActor:
     """Desired state of one connection, and its tree while that runs.
@@ -477,19 +484,17 @@ class ConnectionActor:
         """Delete an exchange and forget it, with its bindings."""
         await self._request(lambda actor: actor.delete_exchange(name, if_unused))
 
-    async def declare_queue(
-        self, spec: QueueSpec, *, passive: bool = False, note: Callable[[QueueInfo], None] | None = None
-    ) -> QueueInfo:
-        """Declare a queue, now and in every later session; passively only ask how it stands.
+    async def declare_queue(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
+        """Declare a queue, now and in every later session; passively only ask how it stands."""
+        return await self._request(lambda actor: actor.declare_queue(spec, passive))
 
-        ``note`` hears of it also when nobody waits for it any more.
-        """
+    async def declare_own_queue(self, own: OwnQueue) -> str:
+        """Declare a queue that the broker names, once, whoever gives up waiting for that; returns its name."""
 
-        async def declare(actor: TopologyActor) -> QueueInfo:
-            info = await actor.declare_queue(spec, passive)
-            if note is not None:
-                note(info)
-            return info
+        async def declare(actor: TopologyActor) -> str:
+            if own.name is None:
+                own.name = (await actor.declare_queue(QueueSpec(name="", exclusive=True, durable=False), False)).name
+            return own.name
 
         return await self._request(declare)
 

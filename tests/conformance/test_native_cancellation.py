@@ -184,6 +184,39 @@ async def test_a_cancelled_call_leaves_nothing_and_harms_nothing(realm: Realm, n
         await server.wait_ready()
 
 
+@pytest.mark.parametrize("name", ["publish", "publish_many", "request", "get"])
+async def test_a_cancelled_first_call_leaves_only_what_the_next_one_uses(realm: Realm, name: str) -> None:
+    """The channel, and the queue for replies, that such calls share is opened once, however often that is begun."""
+
+    async def stock(broker: Broker) -> tuple[int, int, int]:
+        with trio.fail_after(PATIENCE):
+            await calls_of(broker, Taken())[name]()
+        await trio.testing.wait_all_tasks_blocked()
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        return tasks, len(broker._actor.channels), len(realm.depths())
+
+    async with serving(realm) as server:
+        for one in ("q", "amount"):
+            await queue(server, one)
+        async with realm.open_broker() as broker:
+            expected = await stock(broker)
+        for steps in count(1):
+            async with realm.open_broker() as broker:
+                with trio.CancelScope() as scope:
+                    instrument = CancelAt(scope, steps)
+                    trio.lowlevel.add_instrument(instrument)
+                    try:
+                        await calls_of(broker, Taken())[name]()
+                    finally:
+                        trio.lowlevel.remove_instrument(instrument)
+                with trio.fail_after(PATIENCE):
+                    while (now := await stock(broker)) != expected:
+                        assert now >= expected
+                assert restarted(broker) == []
+            if instrument.left > 0:
+                break
+
+
 async def test_a_cancelled_opening_leaves_no_connection(realm: Realm) -> None:
     """Nor does a cancelled leaving; each is over at once."""
 
