@@ -29,6 +29,7 @@ from ._errors import (
 )
 from ._log import log_events
 from ._mailbox import Envelope, Inbox
+from ._monitor import Down, Monitor
 from ._outcome import Failed, Failure, Outcome, Returned, Stopped, leaves, root_cause
 from ._policy import AutoShutdown, ChildState, OnLimit, Restart, RestartLimit, Strategy
 from ._spec import ChildSpec, SupervisorSpec
@@ -50,6 +51,7 @@ __all__ = [
     "ChildState",
     "ChildView",
     "Delays",
+    "Down",
     "Envelope",
     "Escalation",
     "Event",
@@ -59,6 +61,7 @@ __all__ = [
     "Inbox",
     "LinearBackoff",
     "MailboxFull",
+    "Monitor",
     "OnLimit",
     "Outcome",
     "Restart",

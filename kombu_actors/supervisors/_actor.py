@@ -11,6 +11,7 @@ import trio
 from ._errors import ActorDown, AskTimeout, SpecError
 from ._interrupts import protected
 from ._mailbox import Envelope, Inbox, Mailbox
+from ._monitor import Monitor
 from ._outcome import Outcome, Stopped
 from ._spec import SupervisorSpec
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from . import events as news
     from ._cell import Cell
     from ._incarnation import Incarnation
+    from ._supervisor import SupervisorHandle
     from ._tree import Tree
 
 inside: contextvars.ContextVar[tuple[tuple[object, str], ...]] = contextvars.ContextVar("inside", default=())
@@ -50,6 +52,7 @@ class ActorContext:
         """Set: drain now.  Cancellation follows after the grace."""
         self._incarnation = incarnation
         self._inbox = inbox
+        self._monitors: list[Monitor] = []
 
     @property
     def id(self) -> str:
@@ -67,6 +70,35 @@ class ActorContext:
         if self._inbox is None:
             raise SpecError(f"actor {self.path!r} has no mailbox; give its ChildSpec mailbox=<capacity>")
         return self._inbox
+
+    @property
+    def supervisor(self) -> SupervisorHandle:
+        """The supervisor above the actor, to start, stop and find its siblings."""
+        node = self._incarnation.node
+        return node.tree.handle(node.cell.path)
+
+    def ref(self, path: str) -> ActorRef:
+        """The address of the actor at a path from the root, be it there or not; ``ctx.ref(ctx.path)`` is its own."""
+        return ActorRef(self._incarnation.node.tree, path)
+
+    def monitor(self, ref: ActorRef) -> Monitor:
+        """Watch another actor, or supervisor, of the tree: a ``Down`` in this actor's mailbox for each end of it.
+
+        ``Down.gone`` says that it is gone for good; that is told at once when it already is.  Ends with
+        ``Monitor.cancel`` and with this incarnation.  Raises ``SpecError`` when the actor has no mailbox.
+        """
+        tree = self._incarnation.node.tree
+        if ref._tree is not tree:
+            raise SpecError(f"{ref.path!r} is an actor of another tree than {self.path!r}, which can't watch it")
+        monitor = Monitor(tree, ref.path, self.mailbox._mailbox)
+        if self._incarnation.done is None:
+            self._monitors.append(monitor)
+        else:
+            monitor.cancel()
+        cell = tree.find(ref.path) or ref._known
+        if cell is not None and cell.closed:
+            monitor.tell(cell, cell.previous or Stopped("gone for good"))
+        return monitor
 
     def ready(self, value: object = None) -> None:
         """Say that the actor serves; ``value`` is what ``ActorRef.value`` shows from now on.

@@ -75,6 +75,7 @@ class Cell:
         if self.mailbox is not None:
             self.mailbox.close()
         self.changed.unpark_all()
+        tree.went_down(self, outcome)
         if self.spec.on_exit is not None:
             tree.call_on_exit(self.path, self.spec.on_exit, outcome)
 

@@ -79,6 +79,8 @@ class Incarnation:
             outcome = self._raised(error)
         self._set_alarm(None, self._start_expired)
         self.done = outcome
+        for monitor in self.context._monitors:
+            monitor.cancel()
         if self.context._inbox is not None:
             self.context._inbox.close()
         self.node.tree.later(self.node.exited, self.cell, outcome)

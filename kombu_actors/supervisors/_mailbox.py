@@ -27,6 +27,11 @@ class Envelope:
         self._withdrawn = False
 
     @property
+    def waits(self) -> bool:
+        """Whether it is in the mailbox, unread and not taken back."""
+        return self._inbox is None and not self._withdrawn
+
+    @property
     def wants_answer(self) -> bool:
         """Whether someone is waiting for a reply."""
         return self._answered is not None and not self._answered.is_set()
@@ -101,9 +106,10 @@ class Mailbox:
             await self.put(envelope)
             return await envelope._wait()
         finally:
-            self._withdraw(envelope)
+            self.withdraw(envelope)
 
-    def _withdraw(self, envelope: Envelope) -> None:
+    def withdraw(self, envelope: Envelope) -> None:
+        """Take a message back that was not received yet; of one that was, the answer is not waited for."""
         envelope._withdrawn = True
         if envelope._inbox is not None:
             envelope._inbox.open_asks.discard(envelope)
@@ -136,6 +142,12 @@ class Mailbox:
             raise MailboxFull(f"the mailbox of actor {self._path!r} is full ({self.capacity} messages)")
         self._senders.append(Sender(envelope))
         self._admit()
+
+    def squeeze_in(self, envelope: Envelope) -> None:
+        """Add a message that has no sender who could wait, whether there is room or not."""
+        if not self._closed:
+            self._envelopes.append(envelope)
+            self._arrived.unpark()
 
     def _admit(self) -> None:
         """Let in who waits, in order, while there is room."""

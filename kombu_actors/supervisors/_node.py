@@ -160,6 +160,8 @@ class Node:
             report(self, child, failed, effects)
         self.announce_exit(cell, outcome)
         self.carry_out(effects, cell)
+        if not cell.closed:  # else its watchers were told so
+            self.tree.went_down(cell, outcome)
         cell.changed.unpark_all()
 
     def note_failure(self, cell: Cell, failed: Failed) -> None:

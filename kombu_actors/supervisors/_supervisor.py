@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 import trio
 
@@ -63,7 +64,7 @@ class SupervisorHandle:
         except BaseException:
             self._tree.later(self._withdraw, node, spec.id)
             raise
-        path = f"{self.path}/{spec.id}" if self.path else spec.id
+        path = self._below(spec.id)
         match first.outcome:
             case None:
                 return ActorRef(self._tree, path)
@@ -115,6 +116,19 @@ class SupervisorHandle:
         node.reasons[id] = reason
         self._tree.later(node.feed, RestartChild(id, now, self._tree.rng.random()))
 
+    def ref(self, path: str) -> ActorRef:
+        """The address of the actor at a path below this supervisor; it need not be there yet."""
+        return ActorRef(self._tree, self._below(path))
+
+    def nested(self, path: str) -> SupervisorHandle | None:
+        """The supervisor at a path below this one; None when none is running there now."""
+        below = self._below(path)
+        cell = self._tree.find(below)
+        return SupervisorHandle(self._tree, below) if cell is not None and isinstance(cell.live, Node) else None
+
+    def _below(self, path: str) -> str:
+        return f"{self.path}/{path}" if self.path and path else self.path or path
+
     def children(self) -> tuple[str, ...]:
         """The ids of the children, in start order."""
         return tuple(child.id for child in self._node().kernel.children)
@@ -155,15 +169,6 @@ class Supervisor(SupervisorHandle):
 
     def __init__(self, tree: Tree) -> None:
         super().__init__(tree, "")
-
-    def ref(self, path: str) -> ActorRef:
-        """The address of the actor at a path; it need not be there yet."""
-        return ActorRef(self._tree, path)
-
-    def nested(self, path: str) -> SupervisorHandle | None:
-        """The supervisor at a path; None when none is running there now."""
-        cell = self._tree.find(path)
-        return SupervisorHandle(self._tree, path) if cell is not None and isinstance(cell.live, Node) else None
 
     async def wait_ready(self, path: str = "") -> None:
         """Wait until the node at the path, and all below it, serve; ``""`` is the whole tree.
@@ -244,6 +249,7 @@ async def open_supervisor(
     if not isinstance(spec, SupervisorSpec):
         raise SpecError(f"open_supervisor takes a SupervisorSpec, whose children are the actors, not {spec!r}")
     tree = Tree(spec, deadline, rng or random.Random(), expected)
+    tree.handle = partial(SupervisorHandle, tree)
     failure: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:

@@ -8,7 +8,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -18,11 +18,15 @@ from ._cell import Cell
 from ._errors import ActorDown, ChildFailed, Escalation
 from ._incarnation import Incarnation
 from ._interrupts import came_after_another, protected, unprotected
+from ._monitor import Monitor
 from ._node import Node
 from ._outcome import Outcome
 from ._policy import ChildState
 from ._records import Shutdown
 from ._spec import SupervisorSpec
+
+if TYPE_CHECKING:
+    from ._supervisor import SupervisorHandle
 
 Listener = Callable[[news.Event], None]
 
@@ -34,7 +38,8 @@ class Tree:
     """The root of a running supervision tree.  Everything happens in one trio thread, one step at a time."""
 
     nursery: trio.Nursery
-    """Set as soon as there is one, before the first step."""
+    handle: Callable[[str], SupervisorHandle]
+    """How actors reach the supervisor at a path.  Both are set before the first step."""
 
     def __init__(
         self,
@@ -48,6 +53,8 @@ class Tree:
         self.rng = rng
         self.alarms = Alarms()
         self.listeners: list[Listener] = []
+        self.monitors: dict[str, dict[Monitor, None]] = {}
+        """Who watches which path; in order, and mostly nobody."""
         self.changed = trio.lowlevel.ParkingLot()
         self.over = trio.Event()
         self.block = trio.CancelScope()
@@ -114,6 +121,11 @@ class Tree:
         """Somebody is there now."""
         if path in self._awaited:
             self._awaited.pop(path).unpark_all()
+
+    def went_down(self, cell: Cell, outcome: Outcome) -> None:
+        """Tell whoever watches that an incarnation has ended, or that none will come."""
+        for monitor in tuple(self.monitors.get(cell.path, ())):
+            monitor.tell(cell, outcome)
 
     def who_is_there(self) -> str:
         """The paths of the tree in words, for whoever has mistyped one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 import trio
@@ -14,9 +15,11 @@ from kombu_actors.supervisors import (
     AskTimeout,
     Backoff,
     ChildSpec,
+    Down,
     Envelope,
     Failed,
     MailboxFull,
+    SelfStop,
     SpecError,
     Stopped,
     SupervisorSpec,
@@ -265,6 +268,104 @@ async def test_waiting_for_an_actor_that_never_comes_ends_with_the_tree(autojump
 
         nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
+
+
+async def watching(ctx: ActorContext, other: str, seen: list[Down]) -> None:
+    """Watches another actor, with a mailbox of one place."""
+    ctx.monitor(ctx.ref(other))
+    ctx.ready()
+    async for envelope in ctx.mailbox:
+        match envelope.message:
+            case Down() as down:
+                seen.append(down)
+            case "die":
+                raise OSError("the watcher")
+            case busy:
+                await busy.wait()
+
+
+async def test_a_monitor_tells_of_each_end_in_the_mailbox(autojump_clock: MockClock) -> None:
+    """Of an actor that isn't there yet, of one that is restarted, of one that is gone for good."""
+    diary, seen = Diary(), list[Down]()
+    watcher = ChildSpec(id="w", start=partial(watching, other="a", seen=seen), mailbox=1)
+    async with open_supervisor(SupervisorSpec(id="s", children=(watcher,), backoff=Backoff(jitter=0))) as sup:
+        await sup.wait_ready()
+        ref = await sup.start_child(diary.child("a"))
+        diary.fail["a"].set()
+        await ref.wait_down(1)
+        assert await ref.wait_ready() == 2
+        await sup.stop_child("a")
+        await trio.testing.wait_all_tasks_blocked()
+        assert [(down.epoch, type(down.outcome), down.gone) for down in seen] == [
+            (1, Failed, False),
+            (2, Stopped, True),
+        ]
+        assert {down.path for down in seen} == {"a"}
+
+
+async def test_a_monitor_never_blocks_and_never_piles_up(autojump_clock: MockClock) -> None:
+    """One unread message at most, which says how many others it stands for; a successor isn't told of it."""
+    diary, seen = Diary(), list[Down]()
+    watcher = ChildSpec(id="w", start=partial(watching, other="a", seen=seen), mailbox=1)
+    spec = SupervisorSpec(id="s", children=(diary.child("a"), watcher), backoff=Backoff(jitter=0))
+    async with open_supervisor(spec) as sup:
+        await sup.wait_ready()
+        busy = trio.Event()
+        await sup.ref("w").tell(busy)
+        await trio.testing.wait_all_tasks_blocked()
+        for epoch in (1, 2, 3):
+            await sup.restart_child("a")
+            await sup.ref("a").wait_down(epoch)
+            await sup.wait_ready()
+        busy.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [(down.epoch, down.missed) for down in seen] == [(3, 2)]
+        await sup.ref("w").tell("die")
+        await sup.ref("w").wait_down(1)
+        await sup.wait_ready()
+        assert list(sup._tree.monitors) == ["a"]
+        assert len(sup._tree.monitors["a"]) == 1
+
+
+async def test_a_monitor_of_an_actor_that_is_gone_tells_at_once(autojump_clock: MockClock) -> None:
+    """As in OTP: who watches too late is not left waiting.  Cancelled, it takes back what was not read."""
+    diary = Diary()
+    taken: list[object] = []
+
+    async def late(ctx: ActorContext) -> None:
+        ref = ctx.supervisor.ref("a")
+        assert await ctx.supervisor.stop_child("a") == Stopped("stop_child")
+        ctx.monitor(ref).cancel()
+        ctx.monitor(ref)
+        taken.append((await ctx.mailbox.receive()).message)
+        ctx.ready()
+        await ctx.stopping.wait()
+
+    group = SupervisorSpec(id="g", children=(diary.child("a"), ChildSpec(id="w", start=late, mailbox=1)))
+    async with open_supervisor(SupervisorSpec(id="s", children=(group,))) as sup:
+        await sup.wait_ready()
+    assert taken == [Down("g/a", 1, Stopped("stop_child"), True)]
+
+
+async def test_an_actor_finds_its_siblings_and_itself(autojump_clock: MockClock) -> None:
+    """Without a word from whoever opened the tree."""
+    found: list[object] = []
+
+    async def seeker(ctx: ActorContext) -> None:
+        ctx.ready()
+        found.append(await ctx.supervisor.ref("a").ask(21))
+        found.append(await ctx.ref("g/a").ask(1))
+        found.append(ctx.supervisor.children())
+        found.append(ctx.ref(ctx.path).path)
+        with pytest.raises(SelfStop):
+            await ctx.supervisor.stop_child(ctx.id)
+        await ctx.stopping.wait()
+
+    children = (ChildSpec(id="a", start=doubler, mailbox=1), ChildSpec(id="b", start=seeker))
+    async with open_supervisor(SupervisorSpec(id="s", children=(SupervisorSpec(id="g", children=children),))) as sup:
+        await sup.wait_ready()
+        await trio.testing.wait_all_tasks_blocked()
+    assert found == [42, 2, ("a", "b"), "g/b"]
 
 
 async def test_an_unanswered_ask_says_what_is_wrong_where_it_can(autojump_clock: MockClock) -> None:
