@@ -6,8 +6,10 @@ import ast
 import importlib
 import inspect
 import json
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
@@ -17,6 +19,9 @@ OPTIONAL = {
     *("aio_pika", "brotli", "celery", "click", "hypercorn", "httpx2", "kombu", "msgpack", "opentelemetry"),
     *("prometheus_client", "pytest", "rich", "starlette", "yaml"),
 }
+
+MODULE_OF = {"pyyaml": "yaml"}
+"""What is imported of a distribution, where that has another name."""
 
 MODULES = [module for module in source_modules() if not module.endswith("__main__")]
 
@@ -135,3 +140,13 @@ def test_lazy_names_look_like_any_others() -> None:
         _ = package.Conection
     with pytest.raises(ImportError, match="cannot import name 'Conection'"):
         exec(f"from {PACKAGE} import Conection")
+
+
+def test_extras_promise_only_what_is_imported() -> None:
+    """Each distribution that an extra brings is imported by some module of the package."""
+    extras = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    sources = "\n".join(path.read_text() for path in source_modules().values())
+    for requirement in [one for extra, wanted in extras.items() if extra != "dev" for one in wanted]:
+        distribution = re.split(r"[<>=;\s]", requirement)[0]
+        module = re.escape(MODULE_OF.get(distribution, distribution))
+        assert re.search(rf"(import {module}\b|from {module}\b|\"{module}\")", sources), distribution
