@@ -87,6 +87,15 @@ def interrupted(delay: float) -> None:
     everyday(URL)
 
 
+def handled(delay: float) -> None:
+    """A signal handler uses a connection while another one loads the runtime, which both have then."""
+    signal.signal(signal.SIGVTALRM, lambda number, frame: everyday(URL))
+    signal.setitimer(signal.ITIMER_VIRTUAL, delay)
+    Connection(URL)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    everyday(URL)
+
+
 def forked(delay: float) -> None:
     """The process forks while another thread loads the runtime; the child can load it, too."""
     loader = threading.Thread(target=Connection, args=(URL,))
@@ -155,8 +164,8 @@ def late(before: set[str]) -> list[str]:
 if __name__ == "__main__":
     way, url = sys.argv[1:]
     match way:
-        case "interrupted" | "forked":
-            trial = {"interrupted": interrupted, "forked": forked}[way]
+        case "interrupted" | "handled" | "forked":
+            trial = {"interrupted": interrupted, "handled": handled, "forked": forked}[way]
             times = moments()
             failed = [delay for delay in times if not in_child(partial(trial, delay))]
             assert failed == [], f"failed at {failed} of {times}"

@@ -24,6 +24,11 @@ def test_an_interrupt_while_the_runtime_is_loaded_leaves_it_loadable() -> None:
     run("interrupted")
 
 
+def test_a_handler_may_use_a_connection_while_the_runtime_is_loaded() -> None:
+    """A signal comes at any of a dozen moments of the first connection; its handler publishes and receives."""
+    run("handled")
+
+
 def test_a_fork_while_another_thread_loads_the_runtime_leaves_it_loadable_in_the_child() -> None:
     """The process forks at any of a dozen moments: the child has no module's lock that nobody releases."""
     run("forked")
