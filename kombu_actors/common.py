@@ -144,11 +144,11 @@ def itermessages(
 def send_reply(
     exchange: Exchange | str | None,
     req: Message,
-    msg: Any,
+    msg: object,
     producer: Producer,
     retry: bool = False,
-    retry_policy: Mapping[str, Any] | None = None,
-    **props: Any,
+    retry_policy: Mapping[str, object] | None = None,
+    **props: object,
 ) -> Any:
     """Publish the reply to a request: to its ``reply_to``, with its ``correlation_id``, serialized as it was.
 
@@ -181,12 +181,12 @@ def collect_replies(conn: Any, channel: Any, queue: Queue, *args: Any, **kwargs:
 
 def insured(
     pool: Resource[Any],
-    fun: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
+    fun: Callable[..., object],
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
     errback: Callable[[BaseException, float], object] | None = None,
     on_revive: Callable[[Any], object] | None = None,
-    **opts: Any,
+    **opts: object,
 ) -> Any:
     """Call ``fun(*args, channel=..., connection=..., **kwargs)`` with a pool's connection, riding out errors.
 
@@ -207,7 +207,7 @@ def _log_error(error: BaseException, interval: float) -> None:
 
 
 def ignore_errors(
-    conn: Any, fun: Callable[..., Any] | None = None, *args: Any, **kwargs: Any
+    conn: Any, fun: Callable[..., object] | None = None, *args: object, **kwargs: object
 ) -> Any | AbstractContextManager[None]:
     """Let errors of connection and channel pass: ``ignore_errors(conn, fun, ...)``, or ``with ignore_errors(conn):``.
 

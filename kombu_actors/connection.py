@@ -184,7 +184,7 @@ class Connection(ConnectionView):
 
     # Copies of it, and changes to it
 
-    def clone(self, **kwargs: Any) -> Connection:
+    def clone(self, **kwargs: object) -> Connection:
         """A new connection with the same parameters, but for those given."""
         return type(self)(**{**self._arguments(), **kwargs})
 
@@ -329,7 +329,7 @@ class Connection(ConnectionView):
         """Changes whenever a thread has handled an event; see ``drain_events``."""
         return self._running_tree().inbox.handled_so_far
 
-    def drain_events(self, timeout: float | None = None, since: int | None = None, **kwargs: Any) -> None:
+    def drain_events(self, timeout: float | None = None, since: int | None = None, **kwargs: object) -> None:
         """Wait for one event and run its callback in this thread.
 
         Also returns when another thread has handled one meanwhile: it may be what this thread waits for.
@@ -512,13 +512,13 @@ class Connection(ConnectionView):
         """A new :class:`~kombu_actors.Consumer` on this connection."""
         return Consumer(channel or self, queues, *args, **kwargs)
 
-    def Pool(self, limit: int | None = None, **kwargs: Any) -> ConnectionPool:
+    def Pool(self, limit: int | None = None, **kwargs: object) -> ConnectionPool:
         """A new pool of up to ``limit`` connections like this one; ``None`` or 0 is no limit."""
         from .pools import ConnectionPool
 
         return ConnectionPool(self, limit, **kwargs)
 
-    def ChannelPool(self, limit: int | None = None, **kwargs: Any) -> ChannelPool:
+    def ChannelPool(self, limit: int | None = None, **kwargs: object) -> ChannelPool:
         """A new pool of up to ``limit`` channels of this connection."""
         from .pools import ChannelPool
 

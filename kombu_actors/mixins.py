@@ -105,7 +105,7 @@ class ConsumerMixin:
     def on_connection_revived(self) -> None:
         """A session is up: the first one, or one after a failure."""
 
-    def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
+    def on_consume_ready(self, connection: Any, channel: Any, consumers: object, **kwargs: object) -> None:
         """Consuming has begun, or begun again after a fault.  Keywords are those given to ``consume``."""
 
     def on_consume_end(self, connection: Any, channel: Any) -> None:
@@ -188,7 +188,7 @@ class ConsumerMixin:
             logger.debug("stopped before there was a connection")
 
     @contextmanager
-    def consumer_context(self, **kwargs: Any) -> Iterator[tuple[Any, Any, Any]]:
+    def consumer_context(self, **kwargs: object) -> Iterator[tuple[Any, Any, Any]]:
         """Connection, channel and consumers for a block, with all hooks called."""
         with self.Consumer() as (connection, channel, consumers), self.extra_context(connection, channel):
             self._announce = partial(self.on_consume_ready, connection, channel, consumers, **kwargs)
@@ -219,7 +219,7 @@ class ConsumerMixin:
                 self.on_consume_end(connection, channel)
 
     @contextmanager
-    def _consume_from(self, *consumers: AbstractContextManager[Any]) -> Iterator[list[Any]]:
+    def _consume_from(self, *consumers: AbstractContextManager[object]) -> Iterator[list[Any]]:
         with ExitStack() as stack:
             yield [stack.enter_context(consumer) for consumer in consumers]
 
@@ -257,7 +257,7 @@ class ConsumerMixin:
         if self._announce is not None:
             self._announce()
 
-    def maybe_conn_error(self, fun: Callable[..., Any]) -> Any:
+    def maybe_conn_error(self, fun: Callable[..., object]) -> Any:
         """Call ``fun()``; errors of connection and channel pass.  See ``common.ignore_errors``."""
         return ignore_errors(self, fun)
 

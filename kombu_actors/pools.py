@@ -78,7 +78,7 @@ class PooledConnection(Connection):
         except PublishUnknown:
             logger.exception("while leaving the connection's block because of another error")
 
-    def clone(self, **kwargs: Any) -> Connection:
+    def clone(self, **kwargs: object) -> Connection:
         """A connection with the same parameters that belongs to no pool."""
         return Connection(**{**self._arguments(), **kwargs})
 
@@ -296,10 +296,10 @@ class PoolGroup(dict[Any, Any]):
                 super().setdefault(key, self.create(resource, limit))  # a signal handler may have made one meanwhile
             return super().__getitem__(key)
 
-    def __setitem__(self, resource: Any, pool: Any) -> None:
+    def __setitem__(self, resource: object, pool: object) -> None:
         super().__setitem__(_eqhash(resource), pool)
 
-    def __delitem__(self, resource: Any) -> None:
+    def __delitem__(self, resource: object) -> None:
         super().__delitem__(_eqhash(resource))
 
     def __contains__(self, resource: object) -> bool:
@@ -311,7 +311,7 @@ class PoolGroup(dict[Any, Any]):
         self.clear()
 
 
-def _eqhash(resource: Any) -> Any:
+def _eqhash(resource: object) -> Any:
     return resource.__eqhash__() if hasattr(resource, "__eqhash__") else resource
 
 
@@ -378,7 +378,7 @@ def set_limit(limit: int | None, force: bool = False, reset_after: bool = False,
     return limit
 
 
-def reset(*args: Any, **kwargs: Any) -> None:
+def reset(*args: object, **kwargs: object) -> None:
     """Drop all pools with all that is in them; the next use makes new ones."""
     pools = _all_pools()
     for group in _Settings.groups:

@@ -130,7 +130,7 @@ class SerializerRegistry:
     def _set_default_serializer(self, name: str) -> None:
         self._default = self._codec(name)
 
-    def dumps(self, data: Any, serializer: str | None = None) -> tuple[str, str, str | bytes]:
+    def dumps(self, data: object, serializer: str | None = None) -> tuple[str, str, str | bytes]:
         """Serialize a body; returns content type, content encoding and the result.
 
         Without ``serializer``, ``bytes`` stay as they are, ``str`` becomes UTF-8 and everything else
@@ -161,7 +161,7 @@ class SerializerRegistry:
 
     def loads(
         self,
-        data: Any,
+        data: object,
         content_type: str | bytes | None,
         content_encoding: str | None,
         accept: Container[str] | None = None,
@@ -252,7 +252,7 @@ def _utf8(text: str) -> bytes:
         raise EncodeError(f"this text can't be encoded as UTF-8: {exc.reason} at position {exc.start}") from exc
 
 
-def raw_encode(data: Any) -> tuple[str, str, Any]:
+def raw_encode(data: object) -> tuple[str, str, Any]:
     """Leave a body as it is (``str`` as UTF-8); what the serializer name ``"raw"`` does."""
     if isinstance(data, str):
         return "application/data", "utf-8", _utf8(data)
@@ -293,7 +293,7 @@ def _missing(module: str, extra: str) -> SerializerNotInstalled:
     return SerializerNotInstalled(f"{module} is not installed: pip install 'kombu-actors[{extra}]'")
 
 
-def _pickle(data: Any) -> bytes:
+def _pickle(data: object) -> bytes:
     return pickle.dumps(data, protocol=pickle_protocol)
 
 
@@ -308,7 +308,7 @@ def _yaml() -> Any:
         raise _missing("PyYAML", "yaml") from None
 
 
-def _yaml_dumps(data: Any) -> str:
+def _yaml_dumps(data: object) -> str:
     text: str = _yaml().safe_dump(data)
     return text
 
@@ -324,12 +324,12 @@ def _msgpack() -> Any:
         raise _missing("msgpack", "msgpack") from None
 
 
-def _msgpack_dumps(data: Any) -> bytes:
+def _msgpack_dumps(data: object) -> bytes:
     packed: bytes = _msgpack().packb(data, use_bin_type=True)
     return packed
 
 
-def _msgpack_loads(body: Any) -> Any:
+def _msgpack_loads(body: object) -> Any:
     return _msgpack().unpackb(body, raw=False)
 
 

@@ -47,7 +47,7 @@ class Doorbell:
         os.set_blocking(self._in, False)
         start_afresh_after_fork(self)
 
-    def post(self, fn: Callable[..., object], *args: Any) -> None:
+    def post(self, fn: Callable[..., object], *args: object) -> None:
         """Have ``fn(*args)`` called in the trio thread soon.  What it raises is logged there.
 
         Any thread, signal handlers and finalizers included.  Interrupted, it may have been posted or not.

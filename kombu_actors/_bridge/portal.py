@@ -92,7 +92,7 @@ class Portal:
                 self._doorbell.close()  # as the thread would have done
             raise
 
-    def call(self, fn: Callable[..., Awaitable[T]], *args: Any, timeout: float | None) -> T:
+    def call(self, fn: Callable[..., Awaitable[T]], *args: object, timeout: float | None) -> T:
         """Run ``await fn(*args)`` in the runtime and wait for its result.
 
         Raises:
@@ -146,12 +146,12 @@ class Portal:
         died.__cause__ = self._failure
         return died
 
-    def spawn(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+    def spawn(self, fn: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run ``fn`` as a task of the runtime; for ``post``."""
         if self._nursery is not None:
             self._nursery.start_soon(for_nobody, fn, *args)
 
-    def run_in_thread(self, fn: Callable[..., object], *args: Any) -> None:
+    def run_in_thread(self, fn: Callable[..., object], *args: object) -> None:
         """Have ``fn``, which must not raise, called in a thread of its own.  Runtime thread.
 
         Who ends the runtime doesn't wait for it: it may be the one.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import trio
 
@@ -42,7 +41,7 @@ class Tenant:
         self._over = trio.Event()
         self._chores: trio.Nursery | None = None
 
-    def spawn(self, fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+    def spawn(self, fn: Callable[..., Awaitable[object]], *args: object) -> None:
         """Run ``fn`` for as long as the tree runs at most; for ``post``."""
         if self._chores is not None:
             self._chores.start_soon(for_nobody, fn, *args)
@@ -148,7 +147,7 @@ class Tenant:
             self.awaited -= 1
 
 
-async def for_nobody(fn: Callable[..., Awaitable[Any]], *args: Any) -> None:
+async def for_nobody(fn: Callable[..., Awaitable[object]], *args: object) -> None:
     """Await ``fn(*args)`` for nobody: what it raises is logged, and ends nothing else."""
     try:
         await fn(*args)

@@ -26,7 +26,7 @@ class Accepted:
     ready = True
     failed = cancelled = False
 
-    def then(self, callback: Callable[..., Any], on_error: Callable[..., Any] | None = None) -> Any:
+    def then(self, callback: Callable[..., object], on_error: Callable[..., object] | None = None) -> Any:
         """Call ``callback()`` now; what is returned has a ``then`` of its own, which gets the callback's result."""
         kept = promise(callback, on_error=on_error)
         kept()
@@ -39,7 +39,7 @@ class Accepted:
 ACCEPTED = Accepted()
 
 
-def without_unknown(properties: Mapping[str, Any]) -> dict[str, Any]:
+def without_unknown(properties: Mapping[str, object]) -> dict[str, Any]:
     """The properties that AMQP has; warns of the others, once per name."""
     for name in properties.keys() - PROPERTY_NAMES - _warned_of:
         if len(_warned_of) < NAMES_WARNED_OF:

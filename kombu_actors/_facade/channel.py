@@ -151,8 +151,8 @@ class Channel:
         priority: int | None = None,
         content_type: str | None = None,
         content_encoding: str | None = None,
-        headers: Mapping[str, Any] | None = None,
-        properties: Mapping[str, Any] | None = None,
+        headers: Mapping[str, object] | None = None,
+        properties: Mapping[str, object] | None = None,
     ) -> tuple[bytes, dict[str, Any]]:
         """Put body and properties into the form that ``basic_publish`` takes."""
         prepared = dict(properties) if properties else {}
@@ -264,7 +264,7 @@ class Channel:
         durable: bool = False,
         auto_delete: bool = True,
         nowait: bool = False,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
         internal: bool = False,
     ) -> None:
         """Declare an exchange and remember it: it is declared again in every new session.
@@ -286,7 +286,7 @@ class Channel:
         source: str = "",
         routing_key: str = "",
         nowait: bool = False,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
     ) -> None:
         """Bind an exchange to another one."""
         binding = _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
@@ -298,7 +298,7 @@ class Channel:
         source: str = "",
         routing_key: str = "",
         nowait: bool = False,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
     ) -> None:
         """Undo ``exchange_bind``."""
         self._call_after_publishes(
@@ -313,7 +313,7 @@ class Channel:
         exclusive: bool = False,
         auto_delete: bool = True,
         nowait: bool = False,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
     ) -> queue_declare_ok_t:
         """Declare a queue and remember it; without a name the broker chooses one, anew in each session."""
         spec = QueueSpec(name=queue, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments)
@@ -326,7 +326,7 @@ class Channel:
         exchange: str = "",
         routing_key: str = "",
         nowait: bool = False,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
     ) -> None:
         """Bind a queue to an exchange."""
         binding = _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
@@ -338,7 +338,7 @@ class Channel:
         exchange: str,
         routing_key: str = "",
         nowait: bool = False,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
     ) -> None:
         """Undo ``queue_bind``."""
         self._call_after_publishes(
@@ -358,7 +358,7 @@ class Channel:
         return self._call_after_publishes(self._declarations.purge_queue, queue)
 
     @staticmethod
-    def prepare_queue_arguments(arguments: Mapping[str, Any] | None, **options: Any) -> dict[str, Any]:
+    def prepare_queue_arguments(arguments: Mapping[str, object] | None, **options: object) -> dict[str, Any]:
         """Translate kombu's queue options to the broker's arguments."""
         prepared = dict(arguments or {})
         for option, value in options.items():
@@ -400,7 +400,7 @@ class Channel:
         exclusive: bool = False,
         nowait: bool = False,
         callback: Callable[[Message], object] | None = None,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
         on_cancel: Callable[[str], object] | None = None,
     ) -> str:
         """Subscribe to a queue; ``callback(message)`` runs in the thread that drains events.
@@ -561,7 +561,7 @@ class _Returns:
 
 
 def _binding(
-    kind: BindingKind, destination: str, source: str, routing_key: str | None, arguments: Mapping[str, Any] | None
+    kind: BindingKind, destination: str, source: str, routing_key: str | None, arguments: Mapping[str, object] | None
 ) -> BindingSpec:
     return BindingSpec(
         kind=kind, source=source, destination=destination, routing_key=routing_key or "", arguments=arguments or {}

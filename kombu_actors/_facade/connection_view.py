@@ -89,7 +89,7 @@ class ConnectionView:
         self,
         include_password: bool = False,
         mask: str = "**",
-        getfields: Callable[[Mapping[str, Any]], tuple[Any, ...]] = itemgetter(
+        getfields: Callable[[Mapping[str, Any]], tuple[object, ...]] = itemgetter(
             "port", "userid", "password", "virtual_host", "transport"
         ),
     ) -> str:

@@ -215,7 +215,7 @@ class Consumer:
         """Have the broker deliver the channel's unacknowledged messages again; RabbitMQ wants ``requeue=True``."""
         return self.channel.basic_recover(requeue=requeue)
 
-    def receive(self, body: Any, message: Message) -> None:
+    def receive(self, body: object, message: Message) -> None:
         """Give a decoded message to the callbacks; raises ``NotImplementedError`` when there are none."""
         callbacks = self.callbacks
         taken = getattr(message, "_taken", None)

@@ -108,10 +108,10 @@ class Exchange(MaybeChannelBound):
         self,
         exchange: Exchange | str = "",
         routing_key: str = "",
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
         nowait: bool = False,
         channel: Any = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> Any:
         """Have ``exchange`` pass messages with this routing key on to this exchange."""
         return (channel or self.channel).exchange_bind(
@@ -127,7 +127,7 @@ class Exchange(MaybeChannelBound):
         source: Exchange | str = "",
         routing_key: str = "",
         nowait: bool = False,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
         channel: Any = None,
     ) -> Any:
         """Undo ``bind_to``; routing key and arguments must be the same."""

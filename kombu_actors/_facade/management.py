@@ -93,7 +93,7 @@ class RabbitMQManagement:
         """``PUT``, with ``body`` as JSON."""
         return self._request("PUT", path, body or {})
 
-    def post(self, *path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def post(self, *path: str, body: Mapping[str, object] | None = None) -> Any:
         """``POST``, with ``body`` as JSON."""
         return self._request("POST", path, body or {})
 
@@ -168,7 +168,7 @@ class RabbitMQManagement:
     def _vhost(self, vhost: str | None) -> str:
         return self.virtual_host if vhost is None else vhost
 
-    def _request(self, method: str, path: tuple[str, ...], body: Any = None) -> Any:
+    def _request(self, method: str, path: tuple[str, ...], body: object = None) -> Any:
         url = "/".join([self.url, *(quote(part, safe="") for part in path)])
         holder = object()
         try:
@@ -185,7 +185,7 @@ class RabbitMQManagement:
             raise NotFound(text)
         raise OperationalError(text)
 
-    async def _exchange(self, method: str, url: str, body: Any) -> tuple[int, bytes]:
+    async def _exchange(self, method: str, url: str, body: object) -> tuple[int, bytes]:
         httpx = _httpx()
         # In the runtime, where a deadline is one for everything; the client's own are per read.
         client = httpx.AsyncClient(

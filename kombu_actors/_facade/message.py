@@ -176,7 +176,7 @@ class Message:
             self.errors.append(sys.exc_info())
         self.body = body
 
-    def _reraise_error(self, callback: Callable[[Message, Exception], Any] | None = None) -> None:
+    def _reraise_error(self, callback: Callable[[Message, Exception], object] | None = None) -> None:
         _, error, _ = self.errors[0]
         if callback is None:
             raise error

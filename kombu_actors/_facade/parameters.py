@@ -318,7 +318,7 @@ def _socket_url(endpoint: Endpoint, mask: str | None = None) -> str:
     return url if shown or endpoint.virtual_host == "/" else f"{url}?virtual_host={quote(endpoint.virtual_host)}"
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> Any:
     frozen = freeze(value)
     try:
         hash(frozen)

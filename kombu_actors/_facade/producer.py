@@ -112,7 +112,7 @@ class Producer:
         if self.exchange.name:
             self.exchange.declare()
 
-    def maybe_declare(self, entity: Any, retry: bool = False, **retry_policy: Any) -> bool | None:
+    def maybe_declare(self, entity: object, retry: bool = False, **retry_policy: object) -> bool | None:
         """Declare an entity, unless this connection has declared it already; returns whether it did."""
         return maybe_declare(entity, self.channel, retry, **retry_policy) if entity else None
 
@@ -195,17 +195,17 @@ class Producer:
 
     def _publish(
         self,
-        body: Any,
+        body: object,
         priority: int | None,
         content_type: str | None,
         content_encoding: str | None,
-        headers: Mapping[str, Any],
+        headers: Mapping[str, object],
         properties: dict[str, Any],
         routing_key: str,
         mandatory: bool,
         immediate: bool,
         exchange: str,
-        declare: Iterable[Any] | None,
+        declare: Iterable[object] | None,
         timeout: float | None = None,
         confirm_timeout: float | None = None,
     ) -> Any:

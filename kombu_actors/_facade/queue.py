@@ -177,7 +177,7 @@ class Queue(MaybeChannelBound):
         self,
         exchange: Exchange | str = "",
         routing_key: str = "",
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
         nowait: bool = False,
         channel: Any = None,
     ) -> Any:
@@ -191,7 +191,7 @@ class Queue(MaybeChannelBound):
         )
 
     def queue_unbind(
-        self, arguments: Mapping[str, Any] | None = None, nowait: bool = False, channel: Any = None
+        self, arguments: Mapping[str, object] | None = None, nowait: bool = False, channel: Any = None
     ) -> Any:
         """Undo ``queue_bind``; the arguments must be the same."""
         return self.unbind_from(self.exchange or "", self.routing_key, arguments, nowait, channel)
@@ -200,7 +200,7 @@ class Queue(MaybeChannelBound):
         self,
         exchange: Exchange | str = "",
         routing_key: str = "",
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
         nowait: bool = False,
         channel: Any = None,
     ) -> Any:

@@ -92,14 +92,14 @@ def ensure(
     are used up: ``OperationalError``, for ``retry_errors`` the error itself.
     """
 
-    def attempt(args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    def attempt(args: tuple[object, ...], kwargs: dict[str, Any]) -> T:
         token = ensuring.set(True)
         try:
             return fun(*args, **kwargs)
         finally:
             ensuring.reset(token)
 
-    def ensured(*args: Any, **kwargs: Any) -> T:
+    def ensured(*args: object, **kwargs: object) -> T:
         for retries in count():
             left = None if max_retries is None else max_retries - retries
             try:
@@ -168,7 +168,7 @@ class Revival:
         """Go on with another channel."""
         self.channel = channel
 
-    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    def __call__(self, *args: object, **kwargs: object) -> tuple[Any, Any]:
         """Call; returns the result and the channel it was made with."""
         if self.channel is None:
             self._connection.ensure_connection(**self._policy)

@@ -99,7 +99,7 @@ def _seconds(lowest: str, allows: Callable[[float], bool]) -> Callable[[Any, Any
     return check
 
 
-def body_max_of(transport_options: Mapping[str, Any]) -> int:
+def body_max_of(transport_options: Mapping[str, object]) -> int:
     """The transport option ``body_max``.
 
     Raises:
@@ -111,7 +111,7 @@ def body_max_of(transport_options: Mapping[str, Any]) -> int:
     return given
 
 
-def _as_given(options: Mapping[str, Any]) -> Mapping[str, Any]:
+def _as_given(options: Mapping[str, object]) -> Mapping[str, Any]:
     return MappingProxyType(dict(options))
 
 
@@ -162,7 +162,7 @@ def split_urls(given: object) -> list[str]:
     return [text if "://" in text or SINGLE_SLASH.match(text) else f"{scheme}://{text}" for text in texts]
 
 
-def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str, Any] | None = None) -> Endpoint:
+def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str, object] | None = None) -> Endpoint:
     """Turn ``scheme://user:password@host:port/vhost?query`` into an endpoint.
 
     ``defaults`` fills in what the URL leaves out (``userid``, ``password``, ``virtual_host``, ``port``).

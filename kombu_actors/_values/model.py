@@ -19,7 +19,7 @@ Properties = Mapping[str, Any]
 """Message properties under AMQP's names, with the application headers under ``headers``."""
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: object) -> Any:
     """Turn nested dicts and lists into hashable tuples, for comparing argument tables."""
     if isinstance(value, Mapping):
         return tuple(sorted((key, freeze(item)) for key, item in value.items()))

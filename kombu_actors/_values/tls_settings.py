@@ -140,7 +140,7 @@ def _must_be_readable(option: str, path: str) -> None:
         raise type(error)(error.errno, f"TLS option {option}: {error.strerror}", path) from None
 
 
-def tls_settings(option: Any) -> TLSSettings | None:
+def tls_settings(option: object) -> TLSSettings | None:
     """Understand ``ssl=``: a bool, the documented dict, an ``ssl.SSLContext``; None for no TLS.
 
     Keys of the dict: the attributes of ``TLSSettings`` (but for ``own``), ``ssl_version``, and redis-py's
@@ -164,7 +164,7 @@ def tls_settings(option: Any) -> TLSSettings | None:
     return _from_dict(_under_one_name(option))
 
 
-def _under_one_name(option: Mapping[str, Any]) -> dict[str, Any]:
+def _under_one_name(option: Mapping[str, object]) -> dict[str, Any]:
     given: dict[str, Any] = {}
     for key, value in option.items():
         name = ALIASES.get(key, key)
@@ -215,7 +215,7 @@ def _checked(given: dict[str, Any]) -> TLSSettings:
     return settings
 
 
-def _verify_mode(value: Any) -> ssl.VerifyMode:
+def _verify_mode(value: object) -> ssl.VerifyMode:
     if isinstance(value, str):
         mode: ssl.VerifyMode = parse_ssl_cert_reqs(value)
         return mode

@@ -8,7 +8,6 @@ that others had made; whoever declared a queue or an exchange restores it, with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 from weakref import WeakSet
 
 import attrs
@@ -41,7 +40,7 @@ class BrokerIdentity:
 
 
 def identity(
-    link: Link, current: Endpoint, endpoints: Iterable[Endpoint], options: Mapping[str, Any]
+    link: Link, current: Endpoint, endpoints: Iterable[Endpoint], options: Mapping[str, object]
 ) -> BrokerIdentity:
     """Which broker a link leads to; ``current`` is the endpoint that was dialled for it."""
     name = str(link.server_properties.get("cluster_name", ""))

@@ -165,7 +165,7 @@ def _value(name: str, value: object, depth: int) -> tuple[Any, int]:
     return check(name, value, depth)
 
 
-def _none_or_number(name: str, value: Any, depth: int) -> tuple[Any, int]:
+def _none_or_number(name: str, value: object, depth: int) -> tuple[Any, int]:
     return value, 9
 
 
@@ -202,7 +202,7 @@ def _moment(name: str, value: datetime, depth: int) -> tuple[datetime, int]:
     return seconds.astimezone(UTC).replace(microsecond=0, tzinfo=None), 9
 
 
-def _array(name: str, value: list[Any] | tuple[Any, ...], depth: int) -> tuple[list[Any], int]:
+def _array(name: str, value: list[Any] | tuple[object, ...], depth: int) -> tuple[list[Any], int]:
     if depth >= MAX_NESTING:
         raise ValueError(f"{name:.80} is nested more than {MAX_NESTING} deep")
     copy: list[Any] = []
@@ -214,7 +214,7 @@ def _array(name: str, value: list[Any] | tuple[Any, ...], depth: int) -> tuple[l
     return copy, size
 
 
-def _nested(name: str, value: Mapping[str, Any], depth: int) -> tuple[dict[str, Any], int]:
+def _nested(name: str, value: Mapping[str, object], depth: int) -> tuple[dict[str, Any], int]:
     copy, size = _table(name, value, depth + 1)
     return copy, 1 + size
 

@@ -40,7 +40,7 @@ def module_for(scheme: str) -> str:
         ) from None
 
 
-def transport_for(scheme: str, transport_options: Mapping[str, Any] | None = None) -> Transport:
+def transport_for(scheme: str, transport_options: Mapping[str, object] | None = None) -> Transport:
     """The transport that answers to a URL scheme, imported when first asked for.
 
     Raises:

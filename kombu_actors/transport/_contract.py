@@ -242,7 +242,7 @@ class Transport(Protocol):
     capabilities: Capabilities
     roles: Sequence[str]
 
-    async def connect(self, endpoint: Any, options: Any) -> Link:
+    async def connect(self, endpoint: object, options: object) -> Link:
         """Dial and shake hands; translates every foreign error to ``errors``' classes."""
 
     def prepare(

@@ -68,7 +68,7 @@ class Outbox:
     async def wait(self) -> None:
         """Wait to be woken."""
 
-        def give_up(_: Any) -> trio.lowlevel.Abort:
+        def give_up(_: object) -> trio.lowlevel.Abort:
             self._parked = None
             return trio.lowlevel.Abort.SUCCEEDED
 
@@ -115,7 +115,7 @@ class PendingReply:
         self._reply: Any = None
         self._error: BaseException | None = None
 
-    def resolve(self, reply: Any) -> None:
+    def resolve(self, reply: object) -> None:
         """Hand over the reply; ``applied`` or ``undo`` run before anything that came after it."""
         self._reply = reply
         act = self._undo if self._given_up else self._applied

@@ -13,7 +13,7 @@ T = TypeVar("T")
 def str_to_bytes(s: str) -> bytes: ...
 @overload
 def str_to_bytes(s: T) -> T: ...
-def str_to_bytes(s: Any) -> Any:
+def str_to_bytes(s: object) -> Any:
     """Encode a ``str`` as UTF-8; anything else is returned as it is."""
     return s.encode() if isinstance(s, str) else s
 
@@ -22,17 +22,17 @@ def str_to_bytes(s: Any) -> Any:
 def bytes_to_str(s: bytes) -> str: ...
 @overload
 def bytes_to_str(s: T) -> T: ...
-def bytes_to_str(s: Any) -> Any:
+def bytes_to_str(s: object) -> Any:
     """Decode ``bytes`` as UTF-8, with U+FFFD for what is not; anything else is returned as it is."""
     return s.decode(errors="replace") if isinstance(s, bytes) else s
 
 
-def ensure_bytes(s: Any) -> Any:
+def ensure_bytes(s: object) -> Any:
     """``bytes`` as they are, ``str`` as UTF-8; other buffers are returned as they are."""
     return str_to_bytes(s)
 
 
-def safe_str(s: Any) -> str:
+def safe_str(s: object) -> str:
     """``str`` for a log line: never raises, whatever the object's own ``__repr__`` does."""
     text = bytes_to_str(s)
     return text if isinstance(text, str) else safe_repr(text)

@@ -73,7 +73,7 @@ class lazy(Generic[T]):
     __hash__ = None  # type: ignore[assignment]  # its value may differ each time
 
 
-def maybe_evaluate(value: Any) -> Any:
+def maybe_evaluate(value: object) -> Any:
     """The value of a ``lazy``, anything else as it is."""
     return value.evaluate() if isinstance(value, lazy) else value
 
@@ -87,12 +87,12 @@ def is_list(
     return isinstance(obj, iters) and not isinstance(obj, scalars or ())
 
 
-def maybe_list(obj: Any, scalars: tuple[type, ...] = (Mapping, str)) -> Any:
+def maybe_list(obj: object, scalars: tuple[type, ...] = (Mapping, str)) -> Any:
     """``obj`` if it is a list or ``None``, otherwise a list of it alone."""
     return obj if obj is None or is_list(obj, scalars) else [obj]
 
 
-def dictfilter(d: Mapping[str, Any] | None = None, /, **kw: Any) -> dict[str, Any]:
+def dictfilter(d: Mapping[str, object] | None = None, /, **kw: object) -> dict[str, Any]:
     """A copy without the items whose value is ``None``."""
     return {key: value for key, value in {**(d or {}), **kw}.items() if value is not None}
 
@@ -121,8 +121,8 @@ def fxrangemax(start: float = 1.0, stop: float | None = None, step: float = 1.0,
 def retry_over_time(
     fun: Callable[..., T],
     catch: type[BaseException] | tuple[type[BaseException], ...],
-    args: Sequence[Any] | None = None,
-    kwargs: Mapping[str, Any] | None = None,
+    args: Sequence[object] | None = None,
+    kwargs: Mapping[str, object] | None = None,
     errback: Callable[[Any, Iterator[float], int], float] | None = None,
     max_retries: int | None = None,
     interval_start: float = 2,
@@ -168,12 +168,14 @@ def _wait(seconds: float, callback: Callable[[], object] | None) -> None:
     time.sleep(max(seconds - int(seconds), 0.0))
 
 
-def reprkwargs(kwargs: Mapping[str, Any], sep: str = ", ", fmt: str = "{0}={1}") -> str:
+def reprkwargs(kwargs: Mapping[str, object], sep: str = ", ", fmt: str = "{0}={1}") -> str:
     """``a=1, b='x'``, for a log line."""
     return sep.join(fmt.format(key, safe_repr(value)) for key, value in kwargs.items())
 
 
-def reprcall(name: str, args: Iterable[Any] = (), kwargs: Mapping[str, Any] | None = None, sep: str = ", ") -> str:
+def reprcall(
+    name: str, args: Iterable[object] = (), kwargs: Mapping[str, object] | None = None, sep: str = ", "
+) -> str:
     """``name(1, b='x')``, for a log line."""
     shown = [safe_repr(arg) for arg in args or ()]
     if kwargs:

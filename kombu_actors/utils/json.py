@@ -36,7 +36,7 @@ _decoders: dict[str, Callable[[Any], Any]] = {}
 class JSONEncoder(json.JSONEncoder):
     """The standard encoder, plus registered types, ``bytes`` and objects with a ``__json__`` method."""
 
-    def default(self, o: Any) -> Any:
+    def default(self, o: object) -> Any:
         """What to write in place of ``o``; raises ``TypeError`` when nobody knows."""
         reducer = getattr(o, "__json__", None)
         if reducer is not None:
@@ -69,7 +69,7 @@ def _compiled_encoder() -> Callable[[Any], str]:
         None, JSONEncoder().default, _stdlib.encode_basestring_ascii, None, ": ", ", ", False, False, True
     )
 
-    def encode(value: Any) -> str:
+    def encode(value: object) -> str:
         try:
             return "".join(chunks(value, 0))
         except RecursionError:
@@ -82,11 +82,11 @@ _encode: Final = _compiled_encoder()
 
 
 def dumps(
-    s: Any,
+    s: object,
     *,
     cls: type[json.JSONEncoder] = JSONEncoder,
     default_kwargs: dict[str, Any] | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> str:
     """Encode ``s`` as JSON text.
 
@@ -128,7 +128,7 @@ def loads(
     s: str | bytes | bytearray | memoryview,
     *,
     decode_bytes: bool = True,
-    object_hook: Callable[[dict[str, Any]], Any] = object_hook,
+    object_hook: Callable[[dict[str, Any]], object] = object_hook,
 ) -> Any:
     """Decode JSON text or its UTF-8 bytes.
 

@@ -138,7 +138,7 @@ def sanitize_url(url: str, mask: str = "**") -> str:
     return as_url(*url_to_parts(url), sanitize=True, mask=mask)
 
 
-def maybe_sanitize_url(url: Any, mask: str = "**") -> Any:
+def maybe_sanitize_url(url: object, mask: str = "**") -> Any:
     """``sanitize_url`` for what looks like a URL; anything else is returned as it is."""
     if isinstance(url, str) and "://" in url:
         return sanitize_url(url, mask)

@@ -6,7 +6,7 @@ The sizes are judged at the header: of a body that is too large nothing is kept,
 from __future__ import annotations
 
 import struct
-from typing import Any, Final
+from typing import Final
 
 from ..._values.model import Delivery, Returned
 from .channels import Channel, Content
@@ -26,7 +26,7 @@ class ContentAssembler:
         self.scanner = scanner
         self.body_max = body_max
 
-    def begin(self, channel: Channel, method: str, arguments: tuple[Any, ...]) -> None:
+    def begin(self, channel: Channel, method: str, arguments: tuple[object, ...]) -> None:
         """Take a method that carries content."""
         if method == "basic.get-ok" and channel.answered(method) is None:
             raise PeerProtocolError(503, f"basic.get-ok on channel {channel.number}, where nothing was asked for")

@@ -252,7 +252,7 @@ class AMQPEngine:
 
     # -- channels ------------------------------------------------------------------------------
 
-    def open_channel(self, token: Any, *, kept: bool = False) -> int:
+    def open_channel(self, token: object, *, kept: bool = False) -> int:
         """Ask for a channel with the lowest free number; ``ChannelOpened`` will carry ``token``.
 
         The highest number is kept for who asks for the ``kept`` one.
@@ -275,7 +275,7 @@ class AMQPEngine:
         self._send(number, encode_method(spec.Channel.Close, "BsBB", code, text, 0, 0))
         return channel.abandon()
 
-    def request(self, number: int, request: Request, token: Any) -> None:
+    def request(self, number: int, request: Request, token: object) -> None:
         """Send a synchronous method; its ``Replied`` or ``Got`` will carry ``token``.
 
         Raises:

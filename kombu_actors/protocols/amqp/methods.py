@@ -104,13 +104,13 @@ class Request(NamedTuple):
     replies: tuple[str, ...]
 
 
-def encode_method(signature: tuple[int, int], layout: str = "", *values: Any) -> bytes:
+def encode_method(signature: tuple[int, int], layout: str = "", *values: object) -> bytes:
     """Encode a method frame's payload, byte for byte as py-amqp does."""
     payload: bytes = _IDS.pack(*signature) + dumps(layout, values)
     return payload
 
 
-def request(name: str, *values: Any) -> Request:
+def request(name: str, *values: object) -> Request:
     """Encode the request ``name``.
 
     Raises:
@@ -125,7 +125,7 @@ def request(name: str, *values: Any) -> Request:
 _NUMBERS: Final = {"B": 0xFFFF, "l": 0xFFFFFFFF}
 
 
-def _checked(name: str, letter: str, value: Any) -> Any:
+def _checked(name: str, letter: str, value: object) -> Any:
     if letter == "s":
         if not isinstance(value, str):
             raise ValueError(f"{name} takes a str, not {type(value).__name__}: {value!r:.80}")

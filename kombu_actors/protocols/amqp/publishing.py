@@ -60,7 +60,7 @@ class Preparer:
         *,
         exchange: str,
         routing_key: str,
-        properties: Mapping[str, Any],
+        properties: Mapping[str, object],
         mandatory: bool = False,
     ) -> Prepared:
         """Validate and encode one message.
@@ -84,7 +84,7 @@ class Preparer:
             encoded = self._encode_properties(exchange, routing_key, properties, key if flat else None)
         return _new(Prepared, (method, _CONTENT_HEAD.pack(60, 0, len(body)) + encoded, body))
 
-    def _key(self, properties: Mapping[str, Any]) -> tuple[tuple[object, ...], bool]:
+    def _key(self, properties: Mapping[str, object]) -> tuple[tuple[object, ...], bool]:
         # Types are part of the key: True == 1 == 1.0, but only one of them is a priority.
         headers = properties.get("headers")
         if headers:
@@ -110,7 +110,7 @@ class Preparer:
         self,
         exchange: str,
         routing_key: str,
-        properties: Mapping[str, Any],
+        properties: Mapping[str, object],
         key: tuple[object, ...] | None,
     ) -> bytes:
         checked = validate_content(exchange, routing_key, properties, frame_max=self.frame_max)

@@ -132,7 +132,7 @@ class ChannelReceiver:
             raise PeerProtocolError(505, f"{by} on channel {channel.number} inside the message of basic.get-ok")
         channel.content = None
 
-    def _on_opened(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+    def _on_opened(self, channel: Channel, arguments: tuple[object, ...], events: list[Event]) -> None:
         channel.take(ChannelStep.OPENED)
         self._channels.opened(channel)
         events.append(ChannelOpened(channel.number, channel.settle("channel.open-ok")))
@@ -151,7 +151,7 @@ class ChannelReceiver:
             self._channels.closed_by_peer(channel)
             events.append(ChannelClosedByPeer(channel.number, code, text, (class_id, method), channel.abandon()))
 
-    def _on_closed(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+    def _on_closed(self, channel: Channel, arguments: tuple[object, ...], events: list[Event]) -> None:
         channel.take(ChannelStep.CLOSED)
         self._channels.release(channel)
         events.append(ChannelClosed(channel.number))

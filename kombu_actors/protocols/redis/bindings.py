@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from ...utils.json import dumps
 from .._content import check_table
@@ -32,7 +32,7 @@ def _escaped(letter: str) -> str:
     return "\\" + ("000" if letter == "\0" else letter)
 
 
-def arguments_text(arguments: Mapping[str, Any]) -> str:
+def arguments_text(arguments: Mapping[str, object]) -> str:
     """A binding's arguments as JSON, the same text for the same arguments: they are part of its identity.
 
     Raises ``ValueError`` naming what AMQP can't carry.

@@ -64,7 +64,7 @@ class Envelope:
 
 def encode(
     body: bytes | None,
-    properties: Mapping[str, Any],
+    properties: Mapping[str, object],
     exchange: str,
     routing_key: str,
     tag: str,
@@ -110,7 +110,7 @@ def _content(content_encoding: str | None, content_type: str | None) -> bytes:
     )
 
 
-def _written_way(exchange: str, routing_key: str, priority: Any, body_encoding: str | None) -> bytes:
+def _written_way(exchange: str, routing_key: str, priority: object, body_encoding: str | None) -> bytes:
     info = dumps({"exchange": exchange, "routing_key": routing_key})
     return (
         f'"delivery_info": {info}, "priority": {dumps(priority)}, '
@@ -121,7 +121,7 @@ def _written_way(exchange: str, routing_key: str, priority: Any, body_encoding: 
 _way: Final = lru_cache(_FRAGMENTS)(_written_way)
 
 
-def _text_body(body: bytes, content_encoding: Any) -> bytes:
+def _text_body(body: bytes, content_encoding: object) -> bytes:
     """A body as kombu writes it without base64: text as text, and what is not as its JSON writes bytes."""
     if content_encoding != "binary":
         try:
@@ -217,7 +217,7 @@ def _loads(text: bytes) -> Any:
         raise UndecodableEnvelope(f"not JSON as kombu writes it: {type(error).__name__}") from None
 
 
-def _delivery_info(info: Any, queue: str) -> tuple[str, str, bool]:
+def _delivery_info(info: object, queue: str) -> tuple[str, str, bool]:
     if info is None:
         return "", queue, False
     if type(info) is not dict:
@@ -230,7 +230,7 @@ def _delivery_info(info: Any, queue: str) -> tuple[str, str, bool]:
     return exchange or "", routing_key or ("" if exchange else queue), info.get("redelivered") is True
 
 
-def _is_sound_text(value: Any) -> bool:
+def _is_sound_text(value: object) -> bool:
     if type(value) is not str:
         return False
     if value.isascii():
@@ -242,7 +242,7 @@ def _is_sound_text(value: Any) -> bool:
     return True
 
 
-def _read_body(written: Any, encoding: Any) -> bytes:
+def _read_body(written: object, encoding: object) -> bytes:
     if written is None:
         return b""
     if encoding == "base64" and isinstance(written, (str, bytes)):
@@ -264,7 +264,7 @@ def _from_loose_base64(written: str | bytes) -> bytes:
         raise UndecodableEnvelope("its body is not the base64 that body_encoding says") from None
 
 
-def _from_text(written: Any) -> bytes:
+def _from_text(written: object) -> bytes:
     if isinstance(written, bytes):  # as kombu's JSON writes a body that is not text
         return written
     if not isinstance(written, str):
@@ -275,7 +275,7 @@ def _from_text(written: Any) -> bytes:
         raise UndecodableEnvelope("its body has half a surrogate pair, which is no text") from None
 
 
-def _read_suffix(suffix: Any) -> tuple[bool, int, int]:
+def _read_suffix(suffix: object) -> tuple[bool, int, int]:
     """Our own note on a message; one that isn't as our scripts write it is someone else's, and left alone."""
     if type(suffix) is list and len(suffix) == 2:
         count, expires = suffix
@@ -284,7 +284,7 @@ def _read_suffix(suffix: Any) -> tuple[bool, int, int]:
     return False, *_NOT_OURS
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     return _KINDS.get(type(value), f"a {type(value).__name__}")
 
 

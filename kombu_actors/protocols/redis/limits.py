@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from amqp import spec
 from amqp.exceptions import AMQPError
@@ -28,7 +28,7 @@ class Limits(NamedTuple):
     """``maxmemory``, without what the server had used when it held nothing."""
 
     @classmethod
-    def read(cls, config: Any, info: Any) -> Limits:
+    def read(cls, config: object, info: object) -> Limits:
         """Out of the answers to ``LIMIT_QUESTIONS``; what is no answer says nothing."""
         piece = memory = None
         said = config.get(b"proto-max-bulk-len") if isinstance(config, dict) else None

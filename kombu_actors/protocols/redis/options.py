@@ -32,7 +32,7 @@ def _bad(name: str, value: object, wanted: str) -> ValueError:
     return ValueError(f"transport option {name} must be {wanted}, not {value!r:.80}")
 
 
-def _flag(name: str, value: Any) -> bool:
+def _flag(name: str, value: object) -> bool:
     if isinstance(value, str) and value.lower() in (*_TRUE, *_FALSE):
         return value.lower() in _TRUE
     if not isinstance(value, bool):
@@ -40,19 +40,19 @@ def _flag(name: str, value: Any) -> bool:
     return value
 
 
-def _text(name: str, value: Any) -> str:
+def _text(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise _bad(name, value, "text")
     return value
 
 
-def _named(name: str, value: Any) -> str:
+def _named(name: str, value: object) -> str:
     if not _text(name, value):
         raise _bad(name, value, "a name, not empty")
     return str(value)
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: object) -> float:
     if isinstance(value, str):
         try:
             value = float(value)
@@ -63,7 +63,7 @@ def _number(name: str, value: Any) -> float:
     return value
 
 
-def _seconds(name: str, value: Any) -> float:
+def _seconds(name: str, value: object) -> float:
     seconds = _number(name, value)
     if seconds <= 0:
         raise _bad(name, value, "a number of seconds above 0")
@@ -71,7 +71,7 @@ def _seconds(name: str, value: Any) -> float:
 
 
 def _whole_from(lowest: int) -> Callable[[str, Any], int]:
-    def whole(name: str, value: Any) -> int:
+    def whole(name: str, value: object) -> int:
         number = _number(name, value)
         if number != int(number) or number < lowest:
             raise _bad(name, value, f"a whole number from {lowest} on")
@@ -81,7 +81,7 @@ def _whole_from(lowest: int) -> Callable[[str, Any], int]:
 
 
 def _one_of(*choices: str) -> Callable[[str, Any], str]:
-    def choice(name: str, value: Any) -> str:
+    def choice(name: str, value: object) -> str:
         if value not in choices:
             raise _bad(name, value, f"one of {', '.join(choices)}")
         return str(value)
@@ -89,7 +89,7 @@ def _one_of(*choices: str) -> Callable[[str, Any], str]:
     return choice
 
 
-def _steps(name: str, value: Any) -> tuple[int, ...]:
+def _steps(name: str, value: object) -> tuple[int, ...]:
     given = value.split(",") if isinstance(value, str) else value
     if not isinstance(given, Sequence) or isinstance(given, bytes):
         raise _bad(name, value, "a list of numbers, such as [0, 3, 6, 9]")
@@ -97,7 +97,7 @@ def _steps(name: str, value: Any) -> tuple[int, ...]:
     return tuple(whole(name, step) for step in given)
 
 
-def _fanout_prefix(name: str, value: Any) -> str:
+def _fanout_prefix(name: str, value: object) -> str:
     """True is kombu's own prefix, False none at all."""
     switch = _flag(name, value) if not isinstance(value, str) or value.lower() in (*_TRUE, *_FALSE) else None
     if switch is None:
@@ -105,7 +105,7 @@ def _fanout_prefix(name: str, value: Any) -> str:
     return DEFAULT_FANOUT_PREFIX if switch else ""
 
 
-def _body_encoding(name: str, value: Any) -> str | None:
+def _body_encoding(name: str, value: object) -> str | None:
     if isinstance(value, str) and value.lower() in ("", "none"):
         return None
     if value not in BODY_ENCODINGS:
@@ -113,7 +113,7 @@ def _body_encoding(name: str, value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def _never(name: str, value: Any) -> bool:
+def _never(name: str, value: object) -> bool:
     if _flag(name, value):
         raise ValueError(
             f"transport option {name} is for fleets with kombu before 5.4 in them, whose broadcasts went to another"
@@ -122,7 +122,7 @@ def _never(name: str, value: Any) -> bool:
     return False
 
 
-def _as_given(name: str, value: Any) -> Any:
+def _as_given(name: str, value: object) -> Any:
     return value
 
 
@@ -184,7 +184,7 @@ KNOWN: Final = frozenset({*_CONVERTERS, *UNUSED, *_ELSEWHERE})
 _NOT_NONE: Final = frozenset(_CONVERTERS) - {"body_encoding"}
 
 
-def understood(options: Mapping[str, Any]) -> dict[str, Any]:
+def understood(options: Mapping[str, object]) -> dict[str, Any]:
     """The options as values, text turned into what it says; None, where it is no value, is not given.
 
     Raises:
@@ -234,7 +234,7 @@ class RedisOptions:
     """Messages a consumer without prefetch holds at most."""
 
     @classmethod
-    def from_mapping(cls, options: Mapping[str, Any]) -> RedisOptions:
+    def from_mapping(cls, options: Mapping[str, object]) -> RedisOptions:
         """Understand ``transport_options``.
 
         Raises:

@@ -87,7 +87,7 @@ def _read_published(reply: Any) -> Published:
     return Published(codes, errors, read_timer(timer), read_deaths(deaths) if deaths else [])
 
 
-def _read_buried(reply: Any) -> Published | None:
+def _read_buried(reply: object) -> Published | None:
     return None if reply == _STALE else _read_published(reply)
 
 

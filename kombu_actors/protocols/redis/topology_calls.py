@@ -84,7 +84,7 @@ def exchange_delete(name: str, *, if_unused: bool = False, virtual_host: str = H
     if name in PREDECLARED:
         _refuse(_EXCHANGE_DELETE, access_refused(f"deletion of system {what} not allowed"))
 
-    def parse(reply: Any) -> None:
+    def parse(reply: object) -> None:
         if reply == [b"in-use"]:
             _refuse(_EXCHANGE_DELETE, precondition_failed(f"{what} in use"))
 
@@ -106,7 +106,7 @@ def bind(binding: BindingSpec, *, durable: bool = False, virtual_host: str = HOS
         _refuse_default(method, binding.destination)
     destination = Named(binding.kind.value, binding.destination, virtual_host)
 
-    def parse(reply: Any) -> None:
+    def parse(reply: object) -> None:
         match reply:
             case [b"no-exchange"]:
                 _refuse(method, not_found(Named("exchange", binding.source, virtual_host)))
@@ -132,7 +132,7 @@ def unbind(binding: BindingSpec, *, virtual_host: str = HOST) -> Call[None]:
     if binding.kind is BindingKind.EXCHANGE:
         _refuse_default(method, binding.destination)
 
-    def parse(reply: Any) -> None:
+    def parse(reply: object) -> None:
         if reply == [b"locked"]:
             _refuse(method, resource_locked(Named("queue", binding.destination, virtual_host)))
 

@@ -75,7 +75,7 @@ def queue_policy(spec: QueueSpec, what: Named) -> QueuePolicy:
 
 
 def check_equivalent(
-    known: tuple[str, ...], what: Named, received: Mapping[str, Any], current: Mapping[str, Any]
+    known: tuple[str, ...], what: Named, received: Mapping[str, object], current: Mapping[str, object]
 ) -> None:
     """Raise 406 unless a redeclaration's known arguments are those of the first declaration."""
     for name in known:
@@ -102,7 +102,7 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _not_negative(name: str, value: Any, what: Named) -> None:
+def _not_negative(name: str, value: object, what: Named) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid_argument(name, what, f'"expected integer, got {wire_type(value)}"')
     if value < 0:
@@ -115,7 +115,7 @@ def _milliseconds(name: str, value: Any, what: Named) -> None:
         raise invalid_argument(name, what, f"{{value_too_large,{value}}}")
 
 
-def _milliseconds_above_zero(name: str, value: Any, what: Named) -> None:
+def _milliseconds_above_zero(name: str, value: object, what: Named) -> None:
     _milliseconds(name, value, what)
     if value == 0:
         raise invalid_argument(name, what, "{value_zero,0}")
@@ -127,30 +127,30 @@ def _priority(name: str, value: Any, what: Named) -> None:
         raise invalid_argument(name, what, f"{{max_value_exceeded,{value}}}")
 
 
-def _text(name: str, value: Any, what: Named) -> None:
+def _text(name: str, value: object, what: Named) -> None:
     if not isinstance(value, str):
         raise invalid_argument(name, what, f"{{unacceptable_type,{wire_type(value)}}}")
 
 
-def _exchange_name(name: str, value: Any, what: Named) -> None:
+def _exchange_name(name: str, value: object, what: Named) -> None:
     if not isinstance(value, str):
         place = str(what).replace("queue", "in queue", 1)
         raise precondition_failed(f"invalid type '{wire_type(value)}' for arg '{name}' {place}")
 
 
-def _overflow(name: str, value: Any, what: Named) -> None:
+def _overflow(name: str, value: object, what: Named) -> None:
     _text(name, value, what)
     if value not in ("drop-head", "reject-publish", "reject-publish-dlx"):
         raise invalid_argument(name, what, "invalid_overflow")
 
 
-def _mode(name: str, value: Any, what: Named) -> None:
+def _mode(name: str, value: object, what: Named) -> None:
     _text(name, value, what)
     if value not in ("default", "lazy"):
         raise invalid_argument(name, what, f"\"unsupported queue mode '{value}'\"")
 
 
-def _flag(name: str, value: Any, what: Named) -> None:
+def _flag(name: str, value: object, what: Named) -> None:
     if not isinstance(value, bool):
         raise invalid_argument(name, what, f"{{unacceptable_type,{wire_type(value)}}}")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 import attrs
 from amqp.exceptions import ConnectionForced
@@ -87,7 +87,7 @@ class VirtualBroker:
                     self.topology.delete_queue(queue.spec.name, None)
             self.settle()
 
-    def open_session(self, user: str = "guest", receiver: Any = None) -> Session:
+    def open_session(self, user: str = "guest", receiver: object = None) -> Session:
         """A new client's connection; ``receiver`` is the driver's own and opaque here."""
         session = Session(self, user, receiver)
         self.sessions[session] = None

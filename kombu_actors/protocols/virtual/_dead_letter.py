@@ -50,7 +50,7 @@ def dead_letter(
     return new_message(exchange, message.routing_key if routing_key is None else routing_key, properties, message.body)
 
 
-def _with_death(recorded: Any, death: dict[str, Any]) -> list[Any]:
+def _with_death(recorded: object, death: dict[str, Any]) -> list[Any]:
     deaths = recorded if isinstance(recorded, list) else []
     others = []
     for earlier in deaths:

@@ -6,8 +6,6 @@ but it does) must find the same ones here.
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 from amqp import exceptions as amqp_errors
 
@@ -68,7 +66,7 @@ def invalid_argument(argument: str, what: Named, why: str) -> amqp_errors.Precon
     return precondition_failed(f"invalid arg '{argument}' for {what}: {why}")
 
 
-def inequivalent(argument: str, what: Named, received: Any, current: Any) -> amqp_errors.PreconditionFailed:
+def inequivalent(argument: str, what: Named, received: object, current: object) -> amqp_errors.PreconditionFailed:
     """406 for a redeclaration that differs; ``None`` stands for an argument not given."""
     if received is None or current is None:
         said, has = _described(received), _described(current)
@@ -77,15 +75,15 @@ def inequivalent(argument: str, what: Named, received: Any, current: Any) -> amq
     return precondition_failed(f"inequivalent arg '{argument}' for {what}: received {said} but current is {has}")
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _described(value: Any) -> str:
+def _described(value: object) -> str:
     return "none" if value is None else f"the value '{_plain(value)}' of type '{wire_type(value)}'"
 
 
-def wire_type(value: Any) -> str:
+def wire_type(value: object) -> str:
     """The name RabbitMQ gives to the field type this value travels as."""
     if isinstance(value, bool):
         return "bool"

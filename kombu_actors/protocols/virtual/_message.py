@@ -42,7 +42,7 @@ class Message:
         """Whether it is to survive a restart (delivery mode 2)."""
         return self.properties.get("delivery_mode") == 2
 
-    def with_header(self, name: str, value: Any) -> Message:
+    def with_header(self, name: str, value: object) -> Message:
         """A copy with one header more; this one is shared and stays as it is."""
         return attrs.evolve(self, properties={**self.properties, "headers": {**self.headers, name: value}})
 

@@ -34,7 +34,7 @@ class RoutingTable(Protocol):
 
     def add(self, binding: BindingSpec) -> None: ...
     def discard(self, binding: BindingSpec) -> None: ...
-    def match(self, routing_key: str, headers: Mapping[str, Any]) -> Iterable[Destination]: ...
+    def match(self, routing_key: str, headers: Mapping[str, object]) -> Iterable[Destination]: ...
 
 
 @attrs.define
@@ -70,7 +70,7 @@ class DirectTable:
         if not found.counts:
             del self._by_key[binding.routing_key]
 
-    def match(self, routing_key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:
+    def match(self, routing_key: str, headers: Mapping[str, object]) -> Iterable[Destination]:
         found = self._by_key.get(routing_key)
         return found.counts if found is not None else ()
 
@@ -88,7 +88,7 @@ class FanoutTable:
     def discard(self, binding: BindingSpec) -> None:
         self._all.discard(destination(binding))
 
-    def match(self, routing_key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:
+    def match(self, routing_key: str, headers: Mapping[str, object]) -> Iterable[Destination]:
         return self._all.counts
 
 
@@ -127,7 +127,7 @@ class TopicTable:
                 return
             del parent.children[word]
 
-    def match(self, routing_key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:
+    def match(self, routing_key: str, headers: Mapping[str, object]) -> Iterable[Destination]:
         places = _with_empty_loops({self._root: None})
         for word in _words(routing_key):
             following: dict[_Node, None] = {}
@@ -175,7 +175,7 @@ class HeadersTable:
     def discard(self, binding: BindingSpec) -> None:
         del self._bindings[binding]
 
-    def match(self, routing_key: str, headers: Mapping[str, Any]) -> Iterable[Destination]:
+    def match(self, routing_key: str, headers: Mapping[str, object]) -> Iterable[Destination]:
         return dict.fromkeys(
             destination(binding) for binding in self._bindings if headers_agree(binding.arguments, headers)
         )
@@ -197,12 +197,12 @@ def headers_agree(arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> b
     return all(agreements) if wanted.startswith("all") else any(agreements)
 
 
-def _same(wanted: Any, found: Any) -> bool:
+def _same(wanted: object, found: object) -> bool:
     # RabbitMQ compares as Erlang does: 1 equals 1.0, true equals neither.
     return bool(wanted == found) and isinstance(wanted, bool) is isinstance(found, bool)
 
 
-def check_headers_binding(arguments: Mapping[str, Any]) -> None:
+def check_headers_binding(arguments: Mapping[str, object]) -> None:
     """Raise 406 when ``x-match`` is none of the four words."""
     wanted = arguments.get("x-match", "all")
     if not isinstance(wanted, str):

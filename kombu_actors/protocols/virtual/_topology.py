@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
@@ -218,7 +218,7 @@ class Topology:
     # the way of a message
 
     def route(
-        self, exchange: str, routing_key: str, extra_keys: tuple[str, ...], headers: Mapping[str, Any]
+        self, exchange: str, routing_key: str, extra_keys: tuple[str, ...], headers: Mapping[str, object]
     ) -> Iterable[Queue]:
         """The queues that get a message, each once; the caller knows that the exchange exists."""
         if extra_keys:
@@ -234,7 +234,7 @@ class Topology:
                 self._routes[way] = queues
         return queues
 
-    def _resolve(self, start: str, routing_key: str, headers: Mapping[str, Any]) -> tuple[tuple[Queue, ...], bool]:
+    def _resolve(self, start: str, routing_key: str, headers: Mapping[str, object]) -> tuple[tuple[Queue, ...], bool]:
         """Follow bindings and alternate exchanges, each exchange once.
 
         Also says whether the same key will always take this way: not so once headers decided.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 import trio
@@ -82,7 +82,7 @@ class MemoryChannel(OneLife):
         await trio.lowlevel.checkpoint_if_cancelled()
         return await self._link.call(serve, undo=undo)
 
-    def _send(self, command: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+    def _send(self, command: Callable[..., None], *args: object, **kwargs: object) -> None:
         self._ending.check()
         self._link.send(command, *args, **kwargs)
 

@@ -218,7 +218,7 @@ class MemoryLink(OneLife):
         if self._channels.get(channel.number) is channel:
             del self._channels[channel.number]
 
-    def send(self, command: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    def send(self, command: Callable[..., object], *args: object, **kwargs: object) -> None:
         """Have the broker carry out a command, after those it has not read yet."""
         if self._held or self.session.blocked:
             self._held.append(partial(command, *args, **kwargs))
@@ -229,7 +229,7 @@ class MemoryLink(OneLife):
         """A name nobody else has."""
         return self._broker.fresh_name(prefix)
 
-    def _serve(self, serve: Callable[[], Any], pending: PendingReply) -> None:
+    def _serve(self, serve: Callable[[], object], pending: PendingReply) -> None:
         # The reply takes its place first: what the request sets off must be heard after it.
         result: list[Any] = []
         refusal: list[AMQPError] = []

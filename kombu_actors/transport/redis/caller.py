@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 from amqp.exceptions import AMQPError
@@ -113,7 +113,7 @@ class Caller:
         done: Callable[[T], None],
         failed: Callable[[BaseException], None] | None,
         wire: RedisWire,
-        reply: Any,
+        reply: object,
     ) -> None:
         error: BaseException
         if not isinstance(reply, BaseException):
@@ -146,7 +146,7 @@ class Caller:
         for script in ALL_SCRIPTS.values():
             wire.send(("SCRIPT", "LOAD", script.text), self._loaded)
 
-    def _loaded(self, reply: Any) -> None:
+    def _loaded(self, reply: object) -> None:
         if isinstance(reply, ErrorReply):
             self.kill(translate(reply.text, "SCRIPT LOAD"))
 

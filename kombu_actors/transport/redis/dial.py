@@ -70,7 +70,7 @@ async def open_wire(
     raise BrokerUnreachable(f"{attempt.where} did not answer within {timeout:g} s ({attempt.phase})")
 
 
-async def until_moved(endpoint: Endpoint, options: Any, primary: tuple[str, int]) -> NoReturn:
+async def until_moved(endpoint: Endpoint, options: object, primary: tuple[str, int]) -> NoReturn:
     """Wait until the Sentinel of ``endpoint`` names another server than ``primary``, then raise ``ConnectionLost``.
 
     A primary that was failed over while it lives takes writes for some 10 s more, which are lost when it becomes

@@ -88,7 +88,7 @@ async def ask_all(wire: RedisWire, commands: Sequence[tuple[Argument, ...]]) -> 
     answers: list[Any] = []
     answered = trio.Event()
 
-    def take(reply: Any) -> None:
+    def take(reply: object) -> None:
         answers.append(reply)
         if len(answers) == len(commands):
             answered.set()
@@ -99,7 +99,7 @@ async def ask_all(wire: RedisWire, commands: Sequence[tuple[Argument, ...]]) -> 
     return answers
 
 
-def check_answered(*answers: Any) -> None:
+def check_answered(*answers: object) -> None:
     """Raise the death of the wire, if that is among the answers."""
     for answer in answers:
         if isinstance(answer, BaseException) and not isinstance(answer, ErrorReply):
@@ -138,7 +138,7 @@ async def greet(wire: RedisWire, we: Introduction) -> Server:
     )
 
 
-def _judge_hello(said: Any, we: Introduction) -> None:
+def _judge_hello(said: object, we: Introduction) -> None:
     if isinstance(said, ErrorReply):
         raise refused_login(said, we)
     check_answered(said)
@@ -184,7 +184,7 @@ def refused_login(said: ErrorReply, we: Introduction) -> Exception:
     return BrokerUnreachable(f"{we.where} refused to serve us: {text}")
 
 
-def _judge_select(answer: Any, we: Introduction) -> None:
+def _judge_select(answer: object, we: Introduction) -> None:
     if not isinstance(answer, ErrorReply):
         return
     if answer.code == "NOPERM":

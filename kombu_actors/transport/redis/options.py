@@ -21,7 +21,7 @@ NO_MEANING: Final = frozenset(
 """redis-py's arguments that ``sentinel_kwargs`` may have and that ask for nothing here."""
 
 
-def _seconds(name: str, value: Any) -> float | None:
+def _seconds(name: str, value: object) -> float | None:
     """A number of seconds above 0; None for not given (redis-py takes 0 for 'at once', which can't work)."""
     if value is None:
         return None
@@ -30,7 +30,7 @@ def _seconds(name: str, value: Any) -> float | None:
     return float(value)
 
 
-def _text(name: str, value: Any) -> str | None:
+def _text(name: str, value: object) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value:
@@ -38,14 +38,14 @@ def _text(name: str, value: Any) -> str | None:
     return value
 
 
-def _client_name(value: Any) -> str | None:
+def _client_name(value: object) -> str | None:
     name = _text("client_name", value)
     if name is not None and not (name.isascii() and name.isprintable() and " " not in name):
         raise InvalidURL("transport option client_name must be visible ASCII without spaces (Redis takes nothing else)")
     return name
 
 
-def _socket_options(value: Any) -> dict[int, int]:
+def _socket_options(value: object) -> dict[int, int]:
     """Options of TCP by number, as ``socket.TCP_KEEPIDLE``, or by that name."""
     if value is None:
         return {}
@@ -72,7 +72,7 @@ class SentinelOptions:
     tls: TLSSettings | None = None
 
     @classmethod
-    def understood(cls, given: Any) -> SentinelOptions:
+    def understood(cls, given: object) -> SentinelOptions:
         """Understand ``sentinel_kwargs``: redis-py's ``username``, ``password``, ``ssl`` and ``ssl_...``.
 
         Raises:
@@ -120,7 +120,7 @@ class DialOptions:
     sentinel: SentinelOptions = SentinelOptions()
 
     @classmethod
-    def understood(cls, given: Mapping[str, Any]) -> DialOptions:
+    def understood(cls, given: Mapping[str, object]) -> DialOptions:
         """Pick them out of ``transport_options``.
 
         Raises:

@@ -139,7 +139,7 @@ class Publishing:
     def try_again(self) -> None:
         """If the server took no publishes, see whether it does now."""
 
-        def answered(reply: Any) -> None:
+        def answered(reply: object) -> None:
             still = isinstance(reply, ErrorReply) and consequence_of(reply.text) is Consequence.BLOCKED
             if not still and not self._caller.dead:
                 self.queue.refused = None
@@ -178,7 +178,7 @@ class Publishing:
         """Ask each time: they can be changed while the server runs, and a large message costs far more."""
         answers: list[Any] = [None] if not self._may_ask_limits else []
 
-        def take(reply: Any) -> None:
+        def take(reply: object) -> None:
             answers.append(reply)
             if len(answers) < len(LIMIT_QUESTIONS) or self._caller.dead:
                 return
@@ -193,7 +193,7 @@ class Publishing:
         """Ask until enough replicas have what was published: until then nobody is told that it is safe."""
         wanted = self._caller.terms.options.confirm_replicas
 
-        def heard(reply: Any) -> None:
+        def heard(reply: object) -> None:
             if isinstance(reply, ErrorReply):
                 self._caller.kill(translate(reply.text, "WAIT"))
             elif isinstance(reply, int) and reply >= wanted:

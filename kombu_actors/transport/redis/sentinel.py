@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -69,7 +69,7 @@ async def next_primary(
     await wire.call(*hello)
     told, hear = trio.open_memory_channel[None](1)
 
-    def heard(_: Any) -> None:
+    def heard(_: object) -> None:
         with suppress(trio.WouldBlock):  # it is about to be asked anyway
             told.send_nowait(None)
 
@@ -96,7 +96,7 @@ async def _heard_or_dead(wire: RedisWire, hear: trio.MemoryReceiveChannel[None],
     check_answered(wire.closed)
 
 
-def _as_dict(details: Any) -> dict[bytes, bytes]:
+def _as_dict(details: object) -> dict[bytes, bytes]:
     """``SENTINEL MASTER``'s answer; empty when it may not be asked for."""
     if not isinstance(details, list):
         return {}

@@ -57,7 +57,7 @@ class _Confirmations:
         self._left -= 1
         return self._left == 0
 
-    def __call__(self, reply: Any) -> None:
+    def __call__(self, reply: object) -> None:
         self._on_reply(reply)
 
 
@@ -310,7 +310,7 @@ class RedisWire(OneLife):
             self.last_sent = trio.current_time()
 
 
-def _ignore(_: Any) -> None:
+def _ignore(_: object) -> None:
     pass
 
 
@@ -318,7 +318,7 @@ def _nothing() -> None:
     pass
 
 
-def _unasked(reply: Any) -> str:
+def _unasked(reply: object) -> str:
     """What may be shown of it: other kinds of servers repeat what they were told, and that may be a password."""
     if not isinstance(reply, ErrorReply):
         return ""
@@ -329,7 +329,7 @@ _UNASKED: Final = ("DENIED ", "ERR max number of clients", "ERR Protocol error")
 """What a Redis server says without being asked."""
 
 
-def _settle(pending: PendingReply, reply: Any) -> None:
+def _settle(pending: PendingReply, reply: object) -> None:
     if isinstance(reply, BaseException):
         pending.fail(reply)
     else:
@@ -341,5 +341,5 @@ def parted(name: str) -> ConnectionClosed:
     return ConnectionClosed(f"you closed the connection to {name}")
 
 
-def _whatever(_: Any) -> None:
+def _whatever(_: object) -> None:
     """Any answer is a sign of life, a refusal too."""
