@@ -35,8 +35,8 @@ from ._subscription import Subscription
 from ._values.endpoint import FailoverStrategy, LinkOptions, body_max_of
 from ._values.model import BODY_MAX, BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from .actors._waiting import CLOSE_GRACE
-from .actors.channel import SubscriptionGap
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
+from .actors.consumer import SubscriptionGap
 from .actors.restoring import QueueRenamed, RestorationSucceeded, RestorationWaiting
 from .actors.waitlist import Waiting
 from .supervisors import Backoff, ChildView, Event, EventStream

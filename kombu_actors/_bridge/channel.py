@@ -23,8 +23,9 @@ from .._values.model import (
     Returned,
     Sent,
 )
-from ..actors.channel import ChannelActor, Consumer, Epoch, Settlement
+from ..actors.channel import ChannelActor, Epoch, Settlement
 from ..actors.connection import ConnectionActor
+from ..actors.consumer import Consumer
 from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
 from ..errors import ConnectionLost, DeadlineExceeded, PublishUnknown, StaleDelivery
 from ..protocols.ledger import Entry

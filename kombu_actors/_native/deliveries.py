@@ -11,8 +11,9 @@ import trio
 
 from .._subscription import Subscription
 from .._values.model import ConsumerSpec, QoS
-from ..actors.channel import ChannelActor, Consumer, Epoch
+from ..actors.channel import ChannelActor, Epoch
 from ..actors.connection import ConnectionActor
+from ..actors.consumer import Consumer
 from ..supervisors._interrupts import guarded, protected
 from ..utils.uuid import uuid
 from .backlog import Backlog

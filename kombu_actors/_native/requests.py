@@ -9,8 +9,9 @@ import attrs
 import trio
 
 from .._values.model import ConsumerSpec, Delivery
-from ..actors.channel import Consumer, Epoch
+from ..actors.channel import Epoch
 from ..actors.connection import ConnectionActor, OwnQueue
+from ..actors.consumer import Consumer
 from ..errors import ConnectionLost, PublishUnknown
 from ..protocols.ledger import Entry
 from ..supervisors._interrupts import protected

@@ -10,25 +10,21 @@ the channel lives.  A consumer's restart leaves the channel alone.
 from __future__ import annotations
 
 import logging
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
-from functools import partial
-from typing import Any
+from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
-from .._values.model import Action, ConsumerSpec, Delivery, QoS
+from .._values.model import Action, QoS
 from ..errors import ChannelLimitExceeded, ConnectionLost
 from ..protocols.ledger import Entry
 from ..supervisors import (
     ActorContext,
     Backoff,
     ChildSpec,
-    Event,
     Failed,
     Outcome,
     Restart,
@@ -39,10 +35,14 @@ from ..supervisors import (
 )
 from ..supervisors._interrupts import protected
 from ..transport._contract import Link, LinkChannel
-from ._verdicts import CONSUMING, is_answer, may_concern, verdict
 from ._waiting import CLOSE_GRACE, first_of
+from .calls import Calls
+from .consumer import CONSUMER_BACKOFF, Consumer, ConsumerActor
+from .deadlines import Deadlines
 from .publisher import Publisher
-from .waitlist import Waiting, refused_again
+from .quarantine import Quarantine
+from .session import Session
+from .topology import Topology
 
 logger = logging.getLogger("kombu_actors.channel")
 
@@ -52,8 +52,6 @@ however many there are, they must not take the channel from its other users."""
 CHANNEL_BACKOFF = Backoff(first=0.0, base=0.01, maximum=0.25, reset_after=10.0)
 """Opening a channel again costs two round trips, and what was published over it waits; several refused publishes
 in a row must not hold the others up.  The cap keeps one that dies all the time from being work for the broker."""
-CONSUMER_BACKOFF = Backoff(first=0.0, base=0.25, maximum=3.0, reset_after=10.0)
-"""The cap of 3 s keeps a consumer's recovery within 5 s."""
 
 
 @attrs.frozen(eq=False)
@@ -70,69 +68,43 @@ class Epoch:
     """Held by the consumer that is asking for its subscription: one at a time, so that who is refused is known."""
 
 
-@attrs.frozen(kw_only=True)
-class SubscriptionGap(Event):
-    """A consumer of broadcasts has missed some, or may have: it was not subscribed, or has been too slow.
-
-    Only of queues that the broker keeps nothing for (Redis Pub/Sub; see ``durable_fanout``).
-    """
-
-    queue: str
-    since: float
-    """When the broker was last heard, in seconds since the epoch; the gap can't have begun before.  Of dropped
-    broadcasts: when the first of them was heard."""
-    until: float
-    """When the subscription was in force again; when the last of the dropped ones was heard."""
-    dropped: int = 0
-    """How many broadcasts were dropped, the oldest first, because the queue's consumers were too far behind; 0 when the
-    subscription was not in force, and nobody knows what was published meanwhile."""
-
-
 Settlement = tuple[Epoch, Action, int, bool]
 """(epoch, action, wire tag, flag): the flag is *multiple*, for REJECT it is *requeue*."""
 
-DeliverySink = Callable[["Epoch", list[Delivery]], None]
 
+class ChannelOwner(Protocol):
+    """What a channel and its consumers ask of the connection that they belong to."""
 
-@attrs.define(eq=False)
-class Consumer:
-    """A subscription as wished for, and what hears of it."""
+    session: Session
+    topology: Topology
+    deadlines: Deadlines
+    quarantine: Quarantine
+    calls: Calls
+    channels: dict[int, ChannelActor]
 
-    spec: ConsumerSpec
-    sink: DeliverySink
-    on_cancel: Callable[[], None] | None = None
-    """Told when the broker ended the subscription; supervision restores it regardless."""
-    on_end: Callable[[], None] | None = None
-    """Told each time when a subscription that was granted has ended, for whatever reason."""
-    on_refused: Callable[[BaseException], None] | None = None
-    """Told, while its maker waits, that the broker refuses it; then it is wished for no more."""
-    waiting: Waiting | None = None
-    """How it stands while the broker refuses it; its supervisor knows when it is tried again."""
-    suspected: bool = False
-    """A session ended over a subscription that may be this one: it is asked for while none of the others is."""
-    rehearse: bool = False
-    """Whether its last refusal cost its channel: then it is tried on another one first."""
-    subscribed: Epoch | None = None
-    """The epoch in which it is subscribed at this moment."""
-    deaf_since: float | None = None
-    """When a subscription that keeps nothing was last known to be in force; None while it is, or for others."""
+    def require_link(self) -> Link:
+        """The present link; ``ConnectionLost`` when there is none."""
 
-    @property
-    def id(self) -> str:
-        """Its name in the supervision tree."""
-        return child_id(self.spec.tag)
+    def blocked_because(self) -> str | None:
+        """The broker's reason for taking no publishes; None while it takes them."""
 
+    async def prepare_to_consume(self, queue: str, exclusive: bool) -> None:
+        """Have a queue there before it is consumed from."""
 
-def child_id(tag: str) -> str:
-    """A consumer's name in the supervision tree: the tag, which may hold any character, without the path's slash."""
-    return tag.replace("%", "%25").replace("/", "%2F")
+    def doubt_queue(self, queue: str) -> None:
+        """A consumer of a queue has ended: the queue may be gone with it."""
+
+    def is_doubtful(self, queue: str) -> bool:
+        """Whether a queue is to be there, and may not be."""
 
 
 @protected
 class ChannelActor:
     """One channel of a connection.  ``owner`` supplies the link and restores queues."""
 
-    def __init__(self, number: int, owner: Any, on_gone: Callable[[BaseException], None] | None = None) -> None:
+    def __init__(
+        self, number: int, owner: ChannelOwner, on_gone: Callable[[BaseException], None] | None = None
+    ) -> None:
         self.number = number
         self.owner = owner
         self.on_gone = on_gone
@@ -153,8 +125,8 @@ class ChannelActor:
         """Publishes and settlements from other threads; bounded by the publish window and the prefetch."""
         self.bag_posted = False
         self._collecting = False
-        """Acks, rejects and requeues that reached the actor after their channel had died."""
-        self._highest_tag = 0
+        self.highest_tag = 0
+        """The highest delivery tag that anybody has been shown, over all epochs."""
 
     @property
     def id(self) -> str:
@@ -182,8 +154,8 @@ class ChannelActor:
 
     def consumer_spec(self, consumer: Consumer) -> ChildSpec:
         """The consumer as a child of ``consumers``."""
-        serve = partial(self._serve_consumer, consumer)
-        return ChildSpec(id=consumer.id, start=serve, stop_grace=CLOSE_GRACE, interruptible=False)
+        actor = ConsumerActor(self, consumer)
+        return ChildSpec(id=consumer.id, start=actor.serve, stop_grace=CLOSE_GRACE, interruptible=False)
 
     def _consumer_specs(self) -> tuple[ChildSpec, ...]:
         return tuple(map(self.consumer_spec, self.consumers.values()))
@@ -222,11 +194,11 @@ class ChannelActor:
 
     def succeed(self, predecessor: ChannelActor) -> None:
         """Before it starts: take over a channel's QoS, and have its deliveries be those of a former epoch."""
-        self.qos, self._highest_tag = predecessor.qos, predecessor._highest_tag
+        self.qos, self.highest_tag = predecessor.qos, predecessor.highest_tag
 
     def saw_tag(self, tag: int) -> None:
         """Remember a delivery tag handed to a caller outside of a consumer (``basic.get``)."""
-        self._highest_tag = max(self._highest_tag, tag)
+        self.highest_tag = max(self.highest_tag, tag)
 
     def collect(self) -> None:
         """Carry out what other threads put into the bag, in the order they did.
@@ -292,12 +264,12 @@ class ChannelActor:
         return None
 
     async def _serve_channel(self, ctx: ActorContext) -> None:
-        link: Link = self.owner.require_link()
+        link = self.owner.require_link()
         wire = await self._open(link)
         try:
             if self.qos is not None:
                 await self._apply_qos(wire)
-            self._enter(Epoch(wire, self._highest_tag))
+            self._enter(Epoch(wire, self.highest_tag))
             self.failure = None
             self._has_been_open = True
             ctx.ready()
@@ -353,142 +325,6 @@ class ChannelActor:
     async def _serve_publisher(self, ctx: ActorContext) -> None:
         await self.publisher.serve(ctx, self.require_live().wire, self.owner.require_link())
 
-    async def _serve_consumer(self, consumer: Consumer, ctx: ActorContext) -> None:
-        epoch = self.require_live()
-        if epoch.wire.closed is not None:
-            if consumer.on_refused is not None:
-                raise ConnectionLost(f"channel {self.number} died before the subscription") from epoch.wire.closed
-            raise epoch.wire.closed
-        cancelled = trio.Event()
-
-        def sink(batch: list[Delivery]) -> None:
-            self._highest_tag = max(self._highest_tag, epoch.tag_offset + batch[-1].delivery_tag)
-            consumer.sink(epoch, batch)
-
-        try:
-            await self._subscribe(ctx, consumer, epoch, sink, cancelled.set)
-            with self._noting_gaps(ctx, consumer, epoch.wire):
-                await first_of(cancelled.wait, ctx.stopping.wait)
-        finally:
-            granted, consumer.subscribed = consumer.subscribed, None
-            if granted is not None and consumer.on_end is not None:
-                consumer.on_end()
-            try:
-                if granted is not None and not cancelled.is_set():
-                    await self._unsubscribe(ctx, consumer, granted)
-            finally:
-                # Not cancelled by the program, or by the broker before that: then the queue is gone.
-                if consumer.spec.tag in self.consumers or cancelled.is_set():
-                    self.owner.doubt_queue(consumer.spec.queue)
-        if cancelled.is_set():
-            if consumer.on_cancel is not None:
-                consumer.on_cancel()
-            raise amqp_errors.ConsumerCancelled(
-                f"the broker cancelled consumer {consumer.spec.tag!r}: "
-                f"queue {consumer.spec.queue!r} was deleted or failed over"
-            )
-
-    async def _unsubscribe(self, ctx: ActorContext, consumer: Consumer, epoch: Epoch) -> None:
-        """Cancel what was granted, also for who is cancelled: the channel lives on, and its consumers with it."""
-        if epoch.wire.closed is None:
-            with self.owner.session.farewells.say(ctx):
-                await epoch.wire.cancel(consumer.spec.tag)
-
-    async def _subscribe(
-        self,
-        ctx: ActorContext,
-        consumer: Consumer,
-        epoch: Epoch,
-        sink: Callable[[list[Delivery]], None],
-        on_cancel: Callable[[], None],
-    ) -> None:
-        """Consume, and be READY."""
-        spec = consumer.spec
-        try:
-            if consumer.on_refused is None or self.owner.is_doubtful(spec.queue):
-                await self.owner.prepare_to_consume(spec.queue, spec.exclusive)
-            present = attrs.evolve(spec, queue=self.owner.topology.names.current(spec.queue))
-            async with self._rehearsal(ctx, consumer, present), epoch.subscribing:
-                if epoch.wire.closed is not None:
-                    raise ConnectionLost(f"channel {self.number} died before the subscription") from epoch.wire.closed
-                async with self.owner.calls.one_by_one if consumer.suspected else nullcontext():
-                    await epoch.wire.consume(present, sink, on_cancel)
-                consumer.subscribed = epoch
-        except (ValueError, ChannelLimitExceeded) as refusal:
-            self._refused(consumer, refusal)  # by this side: arguments beyond a frame, no channel to rehearse on
-            raise
-        except amqp_errors.ChannelError as refusal:
-            if is_answer(refusal, CONSUMING):
-                consumer.rehearse = consumer.rehearse or epoch.wire.closed is not None
-                self._refused(consumer, refusal)
-            raise
-        except ConnectionLost as lost:
-            answer = verdict(lost)
-            if answer is not None:
-                self._refused(consumer, answer)
-            else:
-                consumer.suspected = consumer.suspected or may_concern(lost, CONSUMING)
-            raise
-        if consumer.waiting is not None:
-            logger.info("consumer %r of queue %r is subscribed again", spec.tag, spec.queue)
-        consumer.waiting, consumer.on_refused = None, None
-        consumer.rehearse = consumer.suspected = False
-        ctx.ready()
-
-    @asynccontextmanager
-    async def _rehearsal(self, ctx: ActorContext, consumer: Consumer, present: ConsumerSpec) -> AsyncIterator[None]:
-        """Subscribe on a channel that nobody else uses first, where one more refusal would cost others theirs.
-
-        What it is sent there, one message at most, goes back to its place before the block begins; only of a queue
-        that would go with its only consumer it comes behind what the block's subscription is sent.
-        An exclusive consumer can't be rehearsed; for those the queue's consumers have been counted.
-        """
-        if not consumer.rehearse or consumer.spec.exclusive:
-            yield
-            return
-        link: Link = self.owner.require_link()
-        async with AsyncExitStack() as stack:
-            stage = await link.open_channel()
-
-            async def leave() -> None:
-                with self.owner.session.farewells.say(ctx):
-                    await stage.aclose()
-
-            stack.push_async_callback(leave)
-            await stage.qos(prefetch_count=1)
-            await stage.consume(attrs.evolve(present, no_ack=False), _drop, _ignore)
-            if self.owner.topology.outlives_consumers(present.queue):
-                await stack.aclose()
-            yield
-
-    def _refused(self, consumer: Consumer, refusal: BaseException) -> None:
-        """The first refusal is its maker's, who waits; later ones are said, and it is tried again."""
-        if consumer.on_refused is not None:
-            self.consumers.pop(consumer.spec.tag, None)
-            consumer.on_refused(refusal)
-            return
-        what = f"consumer {consumer.spec.tag!r} of queue {consumer.spec.queue!r}"
-        consumer.waiting = waiting = refused_again(consumer.waiting, what, str(refusal), trio.current_time(), 0.0)
-        if waiting.loudness is not None:
-            logger.log(waiting.loudness, "%s waits: %s; it is tried again until it succeeds", what, refusal)
-
-    @contextmanager
-    def _noting_gaps(self, ctx: ActorContext, consumer: Consumer, wire: LinkChannel) -> Iterator[None]:
-        def dropped(since: float, until: float, count: int) -> None:
-            ctx.report(SubscriptionGap, queue=consumer.spec.queue, since=since, until=until, dropped=count)
-
-        if not wire.watch_gaps(consumer.spec.tag, dropped):
-            yield
-            return
-        link: Link = self.owner.require_link()
-        if consumer.deaf_since is not None:
-            ctx.report(SubscriptionGap, queue=consumer.spec.queue, since=consumer.deaf_since, until=time.time())
-            consumer.deaf_since = None
-        try:
-            yield
-        finally:
-            consumer.deaf_since = time.time() - (trio.current_time() - link.last_heard)
-
     def _exited(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Failed):
             return
@@ -501,11 +337,3 @@ class ChannelActor:
         self.owner.quarantine.leave(self.publisher)
         if self.on_gone is not None:
             self.on_gone(error)
-
-
-def _drop(batch: list[Delivery]) -> None:
-    """Deliveries to a rehearsal go back when its channel is closed."""
-
-
-def _ignore() -> None:
-    """A rehearsal that the broker ends has been one all the same."""

@@ -53,7 +53,8 @@ from ..supervisors._interrupts import guarded, protected, unprotected
 from ..transport._contract import Link, Transport
 from ._waiting import CLOSE_GRACE, first_of
 from .calls import Calls
-from .channel import ChannelActor, Consumer, child_id
+from .channel import ChannelActor
+from .consumer import Consumer, child_id
 from .deadlines import Deadlines
 from .declaring import Request, TopologyActor
 from .ordering import Publishes

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from kombu_actors._values.model import ConsumerSpec, Delivery
-from kombu_actors.actors.channel import Consumer
+from kombu_actors.actors.consumer import Consumer
 from kombu_actors.broker import BindingKind, BindingSpec, Broker, Delivered, QueueSpec, Subscription, open_broker
 from kombu_actors.errors import ConnectionClosed
 from kombu_actors.supervisors import ChildState, Event

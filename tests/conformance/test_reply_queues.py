@@ -103,7 +103,7 @@ def test_a_copy_of_a_queue_made_later_follows_its_name_for_ever(realm: Realm) ->
             realm.cut_connections()
             wait_until(lambda: queue.name != former, timeout=PATIENCE, waiting_for="another name")  # noqa: B023
             copies.append(queue(channel))
-            age(channel.handle.actor.owner, first)
+            age(connection.connect().actor, first)
             former = queue.name
         assert [copy.name for copy in copies] == [queue.name] * 2
 

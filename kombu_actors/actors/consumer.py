@@ -1,0 +1,254 @@
+"""The consumer actor: one subscription as wished for, kept up in every epoch of its channel.
+
+``Consumer`` is the wish and outlives its epochs; ``ConsumerActor`` is what makes it so while one epoch lasts.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+from amqp import exceptions as amqp_errors
+
+from .._values.model import ConsumerSpec, Delivery
+from ..errors import ChannelLimitExceeded, ConnectionLost
+from ..supervisors import ActorContext, Backoff, Event
+from ..supervisors._interrupts import protected
+from ..transport._contract import LinkChannel
+from ._verdicts import CONSUMING, is_answer, may_concern, verdict
+from ._waiting import first_of
+from .waitlist import Waiting, refused_again
+
+if TYPE_CHECKING:
+    from .channel import ChannelActor, Epoch
+
+__all__ = ["CONSUMER_BACKOFF", "Consumer", "ConsumerActor", "SubscriptionGap", "child_id"]
+
+logger = logging.getLogger("kombu_actors.channel")
+
+CONSUMER_BACKOFF = Backoff(first=0.0, base=0.25, maximum=3.0, reset_after=10.0)
+"""The cap of 3 s keeps a consumer's recovery within 5 s."""
+
+
+DeliverySink = Callable[["Epoch", list[Delivery]], None]
+
+
+@attrs.frozen(kw_only=True)
+class SubscriptionGap(Event):
+    """A consumer of broadcasts has missed some, or may have: it was not subscribed, or has been too slow.
+
+    Only of queues that the broker keeps nothing for (Redis Pub/Sub; see ``durable_fanout``).
+    """
+
+    queue: str
+    since: float
+    """When the broker was last heard, in seconds since the epoch; the gap can't have begun before.  Of dropped
+    broadcasts: when the first of them was heard."""
+    until: float
+    """When the subscription was in force again; when the last of the dropped ones was heard."""
+    dropped: int = 0
+    """How many broadcasts were dropped, the oldest first, because the queue's consumers were too far behind; 0 when the
+    subscription was not in force, and nobody knows what was published meanwhile."""
+
+
+@attrs.define(eq=False)
+class Consumer:
+    """A subscription as wished for, and what hears of it."""
+
+    spec: ConsumerSpec
+    sink: DeliverySink
+    on_cancel: Callable[[], None] | None = None
+    """Told when the broker ended the subscription; supervision restores it regardless."""
+    on_end: Callable[[], None] | None = None
+    """Told each time when a subscription that was granted has ended, for whatever reason."""
+    on_refused: Callable[[BaseException], None] | None = None
+    """Told, while its maker waits, that the broker refuses it; then it is wished for no more."""
+    waiting: Waiting | None = None
+    """How it stands while the broker refuses it; its supervisor knows when it is tried again."""
+    suspected: bool = False
+    """A session ended over a subscription that may be this one: it is asked for while none of the others is."""
+    rehearse: bool = False
+    """Whether its last refusal cost its channel: then it is tried on another one first."""
+    subscribed: Epoch | None = None
+    """The epoch in which it is subscribed at this moment."""
+    deaf_since: float | None = None
+    """When a subscription that keeps nothing was last known to be in force; None while it is, or for others."""
+
+    @property
+    def id(self) -> str:
+        """Its name in the supervision tree."""
+        return child_id(self.spec.tag)
+
+
+def child_id(tag: str) -> str:
+    """A consumer's name in the supervision tree: the tag, which may hold any character, without the path's slash."""
+    return tag.replace("%", "%25").replace("/", "%2F")
+
+
+@protected
+class ConsumerActor:
+    """Has a channel's broker send what its consumer wishes for, in the channel's present epoch."""
+
+    def __init__(self, channel: ChannelActor, consumer: Consumer) -> None:
+        self._channel = channel
+        self._consumer = consumer
+        self._owner = channel.owner
+
+    async def serve(self, ctx: ActorContext) -> None:
+        """Be subscribed until the broker ends it, or the actor is told to stop."""
+        channel, consumer = self._channel, self._consumer
+        epoch = channel.require_live()
+        if epoch.wire.closed is not None:
+            if consumer.on_refused is not None:
+                raise self._channel_died() from epoch.wire.closed
+            raise epoch.wire.closed
+        cancelled = trio.Event()
+
+        def sink(batch: list[Delivery]) -> None:
+            channel.highest_tag = max(channel.highest_tag, epoch.tag_offset + batch[-1].delivery_tag)
+            consumer.sink(epoch, batch)
+
+        try:
+            await self._subscribe(ctx, epoch, sink, cancelled.set)
+            with self._noting_gaps(ctx, epoch.wire):
+                await first_of(cancelled.wait, ctx.stopping.wait)
+        finally:
+            granted, consumer.subscribed = consumer.subscribed, None
+            if granted is not None and consumer.on_end is not None:
+                consumer.on_end()
+            try:
+                if granted is not None and not cancelled.is_set():
+                    await self._unsubscribe(ctx, granted)
+            finally:
+                # Not cancelled by the program, or by the broker before that: then the queue is gone.
+                if consumer.spec.tag in channel.consumers or cancelled.is_set():
+                    self._owner.doubt_queue(consumer.spec.queue)
+        if cancelled.is_set():
+            if consumer.on_cancel is not None:
+                consumer.on_cancel()
+            raise amqp_errors.ConsumerCancelled(
+                f"the broker cancelled consumer {consumer.spec.tag!r}: "
+                f"queue {consumer.spec.queue!r} was deleted or failed over"
+            )
+
+    async def _unsubscribe(self, ctx: ActorContext, epoch: Epoch) -> None:
+        """Cancel what was granted, also for who is cancelled: the channel lives on, and its consumers with it."""
+        consumer = self._consumer
+        if epoch.wire.closed is None:
+            with self._owner.session.farewells.say(ctx):
+                await epoch.wire.cancel(consumer.spec.tag)
+
+    async def _subscribe(
+        self,
+        ctx: ActorContext,
+        epoch: Epoch,
+        sink: Callable[[list[Delivery]], None],
+        on_cancel: Callable[[], None],
+    ) -> None:
+        """Consume, and be READY."""
+        consumer = self._consumer
+        spec = consumer.spec
+        try:
+            if consumer.on_refused is None or self._owner.is_doubtful(spec.queue):
+                await self._owner.prepare_to_consume(spec.queue, spec.exclusive)
+            present = attrs.evolve(spec, queue=self._owner.topology.names.current(spec.queue))
+            async with self._rehearsal(ctx, present), epoch.subscribing:
+                if epoch.wire.closed is not None:
+                    raise self._channel_died() from epoch.wire.closed
+                async with self._owner.calls.one_by_one if consumer.suspected else nullcontext():
+                    await epoch.wire.consume(present, sink, on_cancel)
+                consumer.subscribed = epoch
+        except (ValueError, ChannelLimitExceeded) as refusal:
+            self._refused(refusal)  # by this side: arguments beyond a frame, no channel to rehearse on
+            raise
+        except amqp_errors.ChannelError as refusal:
+            if is_answer(refusal, CONSUMING):
+                consumer.rehearse = consumer.rehearse or epoch.wire.closed is not None
+                self._refused(refusal)
+            raise
+        except ConnectionLost as lost:
+            answer = verdict(lost)
+            if answer is not None:
+                self._refused(answer)
+            else:
+                consumer.suspected = consumer.suspected or may_concern(lost, CONSUMING)
+            raise
+        if consumer.waiting is not None:
+            logger.info("consumer %r of queue %r is subscribed again", spec.tag, spec.queue)
+        consumer.waiting, consumer.on_refused = None, None
+        consumer.rehearse = consumer.suspected = False
+        ctx.ready()
+
+    @asynccontextmanager
+    async def _rehearsal(self, ctx: ActorContext, present: ConsumerSpec) -> AsyncIterator[None]:
+        """Subscribe on a channel that nobody else uses first, where one more refusal would cost others theirs.
+
+        What it is sent there, one message at most, goes back to its place before the block begins; only of a queue
+        that would go with its only consumer it comes behind what the block's subscription is sent.
+        An exclusive consumer can't be rehearsed; for those the queue's consumers have been counted.
+        """
+        consumer = self._consumer
+        if not consumer.rehearse or consumer.spec.exclusive:
+            yield
+            return
+        link = self._owner.require_link()
+        async with AsyncExitStack() as stack:
+            stage = await link.open_channel()
+
+            async def leave() -> None:
+                with self._owner.session.farewells.say(ctx):
+                    await stage.aclose()
+
+            stack.push_async_callback(leave)
+            await stage.qos(prefetch_count=1)
+            await stage.consume(attrs.evolve(present, no_ack=False), _drop, _ignore)
+            if self._owner.topology.outlives_consumers(present.queue):
+                await stack.aclose()
+            yield
+
+    def _channel_died(self) -> ConnectionLost:
+        return ConnectionLost(f"channel {self._channel.number} died before the subscription")
+
+    def _refused(self, refusal: BaseException) -> None:
+        """The first refusal is its maker's, who waits; later ones are said, and it is tried again."""
+        consumer = self._consumer
+        if consumer.on_refused is not None:
+            self._channel.consumers.pop(consumer.spec.tag, None)
+            consumer.on_refused(refusal)
+            return
+        what = f"consumer {consumer.spec.tag!r} of queue {consumer.spec.queue!r}"
+        consumer.waiting = waiting = refused_again(consumer.waiting, what, str(refusal), trio.current_time(), 0.0)
+        if waiting.loudness is not None:
+            logger.log(waiting.loudness, "%s waits: %s; it is tried again until it succeeds", what, refusal)
+
+    @contextmanager
+    def _noting_gaps(self, ctx: ActorContext, wire: LinkChannel) -> Iterator[None]:
+        consumer = self._consumer
+
+        def dropped(since: float, until: float, count: int) -> None:
+            ctx.report(SubscriptionGap, queue=consumer.spec.queue, since=since, until=until, dropped=count)
+
+        if not wire.watch_gaps(consumer.spec.tag, dropped):
+            yield
+            return
+        link = self._owner.require_link()
+        if consumer.deaf_since is not None:
+            ctx.report(SubscriptionGap, queue=consumer.spec.queue, since=consumer.deaf_since, until=time.time())
+            consumer.deaf_since = None
+        try:
+            yield
+        finally:
+            consumer.deaf_since = time.time() - (trio.current_time() - link.last_heard)
+
+
+def _drop(batch: list[Delivery]) -> None:
+    """Deliveries to a rehearsal go back when its channel is closed."""
+
+
+def _ignore() -> None:
+    """A rehearsal that the broker ends has been one all the same."""
