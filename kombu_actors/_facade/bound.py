@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from ..errors import NotBoundError
 from ..utils.functional import ChannelPromise
-from .surface import maybe_channel
+from .surface import Bindable, maybe_channel
+
+if TYPE_CHECKING:
+    from .channel import Channel
 
 __all__ = ["MaybeChannelBound", "Object"]
 
@@ -51,21 +54,21 @@ class Object:
 class MaybeChannelBound(Object):
     """A declaration that can be bound to a channel."""
 
-    _channel: Any = None
+    _channel: Channel | ChannelPromise[Channel] | None = None
     _is_bound: bool = False
 
     can_cache_declaration: bool = False
     """Whether declaring it once per connection is enough."""
 
-    def __call__(self, channel: Any) -> Self:
+    def __call__(self, channel: Bindable) -> Self:
         """``entity(channel)`` is ``entity.bind(channel)``."""
         return self.bind(channel)
 
-    def bind(self, channel: Any) -> Self:
+    def bind(self, channel: Bindable) -> Self:
         """A copy bound to a channel, or to a connection's default channel."""
         return self.__copy__().maybe_bind(channel)
 
-    def maybe_bind(self, channel: Any) -> Self:
+    def maybe_bind(self, channel: Bindable | None) -> Self:
         """Bind this very object, unless it is bound already; returns it."""
         if channel and not self.is_bound:
             self._channel = maybe_channel(channel)
@@ -73,7 +76,7 @@ class MaybeChannelBound(Object):
             self._is_bound = True
         return self
 
-    def revive(self, channel: Any) -> None:
+    def revive(self, channel: Channel | ChannelPromise[Channel]) -> None:
         """Move a bound object to another channel; an unbound one stays unbound."""
         if self.is_bound:
             self._channel = channel
@@ -88,7 +91,7 @@ class MaybeChannelBound(Object):
         return self._is_bound and self._channel is not None
 
     @property
-    def channel(self) -> Any:
+    def channel(self) -> Channel:
         """The channel it is bound to; raises ``NotBoundError`` when there is none."""
         channel = self._channel
         if channel is None:
@@ -102,8 +105,9 @@ class MaybeChannelBound(Object):
 
     def _repr_entity(self, item: str = "") -> str:
         item = item or type(self).__name__
-        if not self.is_bound:
+        channel = self._channel
+        if not self.is_bound or channel is None:
             return f"<unbound {item}>"
-        if isinstance(self._channel, ChannelPromise):  # repr opens no channel
-            return f"<{item} bound to {self._channel!r}>"
-        return f"<{item} bound to chan:{self._channel.channel_id}>"
+        if isinstance(channel, ChannelPromise):  # repr opens no channel
+            return f"<{item} bound to {channel!r}>"
+        return f"<{item} bound to chan:{channel.channel_id}>"

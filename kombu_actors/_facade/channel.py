@@ -53,6 +53,8 @@ QUEUE_ARGUMENTS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
 }
 """kombu's queue options in seconds -> RabbitMQ's arguments in milliseconds."""
 
+Prepared = tuple[bytes, dict[str, Any]]
+"""Body and properties, as ``prepare_message`` makes them and ``basic_publish`` takes them."""
 FRAME_OVERHEAD = 256
 """Bytes that a publish's frames, headers and bookkeeping take beside its body, roughly."""
 
@@ -153,7 +155,7 @@ class Channel:
         content_encoding: str | None = None,
         headers: Mapping[str, object] | None = None,
         properties: Mapping[str, object] | None = None,
-    ) -> tuple[bytes, dict[str, Any]]:
+    ) -> Prepared:
         """Put body and properties into the form that ``basic_publish`` takes."""
         prepared = dict(properties) if properties else {}
         if content_type is not None:
@@ -167,7 +169,7 @@ class Channel:
 
     def basic_publish(
         self,
-        message: tuple[bytes, dict[str, Any]],
+        message: Prepared,
         exchange: str = "",
         routing_key: str = "",
         mandatory: bool = False,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from itertools import count
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from .._bridge.feeds import HANDS_OVER
 from ..errors import ContentDisallowed
@@ -14,13 +14,16 @@ from ..serialization import prepare_accept_content
 from ..utils.functional import maybe_list
 from .message import Message
 from .queue import Queue
-from .surface import connection_of, known_name, maybe_channel
+from .surface import Bindable, connection_of, known_name, maybe_channel
+
+if TYPE_CHECKING:
+    from ..connection import Connection
 
 __all__ = ["Consumer"]
 
 logger = logging.getLogger(__name__)
 
-Callback = Callable[[Any, Message], Any]
+Callback = Callable[[Any, Message], object]
 
 
 class Consumer:
@@ -46,8 +49,8 @@ class Consumer:
     no_ack: bool | None = None
     auto_declare: bool = True
     callbacks: Any = None
-    on_message: Callable[[Message], Any] | None = None
-    on_decode_error: Callable[[Message, Exception], Any] | None = None
+    on_message: Callable[[Message], object] | None = None
+    on_decode_error: Callable[[Message, Exception], object] | None = None
     accept: Collection[str] | None = None
     prefetch_count: int | None = None
     _tags: ClassVar = count(1)
@@ -55,13 +58,13 @@ class Consumer:
 
     def __init__(
         self,
-        channel: Any,
+        channel: Bindable | None,
         queues: Queue | Iterable[Queue] | None = None,
         no_ack: bool | None = None,
         auto_declare: bool | None = None,
         callbacks: list[Callback] | None = None,
-        on_decode_error: Callable[[Message, Exception], Any] | None = None,
-        on_message: Callable[[Message], Any] | None = None,
+        on_decode_error: Callable[[Message, Exception], object] | None = None,
+        on_message: Callable[[Message], object] | None = None,
         accept: Collection[str] | None = None,
         prefetch_count: int | None = None,
         tag_prefix: str | None = None,
@@ -102,11 +105,11 @@ class Consumer:
         self._queues.append(queue)
 
     @property
-    def connection(self) -> Any:
+    def connection(self) -> Connection | None:
         """The connection; ``None`` without a channel."""
         return None if self.channel is None else connection_of(self.channel)
 
-    def revive(self, channel: Any) -> None:
+    def revive(self, channel: Bindable) -> None:
         """Move to another channel, and there consume from what was consumed from here."""
         active, self._active = self._active, {}
         channel = self.channel = maybe_channel(channel)
@@ -203,17 +206,17 @@ class Consumer:
         """Have the broker stop (``False``) or go on (``True``) sending; RabbitMQ refuses to stop: use ``qos``."""
         self.channel.flow(active)
 
-    def qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> Any:
+    def qos(self, prefetch_size: int = 0, prefetch_count: int = 0, apply_global: bool = False) -> None:
         """Bound how many messages (and bytes) may be unacknowledged; 0 is no bound.
 
         ``no_ack`` consumers aren't bound.  ``apply_global`` makes it one bound for all consumers of
         the channel.
         """
-        return self.channel.basic_qos(prefetch_size, prefetch_count, apply_global)
+        self.channel.basic_qos(prefetch_size, prefetch_count, apply_global)
 
-    def recover(self, requeue: bool = False) -> Any:
+    def recover(self, requeue: bool = False) -> None:
         """Have the broker deliver the channel's unacknowledged messages again; RabbitMQ wants ``requeue=True``."""
-        return self.channel.basic_recover(requeue=requeue)
+        self.channel.basic_recover(requeue=requeue)
 
     def receive(self, body: object, message: Message) -> None:
         """Give a decoded message to the callbacks; raises ``NotImplementedError`` when there are none."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from amqp.exceptions import ChannelError, RecoverableConnectionError
 
 from .surface import connection_of
 
+if TYPE_CHECKING:
+    from ..connection import Connection
+    from .channel import Channel
+    from .exchange import Exchange
+    from .queue import Queue
+
 __all__ = ["maybe_declare"]
 
 
-def maybe_declare(entity: Any, channel: Any = None, retry: bool = False, **retry_policy: Any) -> bool:
+def maybe_declare(
+    entity: Exchange | Queue, channel: Channel | None = None, retry: bool = False, **retry_policy: Any
+) -> bool:
     """Declare an exchange or queue, unless this connection has declared it already.
 
     What was declared is compared as a whole: the same name with another type, other arguments or
@@ -35,7 +43,7 @@ def maybe_declare(entity: Any, channel: Any = None, retry: bool = False, **retry
     return _declare(entity, channel, connection)
 
 
-def _declare(entity: Any, channel: Any, connection: Any) -> bool:
+def _declare(entity: Exchange | Queue, channel: Channel, connection: Connection) -> bool:
     declared = connection.declared_entities
     if not entity.can_cache_declaration:
         entity.declare(channel=channel)

@@ -10,7 +10,10 @@ from ..serialization import encode_text
 from .bound import MaybeChannelBound, Object
 
 if TYPE_CHECKING:
+    from .accepted import Accepted
+    from .channel import Channel, Prepared
     from .queue import Queue
+    from .surface import Bindable
 
 TRANSIENT_DELIVERY_MODE: Final = 1
 PERSISTENT_DELIVERY_MODE: Final = 2
@@ -76,7 +79,9 @@ class Exchange(MaybeChannelBound):
         ("no_declare", bool),
     )
 
-    def __init__(self, name: str | None = "", type: str | None = "", channel: Any = None, **kwargs: Any) -> None:
+    def __init__(
+        self, name: str | None = "", type: str | None = "", channel: Bindable | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.name = name or self.name
         self.type = type or self.type
@@ -85,7 +90,7 @@ class Exchange(MaybeChannelBound):
     def _can_declare(self) -> bool:
         return bool(self.name) and not self.no_declare and not self.name.startswith(INTERNAL_EXCHANGE_PREFIX)
 
-    def declare(self, nowait: bool = False, passive: bool | None = None, channel: Any = None) -> Any:
+    def declare(self, nowait: bool = False, passive: bool | None = None, channel: Channel | None = None) -> None:
         """Create the exchange, or with ``passive`` check that it exists.
 
         Does nothing for the default exchange, ``amq.*`` and ``no_declare``.  ``channel`` is used
@@ -93,8 +98,8 @@ class Exchange(MaybeChannelBound):
         with other settings).
         """
         if not self._can_declare():
-            return None
-        return (channel or self.channel).exchange_declare(
+            return
+        (channel or self.channel).exchange_declare(
             exchange=self.name,
             type=self.type,
             durable=self.durable,
@@ -110,11 +115,11 @@ class Exchange(MaybeChannelBound):
         routing_key: str = "",
         arguments: Mapping[str, object] | None = None,
         nowait: bool = False,
-        channel: Any = None,
+        channel: Channel | None = None,
         **kwargs: object,
-    ) -> Any:
+    ) -> None:
         """Have ``exchange`` pass messages with this routing key on to this exchange."""
-        return (channel or self.channel).exchange_bind(
+        (channel or self.channel).exchange_bind(
             destination=self.name,
             source=name_of(exchange),
             routing_key=routing_key,
@@ -128,10 +133,10 @@ class Exchange(MaybeChannelBound):
         routing_key: str = "",
         nowait: bool = False,
         arguments: Mapping[str, object] | None = None,
-        channel: Any = None,
-    ) -> Any:
+        channel: Channel | None = None,
+    ) -> None:
         """Undo ``bind_to``; routing key and arguments must be the same."""
-        return (channel or self.channel).exchange_unbind(
+        (channel or self.channel).exchange_unbind(
             destination=self.name,
             source=name_of(source),
             routing_key=routing_key,
@@ -141,11 +146,11 @@ class Exchange(MaybeChannelBound):
 
     def Message(
         self,
-        body: Any,
+        body: str | bytes,
         delivery_mode: int | str | None = None,
-        properties: Mapping[str, Any] | None = None,
+        properties: Mapping[str, object] | None = None,
         **kwargs: Any,
-    ) -> Any:
+    ) -> Prepared:
         """Make a message for ``publish``.
 
         The body is sent as it is (``str`` as UTF-8, unless ``content_encoding`` says otherwise).
@@ -154,19 +159,19 @@ class Exchange(MaybeChannelBound):
         sent = dict(properties or {})
         sent["delivery_mode"] = maybe_delivery_mode(delivery_mode or self.delivery_mode)
         if isinstance(body, str):
-            charset = sent.pop("content_encoding", None) or kwargs.get("content_encoding") or "utf-8"
+            charset = str(sent.pop("content_encoding", None) or kwargs.get("content_encoding") or "utf-8")
             kwargs["content_encoding"] = charset
             body = encode_text(body, charset)
         return self.channel.prepare_message(body, properties=sent, **kwargs)
 
     def publish(
         self,
-        message: Any,
+        message: Prepared | str | bytes,
         routing_key: str | None = None,
         mandatory: bool = False,
         immediate: bool = False,
         exchange: str | None = None,
-    ) -> Any:
+    ) -> Accepted:
         """Publish what ``Message`` made, or a ``str`` or ``bytes`` as it is."""
         if isinstance(message, (str, bytes)):
             message = self.Message(message)
@@ -178,9 +183,9 @@ class Exchange(MaybeChannelBound):
             immediate=immediate,
         )
 
-    def delete(self, if_unused: bool = False, nowait: bool = False) -> Any:
+    def delete(self, if_unused: bool = False, nowait: bool = False) -> None:
         """Delete the exchange; with ``if_unused`` raises ``PreconditionFailed`` when it has bindings."""
-        return self.channel.exchange_delete(exchange=self.name, if_unused=if_unused, nowait=nowait)
+        self.channel.exchange_delete(exchange=self.name, if_unused=if_unused, nowait=nowait)
 
     def binding(
         self,
@@ -197,7 +202,7 @@ class Exchange(MaybeChannelBound):
         return not self.auto_delete
 
     @property
-    def declaration(self) -> tuple[Any, ...]:
+    def declaration(self) -> tuple[object, ...]:
         """What was declared, as one hashable value."""
         arguments = freeze(self.arguments) if self.arguments else None
         return ("E", self.name, self.type, self.durable, self.auto_delete, arguments)
@@ -247,12 +252,12 @@ class binding(Object):
         self.arguments = arguments
         self.unbind_arguments = unbind_arguments
 
-    def declare(self, channel: Any, nowait: bool = False) -> None:
+    def declare(self, channel: Channel, nowait: bool = False) -> None:
         """Declare the exchange."""
         if self.exchange and self.exchange.name:
             self.exchange.declare(channel=channel, nowait=nowait)
 
-    def bind(self, entity: Exchange | Queue, nowait: bool = False, channel: Any = None) -> None:
+    def bind(self, entity: Exchange | Queue, nowait: bool = False, channel: Channel | None = None) -> None:
         """Bind a queue or exchange by this binding."""
         entity.bind_to(
             exchange=self.exchange or "",
@@ -262,7 +267,7 @@ class binding(Object):
             channel=channel,
         )
 
-    def unbind(self, entity: Exchange | Queue, nowait: bool = False, channel: Any = None) -> None:
+    def unbind(self, entity: Exchange | Queue, nowait: bool = False, channel: Channel | None = None) -> None:
         """Undo ``bind``."""
         entity.unbind_from(
             self.exchange or "",
@@ -273,7 +278,7 @@ class binding(Object):
         )
 
     @property
-    def declaration(self) -> tuple[Any, ...]:
+    def declaration(self) -> tuple[object, ...]:
         """What was declared, as one hashable value."""
         exchange = self.exchange.declaration if self.exchange else None
         return (exchange, self.routing_key, freeze(self.arguments))

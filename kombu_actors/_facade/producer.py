@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..compression import compress
 from ..serialization import dumps, encode_text
@@ -13,11 +13,17 @@ from ..utils.functional import ChannelPromise
 from .declare import maybe_declare
 from .exchange import Exchange, maybe_delivery_mode
 from .queue import Queue
-from .surface import connection_of, is_connection
+from .surface import Bindable, connection_of, is_connection
+
+if TYPE_CHECKING:
+    from ..connection import Connection
+    from .accepted import Accepted
+    from .channel import Channel
+    from .message import Message
 
 __all__ = ["Producer"]
 
-OnReturn = Callable[[Exception, str, str, Any], Any]
+OnReturn = Callable[[Exception, str, str, "Message"], object]
 
 
 class Producer:
@@ -33,18 +39,18 @@ class Producer:
     connection's.
     """
 
-    exchange: Any = None
+    exchange: Exchange
     routing_key: str = ""
     serializer: str | None = None
     compression: str | None = None
     auto_declare: bool = True
     on_return: OnReturn | None = None
-    __connection__: Any = None
+    __connection__: Connection | None = None
     """The connection, if one was given in place of a channel."""
 
     def __init__(
         self,
-        channel: Any,
+        channel: Bindable | None,
         exchange: Exchange | str | None = None,
         routing_key: str | None = None,
         serializer: str | None = None,
@@ -52,67 +58,70 @@ class Producer:
         compression: str | None = None,
         on_return: OnReturn | None = None,
     ) -> None:
-        self._channel = channel
-        self.exchange: Any = Exchange(exchange or "") if exchange is None or isinstance(exchange, str) else exchange
+        self._channel: Channel | ChannelPromise[Channel] | None = None
+        self.exchange = Exchange(exchange or "") if exchange is None or isinstance(exchange, str) else exchange
         self.routing_key = routing_key or self.routing_key
         self.serializer = serializer or self.serializer
         self.compression = compression or self.compression
         self.on_return = on_return or self.on_return
         if auto_declare is not None:
             self.auto_declare = auto_declare
-        if self._channel:
-            self.revive(self._channel)
+        if channel:
+            self.revive(channel)
 
     def __repr__(self) -> str:
         return f"<Producer: {self._channel}>"
 
-    def __reduce__(self) -> tuple[type[Producer], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type[Producer], tuple[object, ...]]:
         return type(self), self.__reduce_args__()
 
-    def __reduce_args__(self) -> tuple[Any, ...]:
+    def __reduce_args__(self) -> tuple[object, ...]:
         return (None, self.exchange, self.routing_key, self.serializer, self.auto_declare, self.compression)
 
     @property
-    def channel(self) -> Any:
+    def channel(self) -> Channel:
         """The channel; opened now, if a connection was given and none was needed before."""
         channel = self._channel
         if isinstance(channel, ChannelPromise):
             channel = self._channel = channel()
             self._watch_returns(channel)
-        return channel
+        return cast("Channel", channel)  # None for one that was made without
 
     @channel.setter
-    def channel(self, channel: Any) -> None:
+    def channel(self, channel: Channel | None) -> None:
         self._channel = channel
 
-    def revive(self, channel: Any) -> None:
+    def revive(self, channel: Bindable) -> None:
         """Move to another channel, or to a connection's default one."""
         if is_connection(channel):
             connection = self.__connection__ = channel
-            channel = ChannelPromise(lambda: connection.default_channel)
-        self._channel = channel
-        self.exchange = self.exchange(channel)
-        if not isinstance(channel, ChannelPromise):
-            self._watch_returns(channel)
+            bound: Channel | ChannelPromise[Channel] = ChannelPromise(lambda: connection.default_channel)
+        else:
+            bound = cast("Channel | ChannelPromise[Channel]", channel)
+        self._channel = bound
+        self.exchange = self.exchange(bound)
+        if not isinstance(bound, ChannelPromise):
+            self._watch_returns(bound)
 
-    def _watch_returns(self, channel: Any) -> None:
+    def _watch_returns(self, channel: Channel) -> None:
         if self.on_return:
             channel.events["basic_return"].add(self.on_return)
 
     @property
-    def connection(self) -> Any:
+    def connection(self) -> Connection:
         """The connection; ``None`` without a channel."""
         if self.__connection__ is not None:
             return self.__connection__
-        channel = self.channel
-        return None if channel is None else connection_of(channel)
+        return cast("Connection", self._channel and connection_of(self.channel))
 
     def declare(self) -> None:
         """Declare the default exchange, whether or not it was declared before."""
         if self.exchange.name:
             self.exchange.declare()
 
-    def maybe_declare(self, entity: object, retry: bool = False, **retry_policy: object) -> bool | None:
+    def maybe_declare(
+        self, entity: Exchange | Queue | None, retry: bool = False, **retry_policy: object
+    ) -> bool | None:
         """Declare an entity, unless this connection has declared it already; returns whether it did."""
         return maybe_declare(entity, self.channel, retry, **retry_policy) if entity else None
 
@@ -127,17 +136,17 @@ class Producer:
         content_type: str | None = None,
         content_encoding: str | None = None,
         serializer: str | None = None,
-        headers: Mapping[str, Any] | None = None,
+        headers: Mapping[str, object] | None = None,
         compression: str | None = None,
         exchange: Exchange | str | None = None,
         retry: bool = False,
         retry_policy: Mapping[str, Any] | None = None,
-        declare: Iterable[Any] | None = None,
+        declare: Iterable[Exchange | Queue | None] | None = None,
         expiration: float | None = None,
         timeout: float | None = None,
         confirm_timeout: float | None = None,
         **properties: Any,
-    ) -> Any:
+    ) -> Accepted:
         """Publish a message.
 
         ``body`` is serialized unless ``content_type`` says that you have done it: then it is sent as
@@ -195,7 +204,7 @@ class Producer:
 
     def _publish(
         self,
-        body: object,
+        body: str | bytes,
         priority: int | None,
         content_type: str | None,
         content_encoding: str | None,
@@ -205,15 +214,16 @@ class Producer:
         mandatory: bool,
         immediate: bool,
         exchange: str,
-        declare: Iterable[object] | None,
+        declare: Iterable[Exchange | Queue | None] | None,
         timeout: float | None = None,
         confirm_timeout: float | None = None,
-    ) -> Any:
+    ) -> Accepted:
         """One attempt; ``ensure`` may make several, each on the channel of the moment."""
         channel = self.channel
         message = channel.prepare_message(body, priority, content_type, content_encoding, headers, properties)
         for entity in declare or ():
-            maybe_declare(entity, channel)
+            if entity is not None:
+                maybe_declare(entity, channel)
         if self.auto_declare and self.exchange.name:
             maybe_declare(self.exchange, channel)
         return channel.basic_publish(

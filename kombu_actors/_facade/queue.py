@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .._values.model import freeze
 from ..errors import ContentDisallowed
 from ..serialization import prepare_accept_content
 from .bound import MaybeChannelBound
 from .exchange import Exchange, bare, binding, name_of
-from .surface import current_name, known_name
+from .surface import Bindable, current_name, known_name
+
+if TYPE_CHECKING:
+    from .channel import Channel, queue_declare_ok_t
+    from .message import Message
 
 
 class Queue(MaybeChannelBound):
@@ -75,9 +79,9 @@ class Queue(MaybeChannelBound):
         name: str | None = "",
         exchange: Exchange | str | Iterable[binding] | None = None,
         routing_key: str | None = "",
-        channel: Any = None,
+        channel: Bindable | None = None,
         bindings: Iterable[binding] | None = None,
-        on_declared: Callable[[str, int, int], Any] | None = None,
+        on_declared: Callable[[str, int, int], object] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -97,7 +101,7 @@ class Queue(MaybeChannelBound):
             self.auto_delete = True
         self.maybe_bind(channel)
 
-    def bind(self, channel: Any) -> Self:
+    def bind(self, channel: Bindable) -> Self:
         """A copy bound to a channel, or to a connection's default channel."""
         bound = super().bind(channel)
         bound._name = self._name  # the first one, which is known for ever
@@ -119,7 +123,7 @@ class Queue(MaybeChannelBound):
         if self.exchange:
             self.exchange = self.exchange(self.channel)
 
-    def declare(self, nowait: bool = False, channel: Any = None) -> str:
+    def declare(self, nowait: bool = False, channel: Channel | None = None) -> str:
         """Declare exchange, queue and bindings; returns the queue's name.
 
         Does nothing with ``no_declare``.  Raises ``PreconditionFailed`` when one of them exists with
@@ -136,7 +140,9 @@ class Queue(MaybeChannelBound):
                 each.bind(self, nowait=nowait, channel=channel)
         return self.name
 
-    def queue_declare(self, nowait: bool = False, passive: bool = False, channel: Any = None) -> Any:
+    def queue_declare(
+        self, nowait: bool = False, passive: bool = False, channel: Channel | None = None
+    ) -> queue_declare_ok_t:
         """Declare the queue alone; returns its name, number of ready messages and of consumers.
 
         ``passive`` creates nothing and raises ``NotFound`` when the queue does not exist.
@@ -167,11 +173,9 @@ class Queue(MaybeChannelBound):
                 self.on_declared(*declared)
         return declared
 
-    def queue_bind(self, nowait: bool = False, channel: Any = None) -> Any:
+    def queue_bind(self, nowait: bool = False, channel: Channel | None = None) -> None:
         """Bind the queue to its exchange by its routing key."""
-        return self.bind_to(
-            self.exchange or "", self.routing_key, self.binding_arguments, channel=channel, nowait=nowait
-        )
+        self.bind_to(self.exchange or "", self.routing_key, self.binding_arguments, channel=channel, nowait=nowait)
 
     def bind_to(
         self,
@@ -179,10 +183,10 @@ class Queue(MaybeChannelBound):
         routing_key: str = "",
         arguments: Mapping[str, object] | None = None,
         nowait: bool = False,
-        channel: Any = None,
-    ) -> Any:
+        channel: Channel | None = None,
+    ) -> None:
         """Bind the queue to an exchange."""
-        return (channel or self.channel).queue_bind(
+        (channel or self.channel).queue_bind(
             queue=self.name,
             exchange=name_of(exchange),
             routing_key=routing_key,
@@ -191,10 +195,10 @@ class Queue(MaybeChannelBound):
         )
 
     def queue_unbind(
-        self, arguments: Mapping[str, object] | None = None, nowait: bool = False, channel: Any = None
-    ) -> Any:
+        self, arguments: Mapping[str, object] | None = None, nowait: bool = False, channel: Channel | None = None
+    ) -> None:
         """Undo ``queue_bind``; the arguments must be the same."""
-        return self.unbind_from(self.exchange or "", self.routing_key, arguments, nowait, channel)
+        self.unbind_from(self.exchange or "", self.routing_key, arguments, nowait, channel)
 
     def unbind_from(
         self,
@@ -202,10 +206,10 @@ class Queue(MaybeChannelBound):
         routing_key: str = "",
         arguments: Mapping[str, object] | None = None,
         nowait: bool = False,
-        channel: Any = None,
-    ) -> Any:
+        channel: Channel | None = None,
+    ) -> None:
         """Undo ``bind_to``; routing key and arguments must be the same."""
-        return (channel or self.channel).queue_unbind(
+        (channel or self.channel).queue_unbind(
             queue=self.name,
             exchange=name_of(exchange),
             routing_key=routing_key,
@@ -213,7 +217,7 @@ class Queue(MaybeChannelBound):
             nowait=nowait,
         )
 
-    def get(self, no_ack: bool | None = None, accept: Iterable[str] | None = None) -> Any:
+    def get(self, no_ack: bool | None = None, accept: Iterable[str] | None = None) -> Message | None:
         """Poll for one message; ``None`` when the queue is empty.
 
         ``no_ack`` (default: the queue's) needs no acknowledgement.  ``accept`` lists the content
@@ -233,11 +237,11 @@ class Queue(MaybeChannelBound):
     def consume(
         self,
         consumer_tag: str = "",
-        callback: Callable[[Any], Any] | None = None,
+        callback: Callable[[Message], object] | None = None,
         no_ack: bool | None = None,
         nowait: bool = False,
-        on_cancel: Callable[..., Any] | None = None,
-    ) -> Any:
+        on_cancel: Callable[[str], object] | None = None,
+    ) -> str:
         """Have ``callback(message)`` called for each message, until cancelled or the channel is closed.
 
         An empty ``consumer_tag`` has one made.  ``on_cancel(consumer_tag)`` is called when the broker
@@ -253,11 +257,11 @@ class Queue(MaybeChannelBound):
             on_cancel=on_cancel,
         )
 
-    def cancel(self, consumer_tag: str) -> Any:
+    def cancel(self, consumer_tag: str) -> None:
         """End a subscription."""
-        return self.channel.basic_cancel(consumer_tag)
+        self.channel.basic_cancel(consumer_tag)
 
-    def delete(self, if_unused: bool = False, if_empty: bool = False, nowait: bool = False) -> Any:
+    def delete(self, if_unused: bool = False, if_empty: bool = False, nowait: bool = False) -> int:
         """Delete the queue; returns the number of messages deleted with it.
 
         ``if_unused`` and ``if_empty`` raise ``PreconditionFailed`` when it has consumers or messages.
@@ -270,7 +274,7 @@ class Queue(MaybeChannelBound):
         return not (self.auto_delete or self.expires or "x-expires" in (self.queue_arguments or ()))
 
     @property
-    def declaration(self) -> tuple[Any, ...]:
+    def declaration(self) -> tuple[object, ...]:
         """What was declared, as one hashable value."""
         limits = (self.expires, self.message_ttl, self.max_length, self.max_length_bytes, self.max_priority)
         kind = (self.durable, self.exclusive, self.auto_delete, limits, freeze(self.queue_arguments))

@@ -286,7 +286,9 @@ def test_the_channel_too_many_is_refused_at_once_and_not_wished_for(
         queue = Queue("limits", Exchange("limits"), routing_key="limits")(channels[0])
         queue.declare()
         connection.Producer(channels[1]).publish("fine", routing_key="limits", exchange="limits")
-        assert queue.get(no_ack=True).payload == "fine"
+        message = queue.get(no_ack=True)
+        assert message is not None
+        assert message.payload == "fine"
         connection.reconnect()  # asks the broker over one of the channels whether it is there
         assert tree_of(connection).session.epochs == 1
         channels.pop().close()

@@ -120,3 +120,13 @@ class RecordingChannel:
         if name.startswith("__"):
             raise AttributeError(name)
         return lambda *args, **options: self._record(name, **({"args": args} if args else {}), **options)
+
+
+def recording_channel(connection: Any = None) -> Any:
+    """A ``RecordingChannel`` that may stand where the types ask for a ``Channel``."""
+    return RecordingChannel(connection)
+
+
+def recording_connection() -> Any:
+    """A ``RecordingConnection`` that may stand where the types ask for a ``Connection``."""
+    return RecordingConnection()

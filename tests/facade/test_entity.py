@@ -14,7 +14,7 @@ from kombu_actors.entity import Exchange, Queue, binding, maybe_delivery_mode
 from kombu_actors.errors import ContentDisallowed, DecodeError, EncodeError, NotBoundError, SerializerNotInstalled
 from kombu_actors.message import Message
 from tests.facade.oracle import entity as oracle
-from tests.facade.recording import RecordingChannel, RecordingConnection
+from tests.facade.recording import recording_channel, recording_connection
 
 EXCHANGES: list[dict[str, Any]] = [
     {},
@@ -136,7 +136,7 @@ def test_declarations_compare_by_what_they_declare() -> None:
 
 def test_declarations_are_copied_and_pickled_unbound() -> None:
     """They are data: a module may hold them, a task may carry them."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     for entity in (
         Exchange("e", "topic", arguments={"a": 1}, delivery_mode=1),
         Queue("q", Exchange("e"), "k", expires=3, no_ack=True),
@@ -151,7 +151,7 @@ def test_declarations_are_copied_and_pickled_unbound() -> None:
 
 def test_binding_makes_a_bound_copy() -> None:
     """The declaration itself stays unbound, whatever it is bound with."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     exchange, queue = Exchange("e"), Queue("q", Exchange("e"))
     for entity in (exchange, queue):
         for bound in (entity(channel), entity.bind(channel), type(entity)("x", channel=channel)):
@@ -169,14 +169,14 @@ def test_binding_makes_a_bound_copy() -> None:
 
 def test_a_connection_stands_for_its_default_channel() -> None:
     """Where a channel is wanted."""
-    connection = RecordingConnection()
+    connection = recording_connection()
     assert Exchange("e")(connection).channel is connection.default_channel
     assert Queue("q")(connection).channel is connection.default_channel
 
 
 def test_maybe_bind_binds_once() -> None:
     """A bound entity keeps its channel; nothing to bind to binds nothing."""
-    first, second = RecordingChannel(), RecordingChannel()
+    first, second = recording_channel(), recording_channel()
     exchange = Exchange("e")
     assert exchange.maybe_bind(None) is exchange
     assert not exchange.is_bound
@@ -198,7 +198,7 @@ def test_an_unbound_declaration_does_nothing() -> None:
 
 def test_an_exchange_is_declared_as_kombu_declares_it() -> None:
     """Each setting reaches the broker; the channel may be given."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     Exchange("e", "topic", durable=False, auto_delete=True, arguments={"a": 1})(channel).declare()
     Exchange("e", passive=True).declare(channel=channel, nowait=True)
     Exchange("e")(channel).declare(passive=True)
@@ -214,14 +214,14 @@ def test_an_exchange_is_declared_as_kombu_declares_it() -> None:
 @pytest.mark.parametrize("exchange", [Exchange(), Exchange("amq.topic"), Exchange("e", no_declare=True)])
 def test_some_exchanges_are_never_declared(exchange: Exchange) -> None:
     """The default one, the broker's own, and those that say so."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     exchange(channel).declare()
     assert channel.calls == []
 
 
 def test_exchanges_are_bound_to_exchanges() -> None:
     """By object or name, and unbound again."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     exchange = Exchange("to")(channel)
     exchange.bind_to(Exchange("from"), "k", {"a": 1})
     exchange.bind_to("from", channel=channel)
@@ -235,7 +235,7 @@ def test_exchanges_are_bound_to_exchanges() -> None:
 
 def test_an_exchange_publishes_raw_messages() -> None:
     """Text in its charset, bytes as they are, with the exchange's delivery mode unless told otherwise."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     exchange = Exchange("e", delivery_mode="transient")(channel)
     exchange.publish("é", routing_key="k")
     exchange.publish(b"x", mandatory=True, exchange="other")
@@ -260,7 +260,7 @@ def test_an_exchange_publishes_raw_messages() -> None:
 
 def test_a_queue_declares_exchange_queue_and_binding_in_that_order() -> None:
     """With all settings; what it was called is returned."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     queue = Queue(
         "q", Exchange("e", "topic"), "k", expires=30, max_length=5, queue_arguments={"x": 1}, binding_arguments={"b": 1}
     )
@@ -279,14 +279,14 @@ def test_a_queue_declares_exchange_queue_and_binding_in_that_order() -> None:
 
 def test_the_default_exchange_needs_no_binding() -> None:
     """Every queue is bound to it by name."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     Queue("q")(channel).declare()
     assert channel.names() == ["queue_declare"]
 
 
 def test_each_of_several_bindings_is_declared() -> None:
     """With its exchange and arguments."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     Queue("q", [binding(Exchange("e"), "k", {"a": 1}), binding(Exchange("f"), "l")])(channel).declare()
     assert sorted((one["exchange"], one["routing_key"]) for one in channel.called("queue_bind")) == [
         ("e", "k"),
@@ -300,7 +300,7 @@ def test_each_of_several_bindings_is_declared() -> None:
 
 def test_no_declare_declares_nothing() -> None:
     """But the name comes back."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     assert Queue("q", Exchange("e"), no_declare=True)(channel).declare() == "q"
     assert channel.calls == []
 
@@ -308,7 +308,7 @@ def test_no_declare_declares_nothing() -> None:
 def test_a_nameless_queue_takes_the_brokers_name() -> None:
     """The bound copy, and its bindings; ``on_declared`` hears of it."""
     heard: list[tuple[str, int, int]] = []
-    channel = RecordingChannel()
+    channel = recording_channel()
     queue = Queue(exchange=Exchange("e"), on_declared=lambda *args: heard.append(args))
     bound = queue(channel)
     assert bound.declare() == "amq.gen-1"
@@ -320,8 +320,8 @@ def test_a_nameless_queue_takes_the_brokers_name() -> None:
 
 def test_a_declaration_without_answer_is_no_failure() -> None:
     """What ``nowait`` may mean to a channel: nothing is known, and ``on_declared`` has nothing to hear."""
-    channel = RecordingChannel()
-    channel.queue_declare = lambda **options: None  # type: ignore[method-assign,assignment]
+    channel = recording_channel()
+    channel.queue_declare = lambda **options: None
     queue = Queue("q", on_declared=lambda *args: pytest.fail("called"))(channel)
     assert queue.queue_declare(nowait=True) is None
 
@@ -333,7 +333,7 @@ def test_exclusive_queues_are_auto_delete() -> None:
 
 def test_queue_verbs_reach_the_channel() -> None:
     """Each with its arguments; ``no_ack`` defaults to the queue's."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     queue = Queue("q", Exchange("e"), "k", no_ack=True, consumer_arguments={"c": 1})(channel)
     assert queue.purge() == 5
     assert queue.purge(nowait=True) == 0
@@ -355,16 +355,19 @@ def test_queue_verbs_reach_the_channel() -> None:
 
 def test_get_polls_one_message() -> None:
     """What may be decoded is decided at decoding; what can't be unpacked is raised at once."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     queue = Queue("q")(channel)
     assert queue.get() is None
     channel.waiting.append(Message(b"[1]", content_type="application/json"))
     message = queue.get(no_ack=True, accept=["pickle"])
+    assert message is not None
     assert channel.calls[-1] == ("basic_get", {"queue": "q", "no_ack": True})
     with pytest.raises(ContentDisallowed):
         message.decode()
     channel.waiting.append(Message(b"[1]", content_type="application/json"))
-    assert queue.get().payload == [1]
+    message = queue.get()
+    assert message is not None
+    assert message.payload == [1]
     channel.waiting.append(Message(b"x", headers={"compression": "gzip"}))
     with pytest.raises(DecodeError):
         queue.get()
@@ -375,22 +378,22 @@ def test_get_polls_one_message() -> None:
 
 def test_maybe_declare_declares_once_per_connection() -> None:
     """Whichever channel, copy or spelling; another connection declares for itself."""
-    connection = RecordingConnection()
-    first, second = RecordingChannel(connection), RecordingChannel(connection)
+    connection = recording_connection()
+    first, second = recording_channel(connection), recording_channel(connection)
     queue = Queue("q", Exchange("e"), "k")
     assert maybe_declare(queue, first) is True
     assert maybe_declare(Queue("q", Exchange("e"), "k")(second)) is False
     assert maybe_declare(queue, second) is False
     assert second.calls == []
-    assert maybe_declare(queue, RecordingChannel()) is True
+    assert maybe_declare(queue, recording_channel()) is True
     connection.declared_entities.clear()
     assert maybe_declare(queue, second) is True
 
 
 def test_maybe_declare_tells_declarations_of_one_name_apart() -> None:
     """A second binding, another type or argument is declared: kombu, going by name, would skip it."""
-    channel = RecordingChannel()
-    declarations = [
+    channel = recording_channel()
+    declarations: list[Exchange | Queue] = [
         Queue("n", Exchange("e"), "k"),
         Queue("n", Exchange("e"), "l"),
         Queue("n", Exchange("e"), "l", queue_arguments={"x": {"y": [1]}}),
@@ -413,7 +416,7 @@ def test_maybe_declare_tells_declarations_of_one_name_apart() -> None:
 )  # fmt: skip
 def test_what_may_have_gone_is_declared_each_time(entity: Any) -> None:
     """Auto-delete and expiring entities can't be remembered."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     assert not entity.can_cache_declaration
     assert maybe_declare(entity, channel) is True
     assert maybe_declare(entity, channel) is True
@@ -423,14 +426,14 @@ def test_what_may_have_gone_is_declared_each_time(entity: Any) -> None:
 def test_maybe_declare_names_a_nameless_queue() -> None:
     """The very object that was given: its owner wants to know."""
     queue = Queue()
-    maybe_declare(queue, RecordingChannel())
+    maybe_declare(queue, recording_channel())
     assert queue.name == "amq.gen-1"
     assert not queue.is_bound
 
 
 def test_maybe_declare_can_retry() -> None:
     """By the connection's ``ensure``, with the policy given."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     channel.failures["queue_declare"] = [RecoverableConnectionError("lost")]
     queue = Queue("q")
     assert maybe_declare(queue, channel, retry=True, max_retries=3) is True
@@ -441,7 +444,7 @@ def test_maybe_declare_needs_a_channel() -> None:
     """From somewhere, and one that is connected."""
     with pytest.raises(ChannelError, match="Cannot bind"):
         maybe_declare(Queue("q"))
-    channel: Any = RecordingChannel()
+    channel: Any = recording_channel()
     channel.connection = None
     with pytest.raises(RecoverableConnectionError):
         maybe_declare(Queue("q"), channel)

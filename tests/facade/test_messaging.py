@@ -14,7 +14,7 @@ from kombu_actors._values.model import Delivery
 from kombu_actors.errors import ContentDisallowed, DecodeError, EncodeError, SerializerNotInstalled
 from kombu_actors.message import Message
 from kombu_actors.messaging import Consumer, Exchange, Producer, Queue
-from tests.facade.recording import RecordingChannel, RecordingConnection
+from tests.facade.recording import RecordingChannel, recording_channel, recording_connection
 
 
 def published(channel: RecordingChannel) -> list[dict[str, Any]]:
@@ -32,8 +32,9 @@ def text_message(body: bytes = b'{"a": 1}', content_type: str = "application/jso
 
 def test_a_publish_says_what_kombu_says() -> None:
     """An empty header table and priority 0 included: they are on kombu's wire."""
-    channel = RecordingChannel()
-    assert Producer(channel, routing_key="k").publish({"a": 1}) == "published"
+    channel = recording_channel()
+    answer: object = Producer(channel, routing_key="k").publish({"a": 1})
+    assert answer == "published"
     assert published(channel) == [
         {
             "message": {
@@ -56,7 +57,7 @@ def test_a_publish_says_what_kombu_says() -> None:
 
 def test_publish_takes_all_that_is_documented() -> None:
     """Each argument goes where it belongs."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     Producer(channel).publish(
         b"x", "k", "transient", True, False, 3, "image/png", "binary", None, {"h": 1}, None, Exchange("e"),
         expiration=1.5, timeout=2, confirm_timeout=3, correlation_id="c", reply_to=Queue("answers"),
@@ -88,7 +89,7 @@ def test_publish_takes_all_that_is_documented() -> None:
 )
 def test_content_type_and_encoding_match_the_body(given: dict[str, Any], expected: tuple[Any, ...]) -> None:
     """Serialized unless you say that you have done it."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     Producer(channel).publish(**given)
     message = published(channel)[0]["message"]
     assert (message["body"], message["content_type"], message["content_encoding"]) == expected
@@ -96,7 +97,7 @@ def test_content_type_and_encoding_match_the_body(given: dict[str, Any], expecte
 
 def test_the_producers_defaults_apply() -> None:
     """And each publish overrides them."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     producer = Producer(channel, Exchange("e", delivery_mode=1), "k", "pickle", False, "gzip")
     producer.publish([1])
     producer.publish([1], routing_key="", serializer="json", compression="", exchange="other", delivery_mode=2)
@@ -113,14 +114,14 @@ def test_the_producers_defaults_apply() -> None:
 
 def test_an_exchange_given_by_name_has_the_default_exchanges_delivery_mode() -> None:
     """As in kombu."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     Producer(channel, Exchange("e", delivery_mode=1)).publish(1, exchange="other")
     assert published(channel)[0]["message"]["properties"]["delivery_mode"] == 1
 
 
 def test_publish_changes_nothing_of_yours() -> None:
     """Not the headers (compression), not the list of declarations, not the policy."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     headers, declare, policy = {"a": 1}, [Queue("q")], {"max_retries": 1}
     producer = Producer(channel, Exchange("e"))
     producer.publish({}, headers=headers, compression="gzip", declare=declare, retry=True, retry_policy=policy)
@@ -132,7 +133,7 @@ def test_publish_changes_nothing_of_yours() -> None:
 
 def test_the_exchange_is_declared_once_and_before_the_message() -> None:
     """And what ``declare`` lists before it."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     producer = Producer(channel, Exchange("e"))
     assert channel.calls == []
     producer.publish(1, declare=[Queue("q")])
@@ -142,7 +143,7 @@ def test_the_exchange_is_declared_once_and_before_the_message() -> None:
 
 def test_without_auto_declare_nothing_is_declared() -> None:
     """Until asked to."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     producer = Producer(channel, Exchange("e"), auto_declare=False)
     producer.publish(1)
     assert channel.names() == ["basic_publish"]
@@ -156,7 +157,7 @@ def test_without_auto_declare_nothing_is_declared() -> None:
 
 def test_an_exchange_may_be_given_by_name() -> None:
     """As documented; kombu fails there."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     Producer(channel, "e").publish(1)
     assert published(channel)[0]["exchange"] == "e"
     assert channel.called("exchange_declare")[0]["exchange"] == "e"
@@ -164,15 +165,15 @@ def test_an_exchange_may_be_given_by_name() -> None:
 
 def test_a_producer_on_a_connection_opens_its_channel_at_the_first_publish() -> None:
     """Making one costs nothing, nor does looking at it."""
-    connection = RecordingConnection()
+    connection = recording_connection()
     producer = Producer(connection, Exchange("e"), on_return=print)
     repr(producer)
     repr(producer.exchange)
-    assert producer.connection is connection
     assert connection.opened == 0
     producer.publish(1)
     producer.publish(1)
     assert connection.opened == 1
+    assert producer.connection is connection
     assert producer.channel is connection.default_channel
     assert producer.exchange.channel is connection.default_channel
     assert connection.default_channel.events["basic_return"] == {print}
@@ -180,8 +181,8 @@ def test_a_producer_on_a_connection_opens_its_channel_at_the_first_publish() -> 
 
 def test_retrying_is_the_connections_ensure() -> None:
     """The policy is handed over, once, and kept nowhere; each attempt takes the channel of the moment."""
-    connection = RecordingConnection()
-    channel = RecordingChannel(connection)
+    connection = recording_connection()
+    channel = recording_channel(connection)
     channel.failures["basic_publish"] = [RecoverableConnectionError("lost")]
     channel.failures["queue_declare"] = [RecoverableConnectionError("lost")]
     producer = Producer(channel)
@@ -194,7 +195,7 @@ def test_retrying_is_the_connections_ensure() -> None:
 
 def test_without_retry_the_error_comes_at_once() -> None:
     """No hidden second attempt."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     channel.failures["basic_publish"] = [RecoverableConnectionError("lost")]
     with pytest.raises(RecoverableConnectionError):
         Producer(channel).publish(1)
@@ -217,7 +218,7 @@ def test_without_retry_the_error_comes_at_once() -> None:
 )
 def test_a_bad_publish_fails_before_anything_is_sent(given: dict[str, Any], error: type[Exception]) -> None:
     """Not even the exchange is declared, nor a channel opened."""
-    connection = RecordingConnection()
+    connection = recording_connection()
     with pytest.raises(error):
         Producer(connection, Exchange("e")).publish(**given, retry=True)
     assert connection.opened == 0
@@ -225,7 +226,7 @@ def test_a_bad_publish_fails_before_anything_is_sent(given: dict[str, Any], erro
 
 def test_returned_messages_have_their_callback() -> None:
     """Registered with the channel, also with the one it moves to."""
-    first, second = RecordingChannel(), RecordingChannel()
+    first, second = recording_channel(), recording_channel()
     producer = Producer(first, on_return=print)
     producer.revive(second)
     assert first.events["basic_return"] == second.events["basic_return"] == {print}
@@ -235,12 +236,12 @@ def test_returned_messages_have_their_callback() -> None:
 
 def test_a_producer_is_pickled_without_its_channel() -> None:
     """With all its defaults; it gets a channel by ``revive``."""
-    producer = Producer(RecordingChannel(), Exchange("e"), "k", "json", False, "gzip")
+    producer = Producer(recording_channel(), Exchange("e"), "k", "json", False, "gzip")
     copy = pickle.loads(pickle.dumps(producer))
     assert (copy.exchange, copy.routing_key, copy.serializer) == (Exchange("e"), "k", "json")
     assert (copy.auto_declare, copy.compression) == (False, "gzip")
     assert copy.connection is None
-    channel = RecordingChannel()
+    channel = recording_channel()
     copy.revive(channel)
     copy.publish(1)
     assert len(published(channel)) == 1
@@ -248,7 +249,7 @@ def test_a_producer_is_pickled_without_its_channel() -> None:
 
 def test_a_producer_is_a_context_manager() -> None:
     """Leaving it closes nothing that others use."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     with Producer(channel) as producer:
         producer.publish(1)
     producer.release()
@@ -264,7 +265,7 @@ def test_a_subclass_may_set_the_defaults() -> None:
         serializer = "pickle"
         auto_declare = False
 
-    channel = RecordingChannel()
+    channel = recording_channel()
     Telegraph(channel, Exchange("e")).publish([1])
     assert published(channel)[0]["routing_key"] == "k"
     assert published(channel)[0]["message"]["content_type"] == "application/x-python-serialize"
@@ -280,11 +281,11 @@ def consumer_of(channel: Any, *queues: Queue, **options: Any) -> Consumer:
 
 def test_queues_are_declared_when_the_consumer_is_made() -> None:
     """One or several; not without ``auto_declare``."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     Consumer(channel, Queue("one"))
     Consumer(channel, [Queue("two"), Queue("three")])
     assert [one["queue"] for one in channel.called("queue_declare")] == ["one", "two", "three"]
-    quiet = RecordingChannel()
+    quiet = recording_channel()
     consumer = Consumer(quiet, Queue("q"), auto_declare=False)
     assert quiet.calls == []
     consumer.declare()
@@ -293,7 +294,7 @@ def test_queues_are_declared_when_the_consumer_is_made() -> None:
 
 def test_consuming_subscribes_to_each_queue_once() -> None:
     """Under tags that begin with the prefix; later calls add what is new."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     consumer = consumer_of(channel, Queue("one"), Queue("two", no_ack=True), tag_prefix="worker-")
     consumer.consume()
     consumer.consume()
@@ -312,7 +313,7 @@ def test_consuming_subscribes_to_each_queue_once() -> None:
 
 def test_tags_without_prefix_are_kombus() -> None:
     """``None1``: monitoring knows them."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     consumer_of(channel).consume()
     tag = channel.called("basic_consume")[0]["consumer_tag"]
     assert tag.startswith("None")
@@ -324,14 +325,14 @@ def test_the_consumers_no_ack_overrides_the_queues() -> None:
     for consumers, queues, call, expected in (
         (None, True, None, True), (False, True, None, False), (True, False, None, True), (True, True, False, False),
     ):  # fmt: skip
-        channel = RecordingChannel()
+        channel = recording_channel()
         consumer_of(channel, Queue("q", no_ack=queues), no_ack=consumers).consume(call)
         assert channel.called("basic_consume")[0]["no_ack"] is expected
 
 
 def test_cancelling_ends_subscriptions() -> None:
     """All, or one queue's, which is forgotten."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     consumer = consumer_of(channel, Queue("one"), Queue("two"), Queue("three"))
     consumer.consume()
     tags = [one["consumer_tag"] for one in channel.called("basic_consume")]
@@ -346,7 +347,7 @@ def test_cancelling_ends_subscriptions() -> None:
 
 def test_a_subscription_that_failed_can_be_tried_again() -> None:
     """It is not remembered as made."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     channel.failures["basic_consume"] = [NotFound("no queue")]
     consumer = consumer_of(channel)
     with pytest.raises(NotFound):
@@ -358,9 +359,9 @@ def test_a_subscription_that_failed_can_be_tried_again() -> None:
 
 def test_nameless_queues_are_all_consumed_from() -> None:
     """kombu keeps them by name, and so only the last."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     names = iter(["amq.gen-1", "amq.gen-2"])
-    channel.queue_declare = lambda queue="", **options: (queue or next(names), 0, 0)  # type: ignore[method-assign]
+    channel.queue_declare = lambda queue="", **options: (queue or next(names), 0, 0)
     consumer = consumer_of(channel, Queue(), Queue())
     consumer.consume()
     assert [one["queue"] for one in channel.called("basic_consume")] == ["amq.gen-1", "amq.gen-2"]
@@ -368,7 +369,7 @@ def test_nameless_queues_are_all_consumed_from() -> None:
 
 def test_a_queue_of_the_same_name_replaces_the_former() -> None:
     """As in kombu."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     consumer = consumer_of(channel, Queue("q", routing_key="old"), Queue("q", routing_key="new"))
     assert [queue.routing_key for queue in consumer.queues] == ["new"]
 
@@ -376,7 +377,7 @@ def test_a_queue_of_the_same_name_replaces_the_former() -> None:
 def test_a_context_consumes_and_cancels() -> None:
     """Also when the body failed, even with a connection error: it would be restored otherwise."""
     for error in (None, ValueError, RecoverableConnectionError):
-        channel = RecordingChannel()
+        channel = recording_channel()
         consumer = consumer_of(channel)
         try:
             with consumer as same:
@@ -391,7 +392,7 @@ def test_a_context_consumes_and_cancels() -> None:
 
 def test_leaving_a_context_does_not_hide_why(caplog: pytest.LogCaptureFixture) -> None:
     """Nor fail because there is nothing left to cancel; any other error is no expected one."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     channel.failures["basic_cancel"] = [ConnectionError("lost"), KeyError("bug")]
     with pytest.raises(ValueError, match="body"), consumer_of(channel):
         raise ValueError("body")
@@ -402,7 +403,7 @@ def test_leaving_a_context_does_not_hide_why(caplog: pytest.LogCaptureFixture) -
 
 def test_prefetch_count_is_set_before_consuming() -> None:
     """So that no message comes too early; ``qos`` changes it."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     consumer = consumer_of(channel, prefetch_count=10)
     consumer.consume()
     consumer.qos(prefetch_count=5, apply_global=True)
@@ -415,7 +416,7 @@ def test_prefetch_count_is_set_before_consuming() -> None:
 
 def test_the_other_verbs_reach_the_channel() -> None:
     """purge, flow, recover."""
-    channel = RecordingChannel()
+    channel = recording_channel()
     consumer = consumer_of(channel, Queue("one"), Queue("two"))
     assert consumer.purge() == 10
     consumer.flow(False)
@@ -426,7 +427,7 @@ def test_the_other_verbs_reach_the_channel() -> None:
 
 def test_moving_to_another_channel_restores_what_was_consumed() -> None:
     """With its own no_ack, and nothing more."""
-    first, second = RecordingChannel(), RecordingChannel()
+    first, second = recording_channel(), recording_channel()
     consumer = consumer_of(first, Queue("one"), prefetch_count=3)
     consumer.consume(no_ack=True)
     consumer.add_queue(Queue("two"))
@@ -440,7 +441,7 @@ def test_a_consumer_without_channel_gets_one_later() -> None:
     """Nothing is declared before."""
     assert Consumer(None).connection is None
     consumer = Consumer(None, Queue("q"))
-    channel = RecordingChannel()
+    channel = recording_channel()
     consumer.revive(channel)
     assert consumer.connection is channel.connection
     assert channel.names() == ["queue_declare"]
