@@ -173,7 +173,6 @@ class Broker(Declarations, Publications, Deliveries):
         for subscription in self._subscriptions:
             subscription.fail(self._block.reason())
 
-
     def snapshot(self) -> ChildView:
         """The supervision tree as it is now: immutable, JSON-able."""
         return self._actor.supervisor.snapshot()

@@ -9,16 +9,23 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 from uuid import NAMESPACE_OID, uuid3, uuid4
 
+from ._facade.consumer import Callback
 from ._facade.declare import maybe_declare
+from ._facade.surface import connection_of
 from .entity import Exchange, Queue
 from .message import Message
 from .messaging import Consumer, Producer
 from .resource import Resource
 from .serialization import registry
 from .utils.uuid import uuid
+
+if TYPE_CHECKING:
+    from ._facade.accepted import Accepted
+    from ._facade.channel import Channel
+    from .connection import Connection
 
 __all__ = [
     "Broadcast",
@@ -41,6 +48,7 @@ __all__ = [
 
 PREFETCH_COUNT_MAX = 0xFFFF
 """AMQP carries the prefetch count in 16 bits."""
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 entry_to_queue = Queue.from_dict
@@ -85,7 +93,7 @@ class Broadcast(Queue):
 
 
 def eventloop(
-    conn: Any, limit: int | None = None, timeout: float | None = None, ignore_timeouts: bool = False
+    conn: Connection, limit: int | None = None, timeout: float | None = None, ignore_timeouts: bool = False
 ) -> Iterator[None]:
     """Drain events, one at each step; at most ``limit``, for ever by default.
 
@@ -106,7 +114,7 @@ def drain_consumer(
     consumer: Consumer,
     limit: int | None = 1,
     timeout: float | None = None,
-    callbacks: list[Callable[[Any, Message], Any]] | None = None,
+    callbacks: list[Callback] | None = None,
 ) -> Iterator[tuple[Any, Message]]:
     """The ``(body, message)`` pairs that a consumer receives during up to ``limit`` events.
 
@@ -116,18 +124,18 @@ def drain_consumer(
     received: deque[tuple[Any, Message]] = deque()
     consumer.callbacks = [lambda body, message: received.append((body, message)), *(callbacks or [])]
     with consumer:
-        for _ in eventloop(consumer.connection, limit=limit, timeout=timeout, ignore_timeouts=True):
+        for _ in eventloop(connection_of(consumer.channel), limit=limit, timeout=timeout, ignore_timeouts=True):
             if received:
                 yield received.popleft()
 
 
 def itermessages(
-    conn: Any,
-    channel: Any,
+    conn: Connection,
+    channel: Channel,
     queue: Queue,
     limit: int | None = 1,
     timeout: float | None = None,
-    callbacks: list[Callable[[Any, Message], Any]] | None = None,
+    callbacks: list[Callback] | None = None,
     **kwargs: Any,
 ) -> Iterator[tuple[Any, Message]]:
     """The ``(body, message)`` pairs that arrive in a queue; see ``drain_consumer``.
@@ -149,7 +157,7 @@ def send_reply(
     retry: bool = False,
     retry_policy: Mapping[str, object] | None = None,
     **props: object,
-) -> Any:
+) -> Accepted:
     """Publish the reply to a request: to its ``reply_to``, with its ``correlation_id``, serialized as it was.
 
     Further keywords are ``Producer.publish``'s, and win.
@@ -164,7 +172,7 @@ def send_reply(
     return producer.publish(msg, exchange=exchange, retry=retry, retry_policy=retry_policy, **options)
 
 
-def collect_replies(conn: Any, channel: Any, queue: Queue, *args: Any, **kwargs: Any) -> Iterator[Any]:
+def collect_replies(conn: Connection, channel: Channel, queue: Queue, *args: Any, **kwargs: Any) -> Iterator[Any]:
     """The bodies of the replies that arrive in a queue; arguments are ``itermessages``'s.
 
     Replies are consumed with ``no_ack``; with ``no_ack=False`` each is acknowledged here.
@@ -179,15 +187,27 @@ def collect_replies(conn: Any, channel: Any, queue: Queue, *args: Any, **kwargs:
 # Errors
 
 
+class HasErrors(Protocol):
+    """A connection, or a program with one (``ConsumerMixin``)."""
+
+    @property
+    def connection_errors(self) -> tuple[type[BaseException], ...]:
+        """Errors of the connection."""
+
+    @property
+    def channel_errors(self) -> tuple[type[BaseException], ...]:
+        """Errors of a channel."""
+
+
 def insured(
     pool: Resource[Any],
-    fun: Callable[..., object],
+    fun: Callable[..., T],
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     errback: Callable[[BaseException, float], object] | None = None,
-    on_revive: Callable[[Any], object] | None = None,
-    **opts: object,
-) -> Any:
+    on_revive: Callable[[Channel], object] | None = None,
+    **opts: Any,
+) -> T:
     """Call ``fun(*args, channel=..., connection=..., **kwargs)`` with a pool's connection, riding out errors.
 
     Waits for a connection of the pool.  ``errback(exc, interval)`` hears of each error (default: it is
@@ -198,7 +218,7 @@ def insured(
     with pool.acquire(block=True) as connection:
         connection.ensure_connection(errback=errback)
         call = connection.autoretry(fun, connection.default_channel, errback=errback, on_revive=on_revive, **opts)
-        result, _ = call(*args, connection=connection, **kwargs)
+        result: T = call(*args, connection=connection, **kwargs)[0]
         return result
 
 
@@ -207,8 +227,8 @@ def _log_error(error: BaseException, interval: float) -> None:
 
 
 def ignore_errors(
-    conn: Any, fun: Callable[..., object] | None = None, *args: object, **kwargs: object
-) -> Any | AbstractContextManager[None]:
+    conn: HasErrors, fun: Callable[..., T] | None = None, *args: object, **kwargs: object
+) -> T | AbstractContextManager[None]:
     """Let errors of connection and channel pass: ``ignore_errors(conn, fun, ...)``, or ``with ignore_errors(conn):``.
 
     For cleaning up only, where what the error means has happened anyway.  They are logged, at level DEBUG.
@@ -220,7 +240,7 @@ def ignore_errors(
 
 
 @contextmanager
-def _ignoring(conn: Any) -> Iterator[None]:
+def _ignoring(conn: HasErrors) -> Iterator[None]:
     try:
         yield
     except (*conn.connection_errors, *conn.channel_errors) as error:
@@ -265,7 +285,7 @@ class QoS:
     """What was set last."""
 
     def __init__(
-        self, callback: Callable[..., Any], initial_value: int | None, max_prefetch: int | None = None
+        self, callback: Callable[..., object], initial_value: int | None, max_prefetch: int | None = None
     ) -> None:
         self.callback = callback
         self.value = initial_value or 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
@@ -24,7 +24,7 @@ from ._bridge.forking import SharedLock
 from ._bridge.loading import load
 from ._facade import retrying
 from ._facade.connection_view import ConnectionView
-from ._facade.contracts import RetryPolicy
+from ._facade.contracts import RetryPolicy, Revivable
 from ._facade.parameters import Parameters
 from ._values.endpoint import FAILOVER_STRATEGIES
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, OperationalError, PublishUnknown
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
     from ._bridge.sessions import SessionWatch
     from ._facade.channel import Channel
     from ._facade.management import RabbitMQManagement
+    from ._facade.queue import Queue
     from ._facade.running import Tree
+    from ._facade.surface import Bindable
+    from ._values.model import Arguments
     from .pools import ChannelPool, ConnectionPool
     from .simple import SimpleBuffer, SimpleQueue
 
@@ -84,7 +87,7 @@ class Connection(ConnectionView):
 
     ssl: Any = None
     heartbeat: float | None = None
-    declared_entities: Any = None
+    declared_entities: set[object]
     cycle: Iterator[str] | None = None
 
     def __init__(
@@ -127,7 +130,7 @@ class Connection(ConnectionView):
                 alternates=list(alternates or []),
             )
         )
-        self.declared_entities: set[Any] = set()
+        self.declared_entities = set()
         self._tree: Tree | None = None
         self._released = False
         self._lock = SharedLock()
@@ -161,11 +164,11 @@ class Connection(ConnectionView):
     def __copy__(self) -> Connection:
         return self.clone()
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         self._parameters.require_picklable()
         return _rebuild, (type(self), self._arguments())
 
-    def __eqhash__(self) -> tuple[Any, ...]:
+    def __eqhash__(self) -> tuple[object, ...]:
         """What makes two connections interchangeable in pools: every parameter, TLS included."""
         return self._parameters.key()
 
@@ -461,14 +464,14 @@ class Connection(ConnectionView):
 
     def ensure(
         self,
-        obj: Any,
+        obj: Revivable,
         fun: Callable[..., T],
         errback: Callable[[BaseException, float], object] | None = None,
         max_retries: int | None = None,
         interval_start: float = 1,
         interval_step: float = 1,
         interval_max: float = 1,
-        on_revive: Callable[[Any], object] | None = None,
+        on_revive: Callable[[Channel], object] | None = None,
         retry_errors: tuple[type[BaseException], ...] | None = None,
     ) -> Callable[..., T]:
         """Wrap ``fun`` so that connection and channel errors are ridden out and it is called again.
@@ -492,7 +495,9 @@ class Connection(ConnectionView):
             retry_errors=retry_errors or (),
         )
 
-    def autoretry(self, fun: Callable[..., T], channel: Any = None, **ensure_options: Any) -> Callable[..., Any]:
+    def autoretry(
+        self, fun: Callable[..., T], channel: Channel | None = None, **ensure_options: Any
+    ) -> Callable[..., tuple[T, Channel]]:
         """``ensure`` for a function with a ``channel`` keyword; calls return ``(result, channel used last)``.
 
         Without a channel the default one is used; the options hold for connecting, too.
@@ -504,11 +509,17 @@ class Connection(ConnectionView):
 
     # Makers
 
-    def Producer(self, channel: Any = None, *args: Any, **kwargs: Any) -> Producer:
+    def Producer(self, channel: Bindable | None = None, *args: Any, **kwargs: Any) -> Producer:
         """A new :class:`~kombu_actors.Producer` on this connection."""
         return Producer(channel or self, *args, **kwargs)
 
-    def Consumer(self, queues: Any = None, channel: Any = None, *args: Any, **kwargs: Any) -> Consumer:
+    def Consumer(
+        self,
+        queues: Queue | Iterable[Queue] | None = None,
+        channel: Bindable | None = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Consumer:
         """A new :class:`~kombu_actors.Consumer` on this connection."""
         return Consumer(channel or self, queues, *args, **kwargs)
 
@@ -526,12 +537,12 @@ class Connection(ConnectionView):
 
     def SimpleQueue(
         self,
-        name: Any,
+        name: str | Queue,
         no_ack: bool | None = None,
-        queue_opts: dict[str, Any] | None = None,
-        queue_args: dict[str, Any] | None = None,
-        exchange_opts: dict[str, Any] | None = None,
-        channel: Any = None,
+        queue_opts: Arguments | None = None,
+        queue_args: Arguments | None = None,
+        exchange_opts: Arguments | None = None,
+        channel: Channel | None = None,
         **kwargs: Any,
     ) -> SimpleQueue:
         """A new :class:`~kombu_actors.simple.SimpleQueue` (persistent) on this connection, or on a channel."""
@@ -541,12 +552,12 @@ class Connection(ConnectionView):
 
     def SimpleBuffer(
         self,
-        name: Any,
+        name: str | Queue,
         no_ack: bool | None = None,
-        queue_opts: dict[str, Any] | None = None,
-        queue_args: dict[str, Any] | None = None,
-        exchange_opts: dict[str, Any] | None = None,
-        channel: Any = None,
+        queue_opts: Arguments | None = None,
+        queue_args: Arguments | None = None,
+        exchange_opts: Arguments | None = None,
+        channel: Channel | None = None,
         **kwargs: Any,
     ) -> SimpleBuffer:
         """A new :class:`~kombu_actors.simple.SimpleBuffer` (for the moment) on this connection, or on a channel."""
@@ -661,5 +672,5 @@ BrokerConnection = Connection
 _ARGUMENTS = tuple(field.name for field in attrs.fields(Parameters))
 
 
-def _rebuild(cls: type[Connection], arguments: dict[str, Any]) -> Connection:
+def _rebuild(cls: type[Connection], arguments: Mapping[str, Any]) -> Connection:
     return cls(**arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property, partial
 from itertools import count
@@ -20,6 +20,10 @@ from .utils.limits import TokenBucket
 if TYPE_CHECKING:
     from ._bridge.sessions import SessionWatch
     from ._facade.channel import Channel
+
+_Consumer = Consumer  # the mixin has a method of that name
+Consumers = Sequence[Any]
+"""What ``get_consumers`` returns; each consumes while its block runs."""
 
 __all__ = ["ConsumerMixin", "ConsumerProducerMixin"]
 
@@ -49,7 +53,7 @@ class ConsumerMixin:
     ``extra_context(connection, channel)``.
     """
 
-    connection: Any
+    connection: Connection
 
     connect_max_retries: int | None = None
 
@@ -83,18 +87,16 @@ class ConsumerMixin:
     @cached_property
     def connection_errors(self) -> tuple[type[BaseException], ...]:
         """The connection's."""
-        errors: tuple[type[BaseException], ...] = self.connection.connection_errors
-        return errors
+        return self.connection.connection_errors
 
     @cached_property
     def channel_errors(self) -> tuple[type[BaseException], ...]:
         """The connection's."""
-        errors: tuple[type[BaseException], ...] = self.connection.channel_errors
-        return errors
+        return self.connection.channel_errors
 
     # Hooks
 
-    def get_consumers(self, Consumer: Callable[..., Any], channel: Any) -> list[Any]:
+    def get_consumers(self, Consumer: Callable[..., _Consumer], channel: Channel) -> Consumers:
         """The consumers; must be given by the subclass."""
         raise NotImplementedError(f"{type(self).__name__} must define get_consumers(Consumer, channel)")
 
@@ -105,10 +107,12 @@ class ConsumerMixin:
     def on_connection_revived(self) -> None:
         """A session is up: the first one, or one after a failure."""
 
-    def on_consume_ready(self, connection: Any, channel: Any, consumers: object, **kwargs: object) -> None:
+    def on_consume_ready(
+        self, connection: Connection, channel: Channel, consumers: Consumers, **kwargs: object
+    ) -> None:
         """Consuming has begun, or begun again after a fault.  Keywords are those given to ``consume``."""
 
-    def on_consume_end(self, connection: Any, channel: Any) -> None:
+    def on_consume_end(self, connection: Connection, channel: Channel) -> None:
         """Consuming has ended, for whatever reason; the consumers are cancelled."""
 
     def on_iteration(self) -> None:
@@ -126,9 +130,9 @@ class ConsumerMixin:
         message.ack()
 
     @contextmanager
-    def extra_context(self, connection: Any, channel: Any) -> Iterator[Any]:
+    def extra_context(self, connection: Connection, channel: Channel) -> Iterator[object]:
         """Entered when connection and consumers have been set up, left before they end."""
-        yield
+        yield None
 
     # Running
 
@@ -188,7 +192,7 @@ class ConsumerMixin:
             logger.debug("stopped before there was a connection")
 
     @contextmanager
-    def consumer_context(self, **kwargs: object) -> Iterator[tuple[Any, Any, Any]]:
+    def consumer_context(self, **kwargs: object) -> Iterator[tuple[Connection, Channel, Consumers]]:
         """Connection, channel and consumers for a block, with all hooks called."""
         with self.Consumer() as (connection, channel, consumers), self.extra_context(connection, channel):
             self._announce = partial(self.on_consume_ready, connection, channel, consumers, **kwargs)
@@ -199,7 +203,7 @@ class ConsumerMixin:
                 self._announce = None
 
     @contextmanager
-    def Consumer(self) -> Iterator[tuple[Any, Any, Any]]:
+    def Consumer(self) -> Iterator[tuple[Connection, Channel, Consumers]]:
         """Connection, channel and consumers for a block."""
         with self.establish_connection() as connection:
             self.on_connection_revived()
@@ -219,16 +223,16 @@ class ConsumerMixin:
                 self.on_consume_end(connection, channel)
 
     @contextmanager
-    def _consume_from(self, *consumers: AbstractContextManager[object]) -> Iterator[list[Any]]:
+    def _consume_from(self, *consumers: AbstractContextManager[object]) -> Iterator[Consumers]:
         with ExitStack() as stack:
             yield [stack.enter_context(consumer) for consumer in consumers]
 
-    def create_connection(self) -> Any:
+    def create_connection(self) -> Connection:
         """The connection to consume over: a clone of ``connection``."""
         return self.connection.clone()
 
     @contextmanager
-    def establish_connection(self) -> Iterator[Any]:
+    def establish_connection(self) -> Iterator[Connection]:
         """A connection for a block, connected, released at its end."""
         with self.create_connection() as connection:
             self._connect(connection)
@@ -268,7 +272,7 @@ class ConsumerProducerMixin(ConsumerMixin):
     An alarm of the broker, which stops publishers, does not stop the consumers then.
     """
 
-    _producer_connection: Any = None
+    _producer_connection: Connection | None = None
 
     @property
     def producer(self) -> Producer:
@@ -276,7 +280,7 @@ class ConsumerProducerMixin(ConsumerMixin):
         return Producer(self.producer_connection)
 
     @property
-    def producer_connection(self) -> Any:
+    def producer_connection(self) -> Connection:
         """The connection for publishing; made and connected at first access, closed when consuming ends."""
         if self._producer_connection is None:
             connection = self.connection.clone()
@@ -284,7 +288,7 @@ class ConsumerProducerMixin(ConsumerMixin):
             self._producer_connection = connection
         return self._producer_connection
 
-    def on_consume_end(self, connection: Any, channel: Any) -> None:
+    def on_consume_end(self, connection: Connection, channel: Channel) -> None:
         """Close the publishing connection."""
         if self._producer_connection is not None:
             producing, self._producer_connection = self._producer_connection, None

@@ -8,13 +8,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from queue import Empty
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from ._bridge.forking import start_afresh_after_fork
 from ._facade.surface import connection_of, is_connection
+from ._values.model import Arguments
 from .connection import Connection
 from .entity import Exchange, Queue
 from .message import Message
@@ -87,16 +88,19 @@ class SimpleBase:
 
     Empty: ClassVar = Empty
 
-    def __init__(self, channel: Any, producer: Producer, consumer: Consumer, no_ack: bool = False) -> None:
-        given = not is_connection(channel)
-        self.channel: Any = channel if given else channel.default_channel
+    def __init__(
+        self, channel: Channel | Connection, producer: Producer, consumer: Consumer, no_ack: bool = False
+    ) -> None:
+        if is_connection(channel):
+            self._connection, self.channel, self._channel_given = channel, channel.default_channel, False
+        else:
+            self.channel, self._channel_given = cast("Channel", channel), True
+            self._connection = connection_of(self.channel)
         self.producer = producer
         self.consumer = consumer
         self.no_ack = no_ack
         self.queue = consumer.queues[0]
         self.buffer: deque[Message] = deque()
-        self._connection: Connection = connection_of(self.channel) if given else channel
-        self._channel_given = given
         self._consuming_on: Channel | None = None
         self._subscribing = threading.RLock()
         # By C alone: between its arrival and the buffer, and between the buffer and who gets it, there must be no point
@@ -163,9 +167,9 @@ class SimpleBase:
 
     def put(
         self,
-        message: Any,
+        message: object,
         serializer: str | None = None,
-        headers: dict[str, Any] | None = None,
+        headers: Mapping[str, object] | None = None,
         compression: str | None = None,
         routing_key: str | None = None,
         **kwargs: Any,
@@ -334,21 +338,21 @@ class SimpleQueue(SimpleBase):
     """
 
     no_ack: bool = False
-    queue_opts: ClassVar[dict[str, Any]] = {}
-    queue_args: ClassVar[dict[str, Any]] = {}
-    exchange_opts: ClassVar[dict[str, Any]] = {"type": "direct"}
+    queue_opts: ClassVar[Arguments] = {}
+    queue_args: ClassVar[Arguments] = {}
+    exchange_opts: ClassVar[Arguments] = {"type": "direct"}
 
     def __init__(
         self,
-        channel: Any,
+        channel: Channel | Connection,
         name: str | Queue,
         no_ack: bool | None = None,
-        queue_opts: dict[str, Any] | None = None,
-        queue_args: dict[str, Any] | None = None,
-        exchange_opts: dict[str, Any] | None = None,
+        queue_opts: Arguments | None = None,
+        queue_args: Arguments | None = None,
+        exchange_opts: Arguments | None = None,
         serializer: str | None = None,
         compression: str | None = None,
-        accept: Any = None,
+        accept: Collection[str] | None = None,
     ) -> None:
         if isinstance(name, Queue):
             queue = name
@@ -375,5 +379,5 @@ class SimpleBuffer(SimpleQueue):
     """A queue for the moment: transient, for this connection alone, gone with it; no acknowledgements."""
 
     no_ack = True
-    queue_opts: ClassVar[dict[str, Any]] = {"durable": False, "auto_delete": True, "exclusive": True}
-    exchange_opts: ClassVar[dict[str, Any]] = {"durable": False, "delivery_mode": "transient", "auto_delete": True}
+    queue_opts: ClassVar[Arguments] = {"durable": False, "auto_delete": True, "exclusive": True}
+    exchange_opts: ClassVar[Arguments] = {"durable": False, "delivery_mode": "transient", "auto_delete": True}

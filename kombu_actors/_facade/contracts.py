@@ -64,6 +64,13 @@ class RetryPolicy(TypedDict, total=False):
     timeout: float | None
 
 
+class Revivable(Protocol):
+    """What ``ensure`` tells of the channel to go on with: a producer, a consumer, an entity, or the caller's own."""
+
+    def revive(self, channel: Channel, /) -> object:
+        """Go on with another channel."""
+
+
 class RetryHost(Protocol):
     """The connection, to the calls that are made again when it was lost."""
 

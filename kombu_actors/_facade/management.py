@@ -24,6 +24,9 @@ ANSWER_MAX = 64 * 1024 * 1024
 """Bytes of an answer: some ten thousand queues.  Ask by virtual host where there are more."""
 PLAIN_PORT, TLS_PORT = 15672, 15671
 
+Json = dict[str, Any]
+"""What the server says of one thing; RabbitMQ's documentation of its management API says what is in there."""
+
 
 @attrs.frozen(kw_only=True)
 class RabbitMQManagement:
@@ -107,19 +110,19 @@ class RabbitMQManagement:
         """Whether a message can go through the broker: it declares a queue ``aliveness-test``, publishes and gets."""
         return bool(self.get("aliveness-test", self._vhost(vhost))["status"] == "ok")
 
-    def get_overview(self) -> dict[str, Any]:
+    def get_overview(self) -> Json:
         """Versions, totals, listeners."""
         return dict(self.get("overview"))
 
-    def get_nodes(self) -> list[dict[str, Any]]:
+    def get_nodes(self) -> list[Json]:
         """The cluster's nodes, with their alarms."""
         return list(self.get("nodes"))
 
-    def get_all_vhosts(self) -> list[dict[str, Any]]:
+    def get_all_vhosts(self) -> list[Json]:
         """The virtual hosts."""
         return list(self.get("vhosts"))
 
-    def get_connections(self) -> list[dict[str, Any]]:
+    def get_connections(self) -> list[Json]:
         """All clients' connections."""
         return list(self.get("connections"))
 
@@ -127,19 +130,19 @@ class RabbitMQManagement:
         """Close a client's connection."""
         self.delete("connections", name)
 
-    def get_channels(self) -> list[dict[str, Any]]:
+    def get_channels(self) -> list[Json]:
         """All clients' channels."""
         return list(self.get("channels"))
 
-    def get_exchanges(self, vhost: str | None = None) -> list[dict[str, Any]]:
+    def get_exchanges(self, vhost: str | None = None) -> list[Json]:
         """The exchanges of a virtual host."""
         return list(self.get("exchanges", self._vhost(vhost)))
 
-    def get_queues(self, vhost: str | None = None) -> list[dict[str, Any]]:
+    def get_queues(self, vhost: str | None = None) -> list[Json]:
         """The queues of a virtual host."""
         return list(self.get("queues", self._vhost(vhost)))
 
-    def get_queue(self, vhost: str, name: str) -> dict[str, Any]:
+    def get_queue(self, vhost: str, name: str) -> Json:
         """One queue."""
         return dict(self.get("queues", vhost, name))
 
@@ -147,11 +150,11 @@ class RabbitMQManagement:
         """How many messages a queue has, ready or not, as of some seconds ago."""
         return int(self.get_queue(vhost, name).get("messages") or 0)
 
-    def get_queue_bindings(self, vhost: str, name: str) -> list[dict[str, Any]]:
+    def get_queue_bindings(self, vhost: str, name: str) -> list[Json]:
         """A queue's bindings."""
         return list(self.get("queues", vhost, name, "bindings"))
 
-    def get_bindings(self, vhost: str | None = None) -> list[dict[str, Any]]:
+    def get_bindings(self, vhost: str | None = None) -> list[Json]:
         """All bindings of a virtual host."""
         return list(self.get("bindings", self._vhost(vhost)))
 

@@ -15,6 +15,7 @@ from ..utils.functional import dictfilter
 
 if TYPE_CHECKING:
     from .._bridge.inbox import Taken
+    from .channel import Channel
 
 __all__ = ["Message"]
 
@@ -77,8 +78,8 @@ class Message:
         headers: dict[str, Any] | None = None,
         postencode: str | None = None,
         accept: Container[str] | None = None,
-        channel: Any = None,
-        **kwargs: Any,
+        channel: Channel | None = None,
+        **kwargs: object,
     ) -> None:
         """Make a message by hand; ``postencode`` is the charset in which a ``str`` body becomes bytes."""
         self._delivery: Delivery | None = None
@@ -99,7 +100,7 @@ class Message:
     def from_delivery(
         cls,
         delivery: Delivery,
-        channel: Any,
+        channel: Channel | None,
         accept: Container[str] | None = None,
         *,
         no_ack: bool = False,
@@ -213,7 +214,7 @@ class Message:
         self._undecided().basic_reject(self.delivery_tag, requeue=True)
         self._state = "REQUEUED"
 
-    def _undecided(self) -> Any:
+    def _undecided(self) -> Channel:
         if self.channel is None:
             raise self.MessageStateError("This message does not have a receiving channel")
         if self._state is not _RECEIVED:

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from .._bridge.ensuring import ensuring
 from ..errors import DeadlineExceeded, OperationalError
@@ -20,7 +20,7 @@ from ..utils.functional import retry_over_time
 
 if TYPE_CHECKING:
     from .channel import Channel
-    from .contracts import RetryHost, RetryPolicy
+    from .contracts import RetryHost, RetryPolicy, Revivable
 
 T = TypeVar("T")
 Errback = Callable[[BaseException, float], object]
@@ -74,7 +74,7 @@ def connect_with_retries(
 
 def ensure(
     connection: RetryHost,
-    obj: Any,
+    obj: Revivable,
     fun: Callable[..., T],
     *,
     errback: Errback | None,
@@ -137,7 +137,7 @@ def ensure(
     return ensured
 
 
-def revived_channel(connection: RetryHost, obj: Any) -> Channel:
+def revived_channel(connection: RetryHost, obj: Revivable) -> Channel:
     """The channel to go on with: the one ``obj`` has when supervision keeps it, else the default channel.
 
     Waits for it to be open again; a channel that takes longer leaves that to the next attempt.
@@ -152,10 +152,12 @@ def revived_channel(connection: RetryHost, obj: Any) -> Channel:
     return channel
 
 
-class Revival:
+class Revival(Generic[T]):
     """What ``autoretry`` ensures: a call with the channel that is current then."""
 
-    def __init__(self, connection: RetryHost, fun: Callable[..., Any], channel: Any, policy: RetryPolicy) -> None:
+    def __init__(
+        self, connection: RetryHost, fun: Callable[..., T], channel: Channel | None, policy: RetryPolicy
+    ) -> None:
         self._connection = connection
         self._fun = fun
         self._policy = policy
@@ -164,11 +166,11 @@ class Revival:
         self.__module__ = getattr(fun, "__module__", __name__)
         self.__doc__ = getattr(fun, "__doc__", None)
 
-    def revive(self, channel: Any) -> None:
+    def revive(self, channel: Channel) -> None:
         """Go on with another channel."""
         self.channel = channel
 
-    def __call__(self, *args: object, **kwargs: object) -> tuple[Any, Any]:
+    def __call__(self, *args: object, **kwargs: object) -> tuple[T, Channel]:
         """Call; returns the result and the channel it was made with."""
         if self.channel is None:
             self._connection.ensure_connection(**self._policy)

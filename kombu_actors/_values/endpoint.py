@@ -91,8 +91,8 @@ class Endpoint:
         return f"{self.scheme}://{self.host}{port}{vhost}"
 
 
-def _seconds(lowest: str, allows: Callable[[float], bool]) -> Callable[[Any, Any, object], None]:
-    def check(_: Any, attribute: Any, value: object) -> None:
+def _seconds(lowest: str, allows: Callable[[float], bool]) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not allows(value):
             raise ValueError(f"{attribute.name} must be a number of seconds {lowest}, not {value!r:.80}")
 

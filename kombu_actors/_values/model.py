@@ -124,9 +124,7 @@ class QueueSpec:
         for argument, value in options.items():
             if value is not None and merged.setdefault(argument, value) != value:
                 raise ValueError(f"arguments say {argument}={merged[argument]!r:.80}, and an option {value!r:.80}")
-        self.__attrs_init__(
-            name=name, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=merged
-        )
+        self.__attrs_init__(name=name, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=merged)
 
 
 class BindingKind(Enum):
@@ -159,8 +157,8 @@ class ConsumerSpec:
     arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
 
 
-def _at_most(most: int) -> Callable[[Any, Any, object], None]:
-    def check(_: Any, attribute: Any, value: object) -> None:
+def _at_most(most: int) -> Callable[[object, attrs.Attribute[Any], object], None]:
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
         if not isinstance(value, int) or not 0 <= value <= most:
             raise ValueError(f"{attribute.name} must be a number from 0 (no limit) to {most}, not {value!r:.80}")
 

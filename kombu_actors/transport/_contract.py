@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from .._values.endpoint import Endpoint, LinkOptions
 from .._values.model import (
     BindingSpec,
     ConsumerSpec,
@@ -242,7 +243,7 @@ class Transport(Protocol):
     capabilities: Capabilities
     roles: Sequence[str]
 
-    async def connect(self, endpoint: object, options: object) -> Link:
+    async def connect(self, endpoint: Endpoint, options: LinkOptions) -> Link:
         """Dial and shake hands; translates every foreign error to ``errors``' classes."""
 
     def prepare(

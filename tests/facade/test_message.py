@@ -177,7 +177,8 @@ def test_ack_reject_and_requeue_reach_the_channel() -> None:
 @pytest.mark.parametrize("second", ["ack", "reject", "requeue"])
 def test_a_message_is_decided_about_once(first: str, second: str) -> None:
     """A second decision would cost the channel its life; it is refused here, in kombu's words."""
-    ours, theirs = receive(1, RecordingChannel()), oracle.Message(channel=RecordingChannel(), delivery_tag=42)
+    channel = RecordingChannel()
+    ours, theirs = receive(1, channel), oracle.Message(channel=RecordingChannel(), delivery_tag=42)
     theirs.channel.no_ack_consumers = None
     getattr(ours, first)()
     getattr(theirs, first)()
@@ -187,7 +188,7 @@ def test_a_message_is_decided_about_once(first: str, second: str) -> None:
     with pytest.raises(MessageStateError) as caught:
         getattr(ours, second)()
     assert str(caught.value) == str(expected.value)
-    assert len(ours.channel.calls) == 1
+    assert len(channel.calls) == 1
 
 
 def test_a_decision_that_failed_was_not_made() -> None:

@@ -11,6 +11,7 @@ import attrs
 
 from ...errors import ChannelLimitExceeded
 from .errors import LocalProtocolError, PeerProtocolError
+from .fields import Arguments
 from .states import ChannelState, ChannelStep, channel_after
 
 __all__ = ["Channel", "ChannelTable", "Content"]
@@ -24,7 +25,7 @@ class Content:
     """A message that is arriving: its method, then its header, then its body in pieces."""
 
     method: str
-    arguments: tuple[Any, ...]
+    arguments: Arguments
     properties: dict[str, Any] | None = None
     missing: int = 0
     pieces: list[bytes] = attrs.field(factory=list)

@@ -13,6 +13,7 @@ from .channels import Channel, Content
 from .deliveries import DeliveryScanner
 from .errors import PeerProtocolError
 from .events import Event, Got, MessageReturned, Oversized
+from .fields import Arguments
 
 __all__ = ["ContentAssembler"]
 
@@ -26,7 +27,7 @@ class ContentAssembler:
         self.scanner = scanner
         self.body_max = body_max
 
-    def begin(self, channel: Channel, method: str, arguments: tuple[object, ...]) -> None:
+    def begin(self, channel: Channel, method: str, arguments: Arguments) -> None:
         """Take a method that carries content."""
         if method == "basic.get-ok" and channel.answered(method) is None:
             raise PeerProtocolError(503, f"basic.get-ok on channel {channel.number}, where nothing was asked for")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ..._values.model import Delivery, Returned
+from .fields import Arguments
 from .negotiation import Limits
 
 __all__ = [
@@ -92,7 +93,7 @@ class Replied(NamedTuple):
     channel: int
     token: Any
     method: str
-    arguments: tuple[Any, ...]
+    arguments: Arguments
 
 
 class Got(NamedTuple):
@@ -126,7 +127,7 @@ class Oversized(NamedTuple):
     token: Any
     """basic.get's; None for a delivery or a returned message."""
     method: str
-    arguments: tuple[Any, ...]
+    arguments: Arguments
     """Of the method: basic.deliver, basic.get-ok or basic.return."""
     size: int
 

@@ -27,6 +27,10 @@ _U8: Final = struct.Struct(">B")
 _U16: Final = struct.Struct(">H")
 _U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
+Arguments = tuple[Any, ...]
+"""What a method carries; the kinds are its layout's (``protocols.amqp.methods``)."""
+Table = dict[str, Any]
+"""A field table: what it holds is up to who sent it."""
 _Reader = Callable[[bytes, int, int, int], tuple[Any, int]]
 
 
@@ -107,10 +111,10 @@ def _read_void(data: bytes, position: int, end: int, depth: int) -> tuple[None, 
     return None, position
 
 
-def read_table(data: bytes, position: int, end: int, depth: int = 1) -> tuple[dict[str, Any], int]:
+def read_table(data: bytes, position: int, end: int, depth: int = 1) -> tuple[Table, int]:
     """Read a table with its length prefix; return it and the position after it."""
     position, stop = _enter(data, position, end, depth)
-    table: dict[str, Any] = {}
+    table: Table = {}
     while position < stop:
         key, position = read_short_string(data, position, stop)
         table[key], position = _read_value(data, position, stop, depth)
@@ -170,7 +174,7 @@ _VALUES: Final[dict[int, _Reader]] = {
 }
 
 
-def read_arguments(layout: str, data: bytes, position: int, end: int) -> tuple[Any, ...]:
+def read_arguments(layout: str, data: bytes, position: int, end: int) -> Arguments:
     """Read a method's arguments, which must fill ``data[position:end]`` exactly.
 
     ``layout`` has py-amqp's letters: ``b`` bit, ``o`` octet, ``B`` short, ``l`` long, ``L`` long long,

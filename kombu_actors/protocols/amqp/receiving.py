@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 from amqp import spec
 
@@ -22,7 +22,7 @@ from .events import (
     FlowChanged,
     Replied,
 )
-from .fields import read_arguments
+from .fields import Arguments, read_arguments
 from .frames import END, HEADER, METHOD
 from .methods import INCOMING, Incoming, encode_method, method_id
 from .states import ChannelState, ChannelStep
@@ -43,7 +43,7 @@ def _identify(data: bytes, start: int, end: int) -> Incoming:
     return incoming
 
 
-def read_method(data: bytes, start: int, end: int) -> tuple[str, tuple[Any, ...]]:
+def read_method(data: bytes, start: int, end: int) -> tuple[str, Arguments]:
     """Decode a method frame's payload into the method's name and arguments."""
     incoming = _identify(data, start, end)
     return incoming.name, read_arguments(incoming.layout, data, start + _ID.size, end)
@@ -62,7 +62,7 @@ class ChannelReceiver:
             _ID.pack(method_id(spec.Basic.Ack)): self.confirms,
         }
         """By method: what takes whole frames straight from the buffer and leaves all doubtful ones."""
-        self._methods: dict[str, Callable[[Channel, tuple[Any, ...], list[Event]], None]] = {
+        self._methods: dict[str, Callable[[Channel, Arguments, list[Event]], None]] = {
             "channel.open-ok": self._on_opened,
             "channel.flow": self._on_flow,
             "channel.close": self._on_close,
@@ -132,18 +132,18 @@ class ChannelReceiver:
             raise PeerProtocolError(505, f"{by} on channel {channel.number} inside the message of basic.get-ok")
         channel.content = None
 
-    def _on_opened(self, channel: Channel, arguments: tuple[object, ...], events: list[Event]) -> None:
+    def _on_opened(self, channel: Channel, arguments: Arguments, events: list[Event]) -> None:
         channel.take(ChannelStep.OPENED)
         self._channels.opened(channel)
         events.append(ChannelOpened(channel.number, channel.settle("channel.open-ok")))
 
-    def _on_flow(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+    def _on_flow(self, channel: Channel, arguments: Arguments, events: list[Event]) -> None:
         channel.take(ChannelStep.USE)
         (active,) = arguments
         self._send(channel.number, encode_method(spec.Channel.FlowOk, "b", active))
         events.append(FlowChanged(channel.number, active))
 
-    def _on_close(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+    def _on_close(self, channel: Channel, arguments: Arguments, events: list[Event]) -> None:
         code, text, class_id, method = arguments
         state = channel.take(ChannelStep.CLOSE)
         self._send(channel.number, encode_method(spec.Channel.CloseOk))
@@ -151,16 +151,16 @@ class ChannelReceiver:
             self._channels.closed_by_peer(channel)
             events.append(ChannelClosedByPeer(channel.number, code, text, (class_id, method), channel.abandon()))
 
-    def _on_closed(self, channel: Channel, arguments: tuple[object, ...], events: list[Event]) -> None:
+    def _on_closed(self, channel: Channel, arguments: Arguments, events: list[Event]) -> None:
         channel.take(ChannelStep.CLOSED)
         self._channels.release(channel)
         events.append(ChannelClosed(channel.number))
 
-    def _on_ack(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+    def _on_ack(self, channel: Channel, arguments: Arguments, events: list[Event]) -> None:
         tag, multiple = arguments
         self._confirm(channel, tag, multiple, True, events)
 
-    def _on_nack(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+    def _on_nack(self, channel: Channel, arguments: Arguments, events: list[Event]) -> None:
         tag, multiple, _ = arguments
         self._confirm(channel, tag, multiple, False, events)
 
@@ -168,7 +168,7 @@ class ChannelReceiver:
         channel.take(ChannelStep.USE)
         events.append(Confirmed(channel.number, tag, multiple, accepted))
 
-    def _on_cancel(self, channel: Channel, arguments: tuple[Any, ...], events: list[Event]) -> None:
+    def _on_cancel(self, channel: Channel, arguments: Arguments, events: list[Event]) -> None:
         tag, nowait = arguments
         channel.take(ChannelStep.USE)
         if not nowait:

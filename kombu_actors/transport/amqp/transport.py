@@ -13,7 +13,7 @@ from typing import Any, Final
 import trio
 from amqp import exceptions as amqp_errors
 
-from ..._values.endpoint import body_max_of
+from ..._values.endpoint import Endpoint, LinkOptions, body_max_of
 from ...errors import BrokerUnreachable, HandshakeFailed
 from ...protocols.amqp import (
     AMQPEngine,
@@ -68,7 +68,7 @@ class AMQPTransport:
         self.prepare = self._preparer.prepare
         self.content_of = content_of
 
-    async def connect(self, endpoint: Any, options: Any) -> AMQPLink:
+    async def connect(self, endpoint: Endpoint, options: LinkOptions) -> AMQPLink:
         """Dial ``endpoint`` and shake hands, within ``options.connect_timeout`` seconds altogether.
 
         Raises:
@@ -90,7 +90,7 @@ class AMQPTransport:
 class _Attempt:
     """One try to open a connection; ``phase`` is what it waits for."""
 
-    def __init__(self, endpoint: Any, options: Any) -> None:
+    def __init__(self, endpoint: Endpoint, options: LinkOptions) -> None:
         self.endpoint = endpoint
         self.options = options
         default_port = 5671 if endpoint.tls is not None else 5672

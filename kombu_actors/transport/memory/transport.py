@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import trio
 
-from ..._values.endpoint import body_max_of
+from ..._values.endpoint import Endpoint, LinkOptions, body_max_of
 from ..._values.model import BODY_MAX, Properties
 from ..._values.originals import pristine
 from ...protocols._content import refuse_size, validate_content
@@ -82,7 +82,7 @@ class MemoryTransport:
         """The only option that matters here is ``body_max``."""
         self._body_max = body_max_of(transport_options or {})
 
-    async def connect(self, endpoint: Any, options: Any) -> MemoryLink:
+    async def connect(self, endpoint: Endpoint, options: LinkOptions) -> MemoryLink:
         """Connect to the broker named ``endpoint.host``, in its ``endpoint.virtual_host``.
 
         Raises:
