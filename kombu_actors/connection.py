@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from ._bridge.portal import Portal
     from ._bridge.sessions import SessionWatch
     from ._facade.channel import Channel
+    from ._facade.channel_calls import ChannelCalls
     from ._facade.management import RabbitMQManagement
     from ._facade.queue import Queue
     from ._facade.running import Tree
@@ -279,7 +280,7 @@ class Connection(ConnectionView):
     def _new_channel(self, timeout: float | None = None) -> Channel:
         return self._running_tree().new_channel(self, timeout or self.call_timeout)
 
-    def reopen(self, channel: Channel) -> None:
+    def reopen(self, channel: ChannelCalls) -> None:
         """In a forked child: open a channel of the child's own in place of the parent's."""
         with self._lock.held:
             if self.keeps(channel):
@@ -287,7 +288,7 @@ class Connection(ConnectionView):
             self.ensure_connection(**self._first_connect())
             self._running_tree().reopen_channel(channel, self.call_timeout)
 
-    def forget_channel(self, channel: Channel) -> None:
+    def forget_channel(self, channel: ChannelCalls) -> None:
         """Drop a closed channel from the connection's books."""
         if self._tree is not None:
             self._tree.forget(channel)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vine import promise
 
 from .._values.model import Delivery, Returned
 from ..protocols._content import PROPERTY_NAMES
+
+if TYPE_CHECKING:
+    from .._bridge.inbox import Taken
+    from .channel import Channel
 
 logger = logging.getLogger("kombu_actors.channel")
 NAMES_WARNED_OF = 256
@@ -51,3 +55,24 @@ def without_unknown(properties: Mapping[str, object]) -> dict[str, Any]:
 def returned_delivery(returned: Returned) -> Delivery:
     """A returned message in the form from which the facade's ``Message`` is made; it has no tag and expects no ack."""
     return Delivery("", 0, False, returned.exchange, returned.routing_key, returned.properties, returned.body)
+
+
+class Returns:
+    """Mandatory messages that came back over one channel, in a connection's inbox."""
+
+    __slots__ = ("channel",)
+
+    def __init__(self, channel: int) -> None:
+        self.channel = channel
+
+    def dispatch(self, channels: Mapping[int, Channel], taken: Taken) -> bool:
+        """Call the channel's callbacks."""
+        channel = channels.get(self.channel)
+        if channel is None:
+            return False
+        callbacks = list(channel.events["basic_return"])
+        arguments = channel.return_arguments(taken[0][1])
+        del taken[:]
+        for callback in callbacks:
+            callback(*arguments)
+        return True

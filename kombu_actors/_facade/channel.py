@@ -7,51 +7,34 @@ all epochs, so a stale one is recognised and never sent.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from amqp.exceptions import ChannelError, error_for_code
 
-from .._bridge.channel import ChannelHandle, Declarations
 from .._bridge.feeds import Arrival, Notice
-from .._bridge.forking import start_afresh_after_fork
 from .._bridge.portal import CannotWait
-from .._bridge.refusals import Refusals
 from .._values.model import (
     Action,
-    BindingKind,
-    BindingSpec,
     ConsumerSpec,
     Delivery,
-    ExchangeSpec,
     QoS,
-    QueueSpec,
     Returned,
 )
-from ..errors import ConnectionClosed, UnknownProperty
+from ..errors import UnknownProperty
 from ..protocols.ledger import Entry
 from ..utils.uuid import uuid
 from .accepted import ACCEPTED, Accepted, returned_delivery, without_unknown
+from .channel_topology import ChannelTopology
 from .consumer import Consumer as MessageConsumer
 from .message import Message
 from .producer import Producer
 
 if TYPE_CHECKING:
-    from .._bridge.inbox import Inbox, Taken
-    from ..connection import Connection
-    from .contracts import ChannelHost
+    pass
 
 T = TypeVar("T")
-
-QUEUE_ARGUMENTS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "expires": ("x-expires", lambda seconds: int(seconds * 1000)),
-    "message_ttl": ("x-message-ttl", lambda seconds: int(seconds * 1000)),
-    "max_length": ("x-max-length", int),
-    "max_length_bytes": ("x-max-length-bytes", int),
-    "max_priority": ("x-max-priority", int),
-}
-"""kombu's queue options in seconds -> RabbitMQ's arguments in milliseconds."""
 
 Prepared = tuple[bytes, dict[str, Any]]
 """Body and properties, as ``prepare_message`` makes them and ``basic_publish`` takes them."""
@@ -59,91 +42,12 @@ FRAME_OVERHEAD = 256
 """Bytes that a publish's frames, headers and bookkeeping take beside its body, roughly."""
 
 
-class queue_declare_ok_t(NamedTuple):
-    """What ``queue_declare`` returns."""
-
-    queue: str
-    message_count: int
-    consumer_count: int
-
-
-class Channel:
+class Channel(ChannelTopology):
     """A channel of a :class:`~kombu_actors.Connection`; made by ``Connection.channel()``.
 
     Any method may be called from any thread.  Each ends by its deadline: ``timeout`` where there
     is one, else the connection's (30 s).
     """
-
-    connection: Connection
-
-    def __init__(self, host: ChannelHost, handle: ChannelHandle, inbox: Inbox) -> None:
-        self.connection = cast("Connection", host)
-        self.callbacks: dict[str, Callable[[Message], object]] = {}
-        self.no_ack_consumers: set[str] = set()
-        self.events: dict[str, set[Callable[..., object]]] = {"basic_return": set()}
-        self._host = host
-        self._prepare = host.transport_driver.prepare
-        self._text_body = host.transport_driver.name == "amqp"
-        self._closed = False
-        self.attach(handle, inbox)
-        start_afresh_after_fork(self)
-
-    def attach(self, handle: ChannelHandle, inbox: Inbox) -> None:
-        """Stand for this channel of the runtime from now on."""
-        self.handle = handle
-        """The channel in the runtime; it outlives its connection and its own death on the wire."""
-        self._inbox = inbox
-        self._inherited = False
-        driver, options = self._host.transport_driver, self._host.transport_options
-        self._refusals = Refusals(handle.portal, driver.content_of, options.get("on_refused"))
-        handle.report(_Returns(handle.number), self._refusals)
-
-    def start_afresh(self) -> None:
-        """In a forked child: what was delivered and consumed is the parent's; reopened at the next use."""
-        self._inherited = True
-        self.callbacks.clear()
-        self.no_ack_consumers.clear()
-
-    def __repr__(self) -> str:
-        return f"<Channel {self.channel_id} of {self.connection!r}: {'open' if self.is_open else 'not open'}>"
-
-    def __enter__(self) -> Channel:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    @property
-    def channel_id(self) -> int:
-        """The channel's number; stays over reconnects."""
-        return self.handle.number
-
-    @property
-    def failure(self) -> BaseException | None:
-        """Why supervision gave this channel up; None while it keeps it."""
-        return self.handle.failure
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the channel is usable at this moment."""
-        return not self._closed and self.handle.epoch is not None
-
-    def close(self) -> None:
-        """Cancel the consumers, hand out what was published, close the channel."""
-        if self._closed:
-            return
-        try:
-            self._closed = True
-            self.callbacks.clear()
-            self._host.forget_channel(self)
-            if self._host.hosts(self.handle.portal):
-                self._host.call(self.handle.close)
-        except BaseException as error:
-            # Interrupted, or too late: what was accepted still goes out, and supervision must not keep the channel.
-            self._host.forget_channel(self)
-            self._host.later(self.handle.close)
-            if not isinstance(error, CannotWait):
-                raise
 
     # Messages
 
@@ -255,131 +159,6 @@ class Channel:
         if tag_offset:
             message.delivery_tag = delivery.delivery_tag + tag_offset
         return message
-
-    # Topology
-
-    def exchange_declare(
-        self,
-        exchange: str,
-        type: str = "direct",
-        passive: bool = False,
-        durable: bool = False,
-        auto_delete: bool = True,
-        nowait: bool = False,
-        arguments: Mapping[str, object] | None = None,
-        internal: bool = False,
-    ) -> None:
-        """Declare an exchange and remember it: it is declared again in every new session.
-
-        ``nowait`` is accepted and waits all the same: an answer nobody reads is an error nobody sees.
-        """
-        spec = ExchangeSpec(
-            name=exchange, type=type, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
-        )
-        self._call(self._declarations.declare_exchange, spec, passive=passive)
-
-    def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:
-        """Delete an exchange and forget it."""
-        self._call_after_publishes(self._declarations.delete_exchange, exchange, if_unused=if_unused)
-
-    def exchange_bind(
-        self,
-        destination: str,
-        source: str = "",
-        routing_key: str = "",
-        nowait: bool = False,
-        arguments: Mapping[str, object] | None = None,
-    ) -> None:
-        """Bind an exchange to another one."""
-        binding = _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
-        self._call_after_publishes(self._declarations.bind, binding)
-
-    def exchange_unbind(
-        self,
-        destination: str,
-        source: str = "",
-        routing_key: str = "",
-        nowait: bool = False,
-        arguments: Mapping[str, object] | None = None,
-    ) -> None:
-        """Undo ``exchange_bind``."""
-        self._call_after_publishes(
-            self._declarations.unbind, _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
-        )
-
-    def queue_declare(
-        self,
-        queue: str = "",
-        passive: bool = False,
-        durable: bool = False,
-        exclusive: bool = False,
-        auto_delete: bool = True,
-        nowait: bool = False,
-        arguments: Mapping[str, object] | None = None,
-    ) -> queue_declare_ok_t:
-        """Declare a queue and remember it; without a name the broker chooses one, anew in each session."""
-        spec = QueueSpec(name=queue, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments)
-        info = self._call_after_publishes(self._declarations.declare_queue, spec, passive=passive)
-        return queue_declare_ok_t(info.name, info.messages, info.consumers)
-
-    def queue_bind(
-        self,
-        queue: str,
-        exchange: str = "",
-        routing_key: str = "",
-        nowait: bool = False,
-        arguments: Mapping[str, object] | None = None,
-    ) -> None:
-        """Bind a queue to an exchange."""
-        binding = _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
-        self._call_after_publishes(self._declarations.bind, binding)
-
-    def queue_unbind(
-        self,
-        queue: str,
-        exchange: str,
-        routing_key: str = "",
-        nowait: bool = False,
-        arguments: Mapping[str, object] | None = None,
-    ) -> None:
-        """Undo ``queue_bind``."""
-        self._call_after_publishes(
-            self._declarations.unbind, _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
-        )
-
-    def queue_delete(
-        self, queue: str = "", if_unused: bool = False, if_empty: bool = False, nowait: bool = False
-    ) -> int:
-        """Delete a queue and forget it; returns how many messages went with it."""
-        return self._call_after_publishes(
-            self._declarations.delete_queue, queue, if_unused=if_unused, if_empty=if_empty
-        )
-
-    def queue_purge(self, queue: str = "", nowait: bool = False) -> int:
-        """Remove the ready messages of a queue; returns how many there were."""
-        return self._call_after_publishes(self._declarations.purge_queue, queue)
-
-    @staticmethod
-    def prepare_queue_arguments(arguments: Mapping[str, object] | None, **options: object) -> dict[str, Any]:
-        """Translate kombu's queue options to the broker's arguments."""
-        prepared = dict(arguments or {})
-        for option, value in options.items():
-            if value is not None:
-                name, convert = QUEUE_ARGUMENTS[option]
-                prepared[name] = convert(value)
-        return prepared
-
-    def current_name(self, queue: str) -> str:
-        """The name that a queue has now, which the broker may have named anew."""
-        return self.handle.names.current(queue)
-
-    def known_name(self, queue: str) -> str:
-        """The first name of a queue that the broker has named anew."""
-        return self.handle.names.known(queue)
-
-    def on_queue_renamed(self, queue: str, fn: Callable[[str, int, int], object]) -> None:
-        """Have ``fn(name, 0, 0)`` called where events are drained, whenever the broker gives a queue another name."""
-        self.handle.report_names(queue, Notice(fn))
 
     # Consuming
 
@@ -497,74 +276,3 @@ class Channel:
     def basic_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """RabbitMQ's reject for several deliveries."""
         self.handle.settle(Action.REQUEUE if requeue else Action.DISCARD, delivery_tag, bool(multiple))
-
-    # The bridge
-
-    @property
-    def _present(self) -> ChannelHandle:
-        """The handle of this process; in a forked child, and in a process that is exiting, made at first use."""
-        if (self._inherited or self.handle.portal.drained) and not self._closed:
-            self._host.reopen(self)
-        return self.handle
-
-    @property
-    def _declarations(self) -> Declarations:
-        return self._present.declarations
-
-    def wait_open(self, timeout: float) -> None:
-        """Wait until the channel is usable again after a fault."""
-        self._perform(self._present.wait_open, timeout)
-
-    def _call_after_publishes(self, fn: Callable[..., Awaitable[T]], *args: object, **kwargs: object) -> T:
-        """``_call`` for what must find the messages published before it, on whichever channel."""
-        answer: T = self._call(self._present.after_publishes, partial(fn, *args, **kwargs))
-        return answer
-
-    def _call(self, fn: Callable[..., Awaitable[T]], *args: object, **kwargs: object) -> T:
-        self._refusals.heed()
-        return self._perform(partial(fn, *args, **kwargs))
-
-    def _perform(self, call: Callable[[], Awaitable[T]], timeout: float | None = None) -> T:
-        """``_call`` for what must be done whatever became of earlier publishes."""
-        if not self._host.keeps(self):
-            self._check_reopening()
-        return self._host.call(call, timeout=timeout)
-
-    def _check_reopening(self) -> None:
-        """Raise why the channel is not open, unless it is being opened again in a session that is up."""
-        if self._closed:
-            raise ConnectionClosed(f"channel {self.channel_id} was closed; open another with connection.channel()")
-        if self.failure is not None:
-            raise self.failure
-        if not self._host.keeps(self):
-            raise ConnectionClosed(f"the connection of channel {self.channel_id} was released; open another channel")
-        self.handle.check_reopening(self._host.as_uri())
-
-
-class _Returns:
-    """Mandatory messages that came back over one channel, in the inbox."""
-
-    __slots__ = ("channel",)
-
-    def __init__(self, channel: int) -> None:
-        self.channel = channel
-
-    def dispatch(self, channels: Mapping[int, Channel], taken: Taken) -> bool:
-        """Call the channel's callbacks."""
-        channel = channels.get(self.channel)
-        if channel is None:
-            return False
-        callbacks = list(channel.events["basic_return"])
-        arguments = channel.return_arguments(taken[0][1])
-        del taken[:]
-        for callback in callbacks:
-            callback(*arguments)
-        return True
-
-
-def _binding(
-    kind: BindingKind, destination: str, source: str, routing_key: str | None, arguments: Mapping[str, object] | None
-) -> BindingSpec:
-    return BindingSpec(
-        kind=kind, source=source, destination=destination, routing_key=routing_key or "", arguments=arguments or {}
-    )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .._bridge.portal import Portal
     from ..transport._contract import Transport
     from .channel import Channel
+    from .channel_calls import ChannelCalls
 
 T = TypeVar("T")
 
@@ -39,10 +40,10 @@ class ChannelHost(Protocol):
     def hosts(self, portal: Portal) -> bool:
         """Whether this connection's tree runs in that runtime."""
 
-    def reopen(self, channel: Channel) -> None:
+    def reopen(self, channel: ChannelCalls) -> None:
         """In a forked child: open a channel of the child's own in place of the parent's."""
 
-    def forget_channel(self, channel: Channel) -> None:
+    def forget_channel(self, channel: ChannelCalls) -> None:
         """Drop a closed channel from the connection's books."""
 
     def call(self, fn: Callable[[], Awaitable[T]], *, timeout: float | None = None) -> T:

@@ -13,7 +13,8 @@ from .exchange import Exchange, bare, binding, name_of
 from .surface import Bindable, current_name, known_name
 
 if TYPE_CHECKING:
-    from .channel import Channel, queue_declare_ok_t
+    from .channel import Channel
+    from .channel_topology import queue_declare_ok_t
     from .message import Message
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from .._bridge.channel import ChannelHandle
 from .._bridge.connection import ConnectionHandle
 from ..transport._contract import Transport
 from .channel import Channel
+from .channel_calls import ChannelCalls
 from .contracts import ChannelHost
 from .parameters import Parameters
 
@@ -32,12 +35,12 @@ class Tree(ConnectionHandle):
             raise
         return channel
 
-    def reopen_channel(self, channel: Channel, timeout: float) -> None:
+    def reopen_channel(self, channel: ChannelCalls, timeout: float) -> None:
         """In a forked child: open a channel of the child's own, for which ``channel`` stands from now on."""
         opened: list[ChannelHandle] = []
         try:
             self.open_channel(opened, timeout, channel.handle)
-            self.channels[opened[0].number] = channel
+            self.channels[opened[0].number] = cast("Channel", channel)
             channel.attach(opened[0], self.inbox)
         except BaseException:
             self._take_back(opened)
@@ -57,7 +60,7 @@ class Tree(ConnectionHandle):
             and self.channels.get(channel.channel_id) is channel
         )
 
-    def forget(self, channel: Channel) -> None:
+    def forget(self, channel: ChannelCalls) -> None:
         """Drop a closed channel from the books."""
         if self.channels.get(channel.channel_id) is channel:
             del self.channels[channel.channel_id]
