@@ -7,13 +7,13 @@ engine serves one connection, from protocol header to close-ok.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 from amqp import spec
 
 from ..._values.model import BODY_MAX
-from .channels import Channel, ChannelTable
+from .channels import ChannelTable
 from .errors import NotAMQP, PeerProtocolError
 from .events import (
     ConnectionBlocked,
@@ -24,11 +24,9 @@ from .events import (
     Event,
 )
 from .frames import (
-    BODY,
     END,
     FRAME_OVERHEAD,
     GREETING,
-    HEADER,
     HEARTBEAT,
     METHOD,
     FrameBuffer,
@@ -39,20 +37,17 @@ from .frames import (
 from .handshake import Handshake
 from .methods import REPLIES, Request, encode_method, method_id
 from .negotiation import FRAME_MIN_SIZE, Credentials, Limits, agree, check_wishes
-from .publishing import CACHE_SIZE, Prepared
+from .publishing import Prepared, publish_frames
 from .receiving import ChannelReceiver, read_method
 from .sender import Lone, Sender
 from .states import ChannelState, ChannelStep, ConnectionState, ConnectionStep, connection_after
 
 __all__ = ["AMQPEngine"]
 
-_SIZE: Final = struct.Struct(">I")
 _ACK: Final = struct.Struct(">BHIIQBB")
-_MIDDLE: Final = struct.Struct(">BBHI")
 _BASIC_ACK: Final = method_id(spec.Basic.Ack)
 _BASIC_NACK: Final = method_id(spec.Basic.Nack)
 _BASIC_REJECT: Final = method_id(spec.Basic.Reject)
-_END: Final = bytes([END])
 _HEARTBEAT: Final = frame(HEARTBEAT, 0, b"")
 
 
@@ -310,38 +305,19 @@ class AMQPEngine:
         channel = self._channels.ours(number)
         if channel.state is not ChannelState.OPEN:
             channel.take(ChannelStep.WE_USE)
-        self.sender.extend(self._publish_frames(channel, prepared))
+        if len(prepared.header) > self._payload_max:
+            self.check(prepared)
+        self.sender.extend(publish_frames(channel, prepared, self._payload_max))
 
     def publish_alone(self, number: int, prepared: Prepared) -> Lone:
         """As ``publish``, for a thread that sends it past what waits; safe beside ``receive`` in another thread."""
-        return Lone(b"".join(self._publish_frames(self._channels.ours(number), prepared)))
+        if len(prepared.header) > self._payload_max:
+            self.check(prepared)
+        return Lone(b"".join(publish_frames(self._channels.ours(number), prepared, self._payload_max)))
 
     def ack_alone(self, number: int, tag: int, multiple: bool) -> Lone:
         """As ``ack``, for a thread that sends it past what waits."""
         return Lone(_ACK.pack(METHOD, number, 13, _BASIC_ACK, tag, multiple, END))
-
-    def _publish_frames(self, channel: Channel, prepared: Prepared) -> Sequence[bytes]:
-        method, header, body = prepared
-        payload_max = self._payload_max
-        if len(header) > payload_max:
-            self.check(prepared)
-        size = len(body)
-        head = channel.publish_heads.get(method) or self._publish_head(channel, method)
-        if 0 < size <= payload_max:
-            middle = _MIDDLE.pack(END, BODY, channel.number, size)
-            return head, _SIZE.pack(len(header)), header, middle, body, _END
-        pieces = [
-            frame(BODY, channel.number, body[start : start + payload_max]) for start in range(0, size, payload_max)
-        ]
-        return head, _SIZE.pack(len(header)), header, _END, *pieces
-
-    def _publish_head(self, channel: Channel, method: bytes) -> bytes:
-        # The whole method frame and the header frame up to its size: the same for each message of a route.
-        if len(channel.publish_heads) >= CACHE_SIZE:
-            channel.publish_heads.clear()
-        head = frame(METHOD, channel.number, method) + struct.pack(">BH", HEADER, channel.number)
-        channel.publish_heads[method] = head
-        return head
 
     def ack(self, number: int, tag: int, multiple: bool = False) -> None:
         """Acknowledge one delivery, or all up to it."""

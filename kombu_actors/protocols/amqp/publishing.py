@@ -7,7 +7,7 @@ is sent again.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from amqp import spec
@@ -15,10 +15,12 @@ from amqp.serialization import dumps
 
 from ..._values.model import BODY_MAX
 from .._content import refuse_size, validate_content
+from .channels import Channel
+from .frames import BODY, END, HEADER, METHOD, frame
 from .methods import method_id
 from .properties import PROPERTIES, decode_properties, encode_properties
 
-__all__ = ["CACHE_SIZE", "Preparer", "Prepared", "content_of"]
+__all__ = ["Preparer", "Prepared", "content_of", "publish_frames"]
 
 CACHE_SIZE: Final = 1024
 """Entries per cache: more routes than a program has, and below 1 MiB of short strings each."""
@@ -27,6 +29,9 @@ _PUBLISH: Final = struct.pack(">I", method_id(spec.Basic.Publish))
 _CONTENT_HEAD: Final = struct.Struct(">HHQ")
 _KNOWN: Final = frozenset(name for name, _ in PROPERTIES)
 _new = tuple.__new__
+_SIZE: Final = struct.Struct(">I")
+_MIDDLE: Final = struct.Struct(">BBHI")
+_END: Final = bytes([END])
 
 
 class Prepared(NamedTuple):
@@ -120,3 +125,27 @@ class Preparer:
                 self._properties.clear()
             self._properties[key] = encoded
         return encoded
+
+
+def publish_frames(channel: Channel, prepared: Prepared, payload_max: int) -> Sequence[bytes]:
+    """The frames of one publish over a channel, in pieces; their payloads have ``payload_max`` bytes at most.
+
+    The caller has seen to it that the header fits.
+    """
+    method, header, body = prepared
+    size = len(body)
+    head = channel.publish_heads.get(method) or _publish_head(channel, method)
+    if 0 < size <= payload_max:
+        middle = _MIDDLE.pack(END, BODY, channel.number, size)
+        return head, _SIZE.pack(len(header)), header, middle, body, _END
+    pieces = [frame(BODY, channel.number, body[start : start + payload_max]) for start in range(0, size, payload_max)]
+    return head, _SIZE.pack(len(header)), header, _END, *pieces
+
+
+def _publish_head(channel: Channel, method: bytes) -> bytes:
+    # The whole method frame and the header frame up to its size: the same for each message of a route.
+    if len(channel.publish_heads) >= CACHE_SIZE:
+        channel.publish_heads.clear()
+    head = frame(METHOD, channel.number, method) + struct.pack(">BH", HEADER, channel.number)
+    channel.publish_heads[method] = head
+    return head

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 from amqp.exceptions import AMQPError, ChannelError
 
-from ..._values.model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned
+from ..._values.model import ConsumerSpec, Delivery, Returned
 from ._arguments import UNLIMITED
 from ._consumer import Consumer
+from ._declaring import DeclaringChannel
 from ._effects import ChannelClosed, Confirmed, ConsumerCancelled, MessageReturned
 from ._errors import access_refused, invalid_argument, named_method, not_allowed, not_implemented, wire_type
 from ._message import Entry, Message
-from ._queue import Queue
 from ._request import request
 from ._unacked import Unacked
 
 if TYPE_CHECKING:
-    from ._session import Session
+    pass
 
 NO_ROUTE: Final = 312
 
@@ -38,12 +38,9 @@ class Confirms:
 
 
 @attrs.define(eq=False)
-class Channel:
+class Channel(DeclaringChannel):
     """Owns what dies with a channel."""
 
-    session: Session
-    number: int
-    closed: AMQPError | ChannelError | None = None
     unacked: Unacked = attrs.field(factory=Unacked)
     consumers: dict[str, Consumer] = attrs.field(factory=dict)
     confirms: Confirms | None = None
@@ -53,64 +50,8 @@ class Channel:
     """For all consumers of the channel together (global=true)."""
     held: int = 0
     """Unacknowledged deliveries that count against ``limit``; polled ones don't."""
-    last_queue: str = ""
-    """The queue last declared here, which an empty queue name means."""
 
     # requests
-
-    @request(40, 10)
-    def exchange_declare(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
-        """Declare an exchange; passively, only look whether it is there."""
-        self.session.broker.topology.declare_exchange(spec, passive=passive)
-
-    @request(40, 20)
-    def exchange_delete(self, name: str, *, if_unused: bool = False) -> None:
-        """Delete an exchange with its bindings; no error if there is none."""
-        self.session.broker.topology.delete_exchange(name, if_unused=if_unused)
-
-    @request(40, 30)
-    def exchange_bind(self, binding: BindingSpec) -> None:
-        """Bind an exchange to another."""
-        self.session.broker.topology.bind(binding, self.session)
-
-    @request(40, 40)
-    def exchange_unbind(self, binding: BindingSpec) -> None:
-        """Undo ``exchange_bind``; no error if there is no such binding."""
-        self.session.broker.topology.unbind(binding, self.session)
-
-    @request(50, 10)
-    def queue_declare(self, spec: QueueSpec, *, passive: bool = False, fresh_name: str = "") -> QueueInfo:
-        """Declare a queue; ``fresh_name`` is the driver's choice should the broker have to choose."""
-        topology = self.session.broker.topology
-        if not spec.name and not passive:
-            spec = attrs.evolve(spec, name=fresh_name)
-            queue = topology.declare_queue(spec, self.session, fresh=True)
-        else:
-            queue = topology.declare_queue(spec, self.session, passive=passive)
-        self.last_queue = spec.name
-        return QueueInfo(spec.name, queue.ready.count, len(queue.rotation))
-
-    @request(50, 40)
-    def queue_delete(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
-        """Delete a queue; returns how many messages went with it."""
-        return self.session.broker.topology.delete_queue(
-            self._named(name), self.session, if_unused=if_unused, if_empty=if_empty
-        )
-
-    @request(50, 20)
-    def queue_bind(self, binding: BindingSpec) -> None:
-        """Bind a queue to an exchange."""
-        self.session.broker.topology.bind(self._completed(binding), self.session)
-
-    @request(50, 50)
-    def queue_unbind(self, binding: BindingSpec) -> None:
-        """Undo ``queue_bind``; no error if there is no such binding."""
-        self.session.broker.topology.unbind(self._completed(binding), self.session)
-
-    @request(50, 30)
-    def queue_purge(self, name: str) -> int:
-        """Remove a queue's ready messages; returns how many there were."""
-        return self._queue(name).purge()
 
     @request(60, 10)
     def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None:
@@ -351,15 +292,6 @@ class Channel:
         else:
             for consumer in {entry.consumer: None for entry in entries if entry.consumer is not None}:
                 consumer.resume()
-
-    def _named(self, name: str) -> str:
-        return name or self.session.broker.topology.last_declared(self.last_queue)
-
-    def _queue(self, name: str) -> Queue:
-        return self.session.broker.topology.usable_queue(self._named(name), self.session)
-
-    def _completed(self, binding: BindingSpec) -> BindingSpec:
-        return binding if binding.destination else attrs.evolve(binding, destination=self._named(""))
 
 
 def _settle(entry: Entry) -> None:

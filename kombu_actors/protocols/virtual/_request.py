@@ -11,20 +11,21 @@ from amqp.exceptions import AMQPError
 from ._errors import named_method
 
 if TYPE_CHECKING:
-    from ._channel import Channel
+    from ._declaring import DeclaringChannel
 
+C = TypeVar("C", bound="DeclaringChannel")
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def request(
     class_id: int, method_id: int
-) -> Callable[[Callable[Concatenate[Channel, P], R]], Callable[Concatenate[Channel, P], R]]:
+) -> Callable[[Callable[Concatenate[C, P], R]], Callable[Concatenate[C, P], R]]:
     """Make a method of a channel answer one AMQP method: refusals close the channel, then raise."""
 
-    def decorate(serve: Callable[Concatenate[Channel, P], R]) -> Callable[Concatenate[Channel, P], R]:
+    def decorate(serve: Callable[Concatenate[C, P], R]) -> Callable[Concatenate[C, P], R]:
         @wraps(serve)
-        def answer(channel: Channel, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        def answer(channel: C, /, *args: P.args, **kwargs: P.kwargs) -> R:
             if channel.closed is not None:
                 raise channel.closed
             try:

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
-import trio
-from amqp import exceptions as amqp_errors
 from amqp import spec as amqp_spec
 
 from ..._values.model import (
-    BindingSpec,
     ConsumerSpec,
     Delivery,
-    ExchangeSpec,
-    QueueInfo,
-    QueueSpec,
     Returned,
     Sent,
 )
-from ...errors import ConnectionClosed, ConnectionLost
 from ...protocols.amqp import LocalProtocolError, PeerProtocolError, Prepared
 from ...protocols.amqp.events import Confirmed, Delivered, Got, Oversized, Replied
-from ...protocols.amqp.methods import Request, request
+from ...protocols.amqp.methods import request
 from ...protocols.amqp.sender import Lone
 from .._contract import DeliverySink
 from .._oversized import report_oversized, too_large
-from .._waiting import OneLife, PendingReply
+from .._waiting import PendingReply
+from .declaring import DeclaringChannel
 
 if TYPE_CHECKING:
     from .link import AMQPLink
 
 __all__ = ["AMQPChannel"]
-
-_BUILT_IN_TYPES = frozenset({"direct", "fanout", "topic", "headers"})
 
 
 @attrs.frozen
@@ -44,137 +36,27 @@ class _Consumer:
     on_cancel: Callable[[], None]
 
 
-class AMQPChannel(OneLife):
+class AMQPChannel(DeclaringChannel):
     """A channel as ``transport._contract.LinkChannel`` describes it.
 
-    Made by ``AMQPLink.open_channel``.  Some requests that RabbitMQ answers by ending the whole
-    connection (``540 NOT_IMPLEMENTED``, ``503 COMMAND_INVALID``) are refused here with the
-    exception class the broker would have caused, so that the siblings live on.
+    Made by ``AMQPLink.open_channel``.
     """
 
     reorders = False
 
     def __init__(self, link: AMQPLink, number: int) -> None:
-        super().__init__()
-        self.number = number
-        self._link = link
-        self._engine = link.engine
+        super().__init__(link, number)
         self.check: Callable[[Prepared], None] = link.engine.check
         """Raise ``ValueError`` for what doesn't fit the limits agreed on with the broker."""
-        self._wake = link.wake
         self._consumers: dict[str, _Consumer] = {}
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
         self._on_return: Callable[[Returned], None] | None = None
         self._owed: Callable[[], bool] | None = None
-        self._gone = trio.Event()
-
-    def __repr__(self) -> str:
-        return f"<AMQPChannel {self.number} of {self._link.name}, {'open' if self.closed is None else 'dead'}>"
-
-    # -- life ----------------------------------------------------------------------------------
-
-    async def aclose(self) -> None:
-        """Close politely; a no-op when already dead.
-
-        Cancelled, the channel is closed all the same: the broker's close-ok is taken when it comes.
-        """
-        if self._ending.reason is not None:
-            await trio.lowlevel.checkpoint()
-            return
-        closed = ConnectionClosed(f"you closed channel {self.number} of the connection to {self._link.name}")
-        for pending in self._engine.close_channel(self.number):
-            pending.fail(closed)
-        self._wake()
-        self.die(closed)
-        await self._gone.wait()
 
     def die(self, reason: BaseException) -> None:
         """Take note that the channel is dead."""
-        with self._link.wire:  # so that nothing of it is written after what follows its end
-            self._ending.happen(reason)
+        super().die(reason)
         self._consumers.clear()
-
-    def forget(self) -> None:
-        """Take note that the broker has forgotten the channel too."""
-        self._gone.set()
-
-    async def _call(
-        self,
-        question: Request,
-        *,
-        applied: Callable[[Any], None] | None = None,
-        undo: Callable[[Any], None] | None = None,
-    ) -> Any:
-        self._ending.check()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        pending = PendingReply(applied=applied, undo=undo)
-        self._engine.request(self.number, question, pending)
-        self._wake()
-        return await pending.wait()
-
-    def take_back(self, act: Callable[..., object], *args: object) -> None:
-        """Have the engine undo what nobody waits for any more, unless the broker has ended the channel already.
-
-        The engine may know that before the channel does: both came in one piece.
-        """
-        try:
-            act(self.number, *args)
-        except LocalProtocolError:
-            return
-        self._wake()
-
-    def _has_just_ended(self) -> ConnectionLost:
-        return ConnectionLost(
-            f"the broker has just closed channel {self.number} of the connection to {self._link.name}"
-        )
-
-    def _refuse(self, code: int, text: str, method: tuple[int, int]) -> None:
-        """Raise what the broker's connection.close would have raised; nothing was sent."""
-        raise amqp_errors.error_for_code(code, f"{text} (refused locally: it would end the connection)", method, None)
-
-    # -- topology ------------------------------------------------------------------------------
-
-    async def exchange_declare(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
-        """Declare an exchange, or with ``passive`` check that it exists."""
-        flags = (passive, spec.durable, spec.auto_delete, spec.internal, False)
-        question = request("exchange.declare", 0, spec.name, spec.type, *flags, spec.arguments)
-        if not passive and spec.type not in _BUILT_IN_TYPES and not spec.type.startswith("x-"):
-            self._refuse(503, f"unknown exchange type {spec.type!r}", amqp_spec.Exchange.Declare)
-        await self._call(question)
-
-    async def exchange_delete(self, name: str, *, if_unused: bool = False) -> None:
-        """Delete an exchange."""
-        await self._call(request("exchange.delete", 0, name, if_unused, False))
-
-    async def exchange_bind(self, binding: BindingSpec) -> None:
-        """Bind an exchange to an exchange."""
-        await self._call(request("exchange.bind", *_ends(binding), False, binding.arguments))
-
-    async def exchange_unbind(self, binding: BindingSpec) -> None:
-        """Undo ``exchange_bind``."""
-        await self._call(request("exchange.unbind", *_ends(binding), False, binding.arguments))
-
-    async def queue_declare(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
-        """Declare a queue, or with ``passive`` look at it; an empty name lets the broker choose."""
-        flags = (passive, spec.durable, spec.exclusive, spec.auto_delete, False)
-        reply: Replied = await self._call(request("queue.declare", 0, spec.name, *flags, spec.arguments))
-        return QueueInfo(*reply.arguments)
-
-    async def queue_delete(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
-        """Delete a queue; return how many messages went with it."""
-        return _count(await self._call(request("queue.delete", 0, name, if_unused, if_empty, False)))
-
-    async def queue_bind(self, binding: BindingSpec) -> None:
-        """Bind a queue to an exchange."""
-        await self._call(request("queue.bind", *_ends(binding), False, binding.arguments))
-
-    async def queue_unbind(self, binding: BindingSpec) -> None:
-        """Undo ``queue_bind``."""
-        await self._call(request("queue.unbind", *_ends(binding), binding.arguments))
-
-    async def queue_purge(self, name: str) -> int:
-        """Drop a queue's ready messages; return how many."""
-        return _count(await self._call(request("queue.purge", 0, name, False)))
 
     # -- consuming -----------------------------------------------------------------------------
 
@@ -402,12 +284,3 @@ class AMQPChannel(OneLife):
         consumer = self._consumers.pop(tag, None)
         if consumer is not None:
             consumer.on_cancel()
-
-
-def _ends(binding: BindingSpec) -> tuple[int, str, str, str]:
-    return 0, binding.destination, binding.source, binding.routing_key
-
-
-def _count(reply: Replied) -> int:
-    count: int = reply.arguments[0]
-    return count

@@ -13,18 +13,16 @@ import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
-from ..._values.model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned, Sent
+from ..._values.model import ConsumerSpec, Delivery, Returned, Sent
 from ...errors import ConnectionClosed
 from ...protocols.redis import consuming_calls as consuming
-from ...protocols.redis import topology_calls as topology
-from ...protocols.redis.calls import Call
 from ...protocols.redis.preparing import PreparedMessage
-from .._checks import check, check_binding
+from .._checks import check
 from .._contract import DeliverySink, LonePublish
 from .._oversized import too_large
-from .._waiting import OneLife
 from .claims import Subscription, delivery
 from .confirms import Confirms
+from .declaring import DeclaringChannel
 from .deliveries import Deliveries
 from .publishing import Answer, Publish
 from .settling import Decision
@@ -37,21 +35,16 @@ __all__ = ["RedisChannel"]
 T = TypeVar("T")
 
 
-class RedisChannel(OneLife):
+class RedisChannel(DeclaringChannel):
     """A channel as ``transport._contract.LinkChannel`` describes it.  Made by ``RedisLink.open_channel``."""
 
     reorders = True  # a publish waits for the batch before its own
 
     def __init__(self, link: RedisLink, number: int) -> None:
-        super().__init__()
-        self.number = number
-        self.link = link
+        super().__init__(link, number)
         self._confirms = Confirms(self._ending, link.settling.settle)
         self.deliveries = Deliveries(self, link, self._confirms.settle)
         self._consumers: dict[str, Subscription] = {}
-
-    def __repr__(self) -> str:
-        return f"<RedisChannel {self.number} of {self.link.name}, {'open' if self.closed is None else 'dead'}>"
 
     # -- life ----------------------------------------------------------------------------------
 
@@ -92,63 +85,6 @@ class RedisChannel(OneLife):
         self.deliveries.end()
         self._confirms.end()
         self.link.publishing.queue.drop(self)
-
-    # -- topology ------------------------------------------------------------------------------
-
-    async def exchange_declare(self, spec: ExchangeSpec, *, passive: bool = False) -> None:
-        """Declare an exchange, or with ``passive`` check that it exists."""
-        check({"exchange": spec.name, "type": spec.type}, spec.arguments)
-        await self._ask(topology.exchange_declare(spec, passive=passive))
-
-    async def exchange_delete(self, name: str, *, if_unused: bool = False) -> None:
-        """Delete an exchange."""
-        check({"exchange": name})
-        await self._ask(topology.exchange_delete(name, if_unused=if_unused))
-
-    async def exchange_bind(self, binding: BindingSpec) -> None:
-        """Bind an exchange to an exchange."""
-        await self.queue_bind(binding)
-
-    async def exchange_unbind(self, binding: BindingSpec) -> None:
-        """Undo ``exchange_bind``."""
-        await self.queue_unbind(binding)
-
-    async def queue_declare(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
-        """Declare a queue, or with ``passive`` look at it; an empty name gets one that nobody has."""
-        check({"queue": spec.name}, spec.arguments)
-        fresh = not spec.name and not passive
-        if fresh:
-            spec = attrs.evolve(spec, name=f"amq.gen-{self.link.fresh()}")
-        return await self._ask(topology.queue_declare(spec, passive=passive, fresh=fresh))
-
-    async def queue_delete(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:
-        """Delete a queue; return how many messages went with it."""
-        check({"queue": name})
-        return await self._ask(topology.queue_delete(name, if_unused=if_unused, if_empty=if_empty))
-
-    async def queue_bind(self, binding: BindingSpec) -> None:
-        """Bind a queue to an exchange."""
-        check_binding(binding)
-        await self._ask(topology.bind(binding, durable=self.link.options.durable_fanout))
-
-    async def queue_unbind(self, binding: BindingSpec) -> None:
-        """Undo ``queue_bind``."""
-        check_binding(binding)
-        await self._ask(topology.unbind(binding))
-
-    async def queue_purge(self, name: str) -> int:
-        """Drop a queue's ready messages; return how many."""
-        check({"queue": name})
-        return await self._ask(topology.queue_purge(name))
-
-    async def _ask(self, call: Call[T], *, undo: Callable[[T], None] | None = None) -> T:
-        self._ending.check()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        try:
-            return await self.link.call(call, undo=undo)
-        except amqp_errors.AMQPError as refusal:
-            self.die(refusal)
-            raise
 
     # -- consuming -----------------------------------------------------------------------------
 
