@@ -6,14 +6,13 @@ import logging
 import math
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from queue import Empty
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
-from ._bridge.forking import start_afresh_after_fork
+from ._facade.queue_channels import PREFETCH, queue_channels
 from ._facade.surface import connection_of, is_connection
 from ._values.model import Arguments
 from .connection import Connection
@@ -26,54 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SimpleBase", "SimpleBuffer", "SimpleQueue"]
 
-PREFETCH = 1
-"""Messages that an idle queue object may hold back from others.  kombu sets no bound and takes all there are."""
 logger = logging.getLogger(__name__)
 _NEVER: Any = object()
-
-
-class Desk:
-    """The channel that the simple queues of one connection share.
-
-    It is apart from the default one because its prefetch would bind consumers there.
-    """
-
-    def __init__(self) -> None:
-        self._opening = threading.RLock()
-        self._channel: weakref.ref[Channel] | None = None
-
-    def channel(self, connection: Connection) -> Channel:
-        """The channel; opened when there is none, or when supervision gave the last one up."""
-        with self._opening:
-            channel = self._channel() if self._channel is not None else None
-            if channel is None or not connection.keeps(channel):
-                channel = connection.channel()
-                channel.basic_qos(0, PREFETCH, False)
-                self._channel = weakref.ref(channel)
-            return channel
-
-
-class Desks:
-    """The desk of each connection."""
-
-    def __init__(self) -> None:
-        self.start_afresh()
-        start_afresh_after_fork(self)
-
-    def start_afresh(self) -> None:
-        """Forget all desks: in a forked child their locks may be held for ever."""
-        self._lock = threading.RLock()
-        self._desks: weakref.WeakKeyDictionary[Connection, Desk] = weakref.WeakKeyDictionary()
-
-    def __getitem__(self, connection: Connection) -> Desk:
-        with self._lock:
-            desk = self._desks.get(connection)
-            if desk is None:
-                desk = self._desks.setdefault(connection, Desk())  # a signal handler may have made one meanwhile
-            return desk
-
-
-_desks = Desks()
 
 
 class SimpleBase:
@@ -282,7 +235,7 @@ class SimpleBase:
                     channel.basic_qos(0, PREFETCH, False)
             else:
                 self._renew()
-                channel = _desks[connection].channel(connection)
+                channel = queue_channels[connection].channel(connection)
                 self._move_consumer(channel)
             try:
                 self._consuming_on = channel
