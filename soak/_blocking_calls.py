@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from kombu_actors import Connection, Exchange, Producer, Queue
-from kombu_actors._bridge import portal
+from kombu_actors._bridge import leases
 from kombu_actors.message import Message
 from kombu_actors.pools import ConnectionPool, ProducerPool
 from kombu_actors.simple import SimpleQueue
@@ -37,7 +37,7 @@ class BlockingCall:
         self.queue = Queue(f"interrupted-{self.name}", auto_delete=False)(self.channel)
         self.queue.declare()
         self.queue.purge()
-        self.trees = len(portal._leases)
+        self.trees = len(leases._leases)
         """How many connections are open, with those of others."""
 
     def act(self) -> None:
@@ -52,7 +52,7 @@ class BlockingCall:
         self.queue.queue_declare(passive=True)
         tree = self.connection._running_tree()
         until(lambda: set(tree.actor.channels) == set(tree.channels), "a channel that nobody holds")
-        until(lambda: len(portal._leases) <= self.trees, "a connection that nobody holds")
+        until(lambda: len(leases._leases) <= self.trees, "a connection that nobody holds")
 
     def close(self) -> None:
         """Check for the last time that what was accepted has arrived; end."""
@@ -374,7 +374,7 @@ class Borrowing(BlockingCall):
             producer.release()
         assert not self.producers._lent
         assert not self.connections._lent or len(self.connections._lent) <= self.limit
-        until(lambda: len(portal._leases) <= self.trees + self.limit, "a connection that nobody holds")
+        until(lambda: len(leases._leases) <= self.trees + self.limit, "a connection that nobody holds")
         self.queue.purge()
 
     def close(self) -> None:

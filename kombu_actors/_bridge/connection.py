@@ -14,9 +14,10 @@ from ..actors.connection import ConnectionActor
 from ..actors.waitlist import Waiting
 from ..errors import DeadlineExceeded
 from ..transport._contract import Transport
-from . import portal
+from . import leases
 from .channel import ChannelHandle
 from .inbox import Inbox
+from .portal import Portal, check_interpreter, new_lock
 from .tenant import Tenant
 
 __all__ = ["ConnectionHandle"]
@@ -42,10 +43,10 @@ class ConnectionHandle:
         *,
         holder: object | None = None,
     ) -> None:
-        portal.check_interpreter()
+        check_interpreter()
         self.pid = os.getpid()
         self.actor = actor = ConnectionActor(
-            transport, endpoints, attrs.evolve(options, make_lock=portal.new_lock), failover_strategy=strategy
+            transport, endpoints, attrs.evolve(options, make_lock=new_lock), failover_strategy=strategy
         )
         self.inbox = Inbox(INBOX_LIMIT, actor.pause_reading, actor.resume_reading)
         actor.on_failure = self.inbox.fail
@@ -54,9 +55,9 @@ class ConnectionHandle:
         self.stopped = False
         """Whether somebody has begun to stop it: who uses the connection now needs another one."""
         self._tenant = Tenant(actor, self.inbox.close)
-        self._finalizer = weakref.finalize(self, portal.abandon_tree, self._tenant)
+        self._finalizer = weakref.finalize(self, leases.abandon_tree, self._tenant)
         self._finalizer.atexit = False  # the portal has its own, which waits
-        self.portal = portal.start_tree(self._tenant)
+        self.portal = leases.start_tree(self._tenant)
         self.inbox.post = self.portal.post
 
     # What threads may ask at any moment, without waiting
@@ -188,7 +189,7 @@ class ConnectionHandle:
         """
         try:
             self.stopped = True
-            return portal.stop_tree(self._tenant, drain) if self.pid == os.getpid() else 0
+            return leases.stop_tree(self._tenant, drain) if self.pid == os.getpid() else 0
         except BaseException:
             self.abandon()
             raise
@@ -197,15 +198,15 @@ class ConnectionHandle:
         """End the tree without waiting for that."""
         self.stopped = True
         if self.pid == os.getpid():
-            portal.abandon_tree(self._tenant, 0)
+            leases.abandon_tree(self._tenant, 0)
 
 
 async def _open_channel(
     actor: ConnectionActor,
-    runtime: portal.Portal,
+    portal: Portal,
     inbox: Inbox,
     predecessor: ChannelHandle | None,
     opened: list[ChannelHandle],
 ) -> None:
     former = predecessor.actor if predecessor is not None else None
-    opened.append(ChannelHandle(runtime, inbox, actor, await actor.open_channel(inbox.fail, former)))
+    opened.append(ChannelHandle(portal, inbox, actor, await actor.open_channel(inbox.fail, former)))

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import attrs
 from amqp.exceptions import AccessRefused, NotFound
 
-from .._bridge import portal
+from .._bridge import leases
 from ..errors import BrokerUnreachable, OperationalError
 
 if TYPE_CHECKING:
@@ -175,10 +175,10 @@ class RabbitMQManagement:
         url = "/".join([self.url, *(quote(part, safe="") for part in path)])
         holder = object()
         try:
-            runtime = portal.lease(holder)
+            runtime = leases.lease(holder)
             status, answer = runtime.call(self._exchange, method, url, body, timeout=self.timeout)
         finally:
-            portal.release(holder)
+            leases.release(holder)
         if status < 300:
             return json.loads(answer) if answer else None
         text = f"{method} {url}: {status} {_reason(answer)}"

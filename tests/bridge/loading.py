@@ -131,10 +131,10 @@ def at_exit(url: str) -> None:
     connection.connect()
 
     def look() -> None:
-        from kombu_actors._bridge import portal
+        from kombu_actors._bridge import leases
 
-        assert portal._portal is not None
-        if portal._portal.drained:
+        assert leases._portal is not None
+        if leases._portal.drained:
             os._exit(1)
 
     _last.append(look)

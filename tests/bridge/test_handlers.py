@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 
 from kombu_actors import Connection, Producer, Queue
-from kombu_actors._bridge import portal
+from kombu_actors._bridge import leases
 from kombu_actors._bridge.portal import CannotWait
 from kombu_actors._bridge.tenant import Tenant
 from kombu_actors.message import Message
@@ -136,7 +136,7 @@ def _let_the_handler_run(url: str, kind: str, way: str, points: int) -> None:
             call.close()
         finally:
             call.connection.release()
-        until(lambda: not any(isinstance(holder, Tenant) for holder in portal._leases), "a tree is left")
+        until(lambda: not any(isinstance(holder, Tenant) for holder in leases._leases), "a tree is left")
 
 
 def _check(call: BlockingCall, handler: Handler, where: str) -> None:

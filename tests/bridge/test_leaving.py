@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pytest
 
 from kombu_actors import Connection, Consumer, Producer, Queue
-from kombu_actors._bridge import portal
+from kombu_actors._bridge import leases
 from kombu_actors._bridge.tenant import GOODBYE, Tenant
 from kombu_actors.transport.memory import memory_broker
 from soak._blocking_calls import until
@@ -73,7 +73,7 @@ def test_an_interrupted_release_drains_no_longer_and_leaves_no_zombie(caplog: py
         with struck_when(lambda: tenant.awaited > 0), pytest.raises(Interrupted):
             connection.release()
         assert time.monotonic() - started < DRAIN / 2
-        until(lambda: tenant not in portal._leases, "the tree lives on")
+        until(lambda: tenant not in leases._leases, "the tree lives on")
         memory_broker("release-once").unblock()
         with Connection(url) as other:
             declared = Queue("eaten", auto_delete=False)(other).queue_declare(passive=True)
@@ -97,5 +97,5 @@ def test_a_release_interrupted_twice_ends_at_once(rabbitmq: RabbitMQNode, vhost:
             with pytest.raises(Interrupted):
                 connection.release()
             took = time.monotonic() - started
-        until(lambda: tenant not in portal._leases, "the tree lives on")
+        until(lambda: tenant not in leases._leases, "the tree lives on")
     assert took < GOODBYE

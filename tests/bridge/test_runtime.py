@@ -15,6 +15,7 @@ import pytest
 import trio
 
 from kombu_actors import Connection, Producer, Queue
+from kombu_actors._bridge import leases
 from kombu_actors._bridge import portal as bridge
 from kombu_actors._bridge.tenant import Tenant
 from kombu_actors.errors import BrokerUnreachable, OperationalError, RuntimeDied, RuntimeStopped
@@ -145,7 +146,7 @@ def test_when_the_runtime_dies_every_waiting_call_is_told_and_the_next_use_gets_
             Queue("survives", auto_delete=False)(connection).delete()
         connection.release()
         forgotten.release()
-    assert not any(isinstance(holder, Tenant) for holder in bridge._leases)
+    assert not any(isinstance(holder, Tenant) for holder in leases._leases)
 
 
 def test_a_runtime_that_died_leaves_no_descriptor_behind(amqp_url: str) -> None:
