@@ -193,7 +193,7 @@ class Kernel:
                 self.effects.append(Disarm(child.id))
             self.children.put(child._replace(delay=0.0, timer=0))
         elif child.state in LIVE and child.after is None:
-            delay = 0.0 if event.at_once else self.rules.backoff.delay(child.streak, event.u)
+            delay = 0.0 if event.at_once else (child.backoff or self.rules.backoff).delay(child.streak, event.u)
             self.hold(child, delay, down=False)
 
     def shutdown(self, event: Shutdown) -> None:
@@ -203,25 +203,35 @@ class Kernel:
 
     def failed(self, child: Child, event: Exited) -> None:
         """A failure that calls for a restart: pay for it, and choose the delay."""
-        limit, backoff = self.rules.limit, self.rules.backoff
+        limit, backoff = child.limit or self.rules.limit, child.backoff or self.rules.backoff
         served = None if child.ready_at is None else event.now - child.ready_at
         delay, streak = backoff.after_failure(child.streak, served, event.u)
         child = child._replace(streak=streak)
         if limit.max_restarts is None:
             self.hold(child, delay, down=True)
             return
-        self.recent = tuple([at for at in self.recent if at > event.now - limit.within])
-        if len(self.recent) < limit.max_restarts:
-            self.recent += (event.now,)
-            self.hold(child, delay, down=True)
+        recent = self.recent if child.limit is None else child.recent
+        recent = tuple([at for at in recent if at > event.now - limit.within])
+        if len(recent) < limit.max_restarts:
+            self.hold(self.pay(child, (*recent, event.now)), delay, down=True)
             return
         self.effects.append(LimitHit(child.id))
-        if limit.on_limit is OnLimit.COOL_DOWN:
-            self.recent = ()
-            self.hold(child, limit.cool_down, down=True, cooling=True)
-        else:
-            self.gone(child, Fate.ESCALATED)
-            self.end(Ending.LIMIT)
+        match limit.on_limit:
+            case OnLimit.COOL_DOWN:
+                self.hold(self.pay(child, ()), limit.cool_down, down=True, cooling=True)
+            case OnLimit.STOP_CHILD:
+                self.gone(child, Fate.FAILED)
+                self.consider_auto_shutdown(child)
+            case OnLimit.ESCALATE:
+                self.gone(child, Fate.ESCALATED)
+                self.end(Ending.LIMIT)
+
+    def pay(self, child: Child, recent: tuple[float, ...]) -> Child:
+        """Enter the restarts of late into the budget that a child lives on: its own, or its siblings'."""
+        if child.limit is not None:
+            return child._replace(recent=recent)
+        self.recent = recent
+        return child
 
     def hold(self, root: Child, delay: float, *, down: bool, cooling: bool = False) -> None:
         """Start ``root`` again after a delay, and its group with it."""

@@ -115,7 +115,8 @@ class Node:
     def record(self, spec: ChildSpec | SupervisorSpec, *, static: bool = False, trial: bool = False) -> Child:
         """The kernel's record of a child about to be started, and its cell."""
         cell = self.cell.adopt(self.tree, spec.id, spec)
-        return Child(spec.id, spec.restart, spec.significant, static, trial, epoch=cell.epoch)
+        child = Child(spec.id, spec.restart, spec.significant, static, trial, epoch=cell.epoch)
+        return child._replace(limit=spec.limit, backoff=spec.backoff) if isinstance(spec, ChildSpec) else child
 
     def add(self, spec: ChildSpec | SupervisorSpec, first: FirstStart) -> None:
         """Start a dynamic child; ``first`` learns how its first start went."""
@@ -302,7 +303,8 @@ class Node:
         if ending in (Ending.LIMIT, Ending.FATAL) and self.error is None:
             assert exited is not None
             assert exited.failure is not None
-            self.error = escalation(self.spec, self.cell.path, ending, exited.failure, tuple(self.history))
+            own = exited.spec.limit if isinstance(exited.spec, ChildSpec) else None
+            self.error = escalation(self.spec, self.cell.path, ending, exited.failure, tuple(self.history), own)
         if self.error is not None:
             self.emit(news.Escalated, self.cell, error=self.error, history=self.error.history)
         reason = self.reasons.setdefault("", "it gave up" if self.error else "its significant children are done")
@@ -368,12 +370,15 @@ class Node:
         if self.kernel.ending is not None:
             raise ActorDown(f"supervisor {self.name!r} is stopping: {self.reasons.get('', 'stopped')}")
 
-    def budget_left(self) -> int | None:
-        limit = self.spec.limit
+    def budget_left(self, child: Child | None = None) -> int | None:
+        """Restarts left in the window of the budget that this child, or any, lives on; None: any number."""
+        limit, recent = self.spec.limit, self.kernel.recent
+        if child is not None and child.limit is not None:
+            limit, recent = child.limit, child.recent
         if limit.max_restarts is None:
             return None
         oldest = trio.current_time() - limit.within
-        return limit.max_restarts - sum(at > oldest for at in self.kernel.recent)
+        return limit.max_restarts - sum(at > oldest for at in recent)
 
     def announce_exit(self, cell: Cell, outcome: Outcome) -> None:
         match outcome:
@@ -393,7 +398,7 @@ class Node:
         starting = kind in (news.ChildStarting, news.ChildReady)
         attempt = 0 if child is None else child.streak + starting
         self.tree.emit(
-            kind, path=cell.path, epoch=cell.epoch, attempt=attempt, budget_left=self.budget_left(), **details
+            kind, path=cell.path, epoch=cell.epoch, attempt=attempt, budget_left=self.budget_left(child), **details
         )
 
 

@@ -47,6 +47,8 @@ class OnLimit(Enum):
     """Stop the children in order and fail: right for programming errors."""
     COOL_DOWN = "cool_down"
     """Wait ``cool_down`` seconds, then go on with a fresh budget: right for outages of others."""
+    STOP_CHILD = "stop_child"
+    """The child that failed is gone for good, its siblings go on: right for one of many in a pool."""
 
 
 class ChildState(Enum):
@@ -87,7 +89,7 @@ def check_seconds(name: str, value: object, *, allow_zero: bool = True) -> None:
 
 @attrs.frozen(kw_only=True)
 class RestartLimit:
-    """One budget of restarts for all children of a supervisor, failed starts included.
+    """A budget of restarts, failed starts included: one for all children of a supervisor, or a child's own.
 
     ``max_restarts`` restarts are allowed in any ``within`` seconds; the next failure meets
     ``on_limit``.  None allows any number.  The defaults, 5 in 60 s, are wider than OTP's 1 in

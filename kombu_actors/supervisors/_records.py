@@ -66,6 +66,10 @@ class Child(NamedTuple):
     """Of the specification's tuple: started and stopped in its turn, and keeps its place when it is gone."""
     trial: bool = False
     """Somebody waits for its first start: if that fails it is gone."""
+    limit: RestartLimit | None = None
+    """Its own budget; None: it pays from its siblings'."""
+    backoff: Delays | None = None
+    """Its own delays; None: its supervisor's."""
     state: ChildState = ChildState.NEW
     epoch: int = 0
     proven: bool = False
@@ -74,6 +78,8 @@ class Child(NamedTuple):
     """Set: it is going down, or will when its turn comes."""
     streak: int = 0
     """Failures in a row."""
+    recent: tuple[float, ...] = ()
+    """When restarts from its own budget were decided, within the window."""
     ready_at: float | None = None
     delay: float = 0.0
     timer: int = 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ._errors import Escalation, UnexpectedReturn
 from ._outcome import Failed, leaves, root_cause
 from ._policy import Restart, RestartLimit
-from ._records import After, Child, Closing, Effect, Ending, Gone, Grouped, Held, LimitHit
+from ._records import After, Child, Closing, Effect, Ending, Fate, Gone, Grouped, Held, LimitHit
 
 if TYPE_CHECKING:
     from ._node import Node
@@ -48,7 +48,7 @@ def _is_expected(node: Node, error: BaseException) -> bool:
 
 
 def _decision(node: Node, child: Child, effects: tuple[Effect, ...]) -> str:
-    limit = node.spec.limit
+    limit = child.limit or node.spec.limit
     spent = any(isinstance(effect, LimitHit) for effect in effects)
     words = [f"its budget of {_budget(limit)} is spent"] if spent else []
     for effect in effects:
@@ -56,7 +56,7 @@ def _decision(node: Node, child: Child, effects: tuple[Effect, ...]) -> str:
             case Held(id, delay, cooling) if id == child.id:
                 when = "at once" if delay == 0.0 else f"in {delay:.2g} s"
                 words.append(f"supervisor {node.name!r} {'cools down and ' if cooling else ''}restarts it {when}")
-                left = node.budget_left()
+                left = node.budget_left(node.child(child.id))
                 if left is not None and not cooling:
                     words.append(f"{left} restarts left")
             case Grouped(_, members):
@@ -67,6 +67,8 @@ def _decision(node: Node, child: Child, effects: tuple[Effect, ...]) -> str:
                 words.append(f"no restart could cure this, so supervisor {node.name!r} stops its children and fails")
             case Closing(Ending.FINISHED):
                 words.append(f"it is significant, so supervisor {node.name!r} stops")
+            case Gone(id, Fate.FAILED) if id == child.id and spent:
+                words.append("it is not started again")
             case Gone(id) if id == child.id and child.restart is Restart.TEMPORARY and child.after is None:
                 words.append("it is TEMPORARY and not restarted")
     if child.after is not None:

@@ -56,6 +56,9 @@ class ChildSpec:
     called exactly once, in the trio thread, when the child is gone for good, never on
     restarts; it must not block, and an exception it raises ends the supervisor.
 
+    ``limit`` is its own budget of restarts, so that its failures cost its siblings nothing, ``backoff`` its own delays.
+    None: it lives on its supervisor's.
+
     ``interruptible=False`` keeps ``KeyboardInterrupt`` out of ``start``, for an actor that must not be torn
     between two lines: Ctrl-C then strikes where the main task waits, and this child is stopped in its turn.
     """
@@ -67,6 +70,8 @@ class ChildSpec:
     start_timeout: float | None = 30.0
     stop_grace: float = 5.0
     mailbox: int | None = None
+    limit: RestartLimit | None = None
+    backoff: Delays | None = None
     on_exit: OnExit | None = None
     interruptible: bool = True
 
@@ -78,6 +83,12 @@ class ChildSpec:
         _check_enum(where, "restart", self.restart, Restart)
         _check_significant(where, self.significant, self.restart)
         _check_callable(where, "on_exit", self.on_exit)
+        if self.limit is not None:
+            _check_enum(where, "limit", self.limit, RestartLimit)
+        if self.backoff is not None:
+            check_delays(where, self.backoff)
+        if self.restart is Restart.TEMPORARY and (self.limit is not None or self.backoff is not None):
+            raise SpecError(f"{where} is TEMPORARY and never restarted, so a limit or backoff would mean nothing")
         if self.start_timeout is not None:
             check_seconds(f"{where}: start_timeout", self.start_timeout, allow_zero=False)
         check_seconds(f"{where}: stop_grace", self.stop_grace)

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
+import attrs
 import trio
 
 from ._actor import ActorRef, inside
@@ -323,9 +324,11 @@ def _view(cell: Cell, state: ChildState, node: Node | None, attempt: int, next_a
         alarm = node.alarms.get(child.id) if node is not None and child.state in HELD else None
         live = own.live
         own_state = live.state() if live is not None else child.state
-        below.append(
-            _view(own, own_state, live if isinstance(live, Node) else None, child.streak, alarm.at if alarm else None)
-        )
+        nested = live if isinstance(live, Node) else None
+        view = _view(own, own_state, nested, child.streak, alarm.at if alarm else None)
+        if node is not None and child.limit is not None:
+            view = attrs.evolve(view, budget_left=node.budget_left(child))
+        below.append(view)
     failure, box, live = cell.failure, cell.mailbox, cell.live
     spec = cell.spec
     return ChildView(

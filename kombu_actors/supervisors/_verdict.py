@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._errors import ChildFailed, Escalation, RestartLimitExceeded, StartMistake
 from ._interrupts import unprotected
 from ._outcome import Failed, Failure, leaves, root_cause
+from ._policy import RestartLimit
 from ._records import Ending, Exit
 from ._spec import SupervisorSpec
 
@@ -29,9 +30,17 @@ def judge(spec: SupervisorSpec, outcome: Failed) -> tuple[Failed, Exit]:
 
 
 def escalation(
-    spec: SupervisorSpec, path: str, ending: Ending, failure: Failure, history: tuple[Failure, ...]
+    spec: SupervisorSpec,
+    path: str,
+    ending: Ending,
+    failure: Failure,
+    history: tuple[Failure, ...],
+    own: RestartLimit | None = None,
 ) -> Escalation:
-    """The one exception that tells a parent, or the program, why this supervisor gave up."""
+    """The one exception that tells a parent, or the program, why this supervisor gave up.
+
+    ``own`` is the budget of the child that failed, when it has one.
+    """
     name = path or spec.id
     cause = root_cause(failure.error)
     others = len(leaves(failure.error)) - 1
@@ -40,8 +49,14 @@ def escalation(
     )
     error: Escalation
     if ending is Ending.LIMIT:
-        allowed = f"{spec.limit.max_restarts} restarts within {spec.limit.within:g} s"
-        message = f"supervisor {name!r} has used up its budget of {allowed}; the last straw: {tail}"
+        limit = own or spec.limit
+        allowed = f"{limit.max_restarts} restarts within {limit.within:g} s"
+        who = (
+            f"supervisor {name!r} gave up: its child has used up its own"
+            if own
+            else f"supervisor {name!r} has used up its"
+        )
+        message = f"{who} budget of {allowed}; the last straw: {tail}"
         error = RestartLimitExceeded(message, path=path, history=history)
     else:
         message = f"supervisor {name!r} gave up, for no restart could cure this: {tail}"

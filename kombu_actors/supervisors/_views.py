@@ -28,10 +28,10 @@ class ChildView:
     degraded: str | None = None
     mailbox: dict[str, int] | None = None
     """Messages waiting, capacity, and replies dropped because they came from a dead epoch."""
+    budget_left: int | None = None
+    """Restarts left in the window, of a supervisor or an actor with a ``limit`` of its own; None: any number."""
     strategy: str | None = None
     """Of a supervisor, as everything below."""
-    budget_left: int | None = None
-    """Restarts left in the window; None: any number."""
     children: tuple[ChildView, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

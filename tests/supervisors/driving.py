@@ -160,10 +160,13 @@ class Forest:
 
     def actor(self, path: str) -> ChildSpec:
         rng = self.rng
+        restart = rng.choice((Restart.PERMANENT, Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY))
+        own = restart is not Restart.TEMPORARY and rng.random() < 0.3
         return ChildSpec(
             id=path.rpartition("/")[2],
             start=self.live,
-            restart=rng.choice((Restart.PERMANENT, Restart.PERMANENT, Restart.TRANSIENT, Restart.TEMPORARY)),
+            restart=restart,
+            limit=RestartLimit(max_restarts=1, on_limit=rng.choice(tuple(OnLimit)), cool_down=2.0) if own else None,
             start_timeout=rng.choice((None, 1.0, 30.0)),
             stop_grace=rng.choice((0.0, 0.3, 5.0)),
             mailbox=rng.choice((None, 1, 4)),

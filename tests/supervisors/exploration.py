@@ -318,6 +318,7 @@ class Book:
         self.running, self.told, self.stuck = set(world.running), set(world.told), set(world.stuck)
         self.ready, self.served, self.armed = set(world.ready), set(world.served), set(world.armed)
         self.done, self.wished, self.spent = set(world.done), set(world.wished), world.spent
+        self.frugal = {child.id for child in world.state.children if child.limit is not None}
         self.once = {
             child.id for child in world.state.children if child.restart is Restart.TEMPORARY and child.epoch > 0
         }
@@ -374,7 +375,7 @@ class Book:
                 require(id not in self.done, f"{id} was reported gone twice")
                 require(fate is not Fate.COMPLETED or id not in self.told, f"{id} completed though told to stop")
                 self.done.add(id)
-            case Held(_, _, cooling) if not self.manual:
+            case Held(id, _, cooling) if not self.manual and id not in self.frugal:
                 self.spent = 0 if cooling else self.spent + 1
             case Closing():
                 require(not self.closing, "the end began twice")

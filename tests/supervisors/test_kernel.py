@@ -68,6 +68,17 @@ def test_cool_down_and_auto_shutdown_break_no_rule(capsys: pytest.CaptureFixture
     report(capsys, "cool down, auto shutdown", total)
 
 
+def test_a_budget_of_its_own_breaks_no_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    """The elder of two lives on its own budget, whose end stops it alone, cools it down or escalates."""
+    total = Count()
+    for strategy, on_limit, significant in product(Strategy, OnLimit, ((), ("a",))):
+        own, other = siblings((Restart.TRANSIENT, Restart.PERMANENT), *significant)
+        own = own._replace(limit=RestartLimit(max_restarts=1, on_limit=on_limit), backoff=Backoff(first=3.0))
+        state = initial(rules(strategy, 1, on_limit, AutoShutdown.ANY_SIGNIFICANT), (own, other))
+        total = total.plus(explore(state, scrupulous, everyday))
+    report(capsys, "a budget of its own", total)
+
+
 def test_requests_by_hand_and_stuck_children_break_no_rule(capsys: pytest.CaptureFixture[str]) -> None:
     """Two children stopped, restarted, removed, stuck or failing incurably at any moment; stale events do nothing."""
     total = Count()
@@ -336,3 +347,18 @@ def test_merged_groups_wait_for_the_longest_delay() -> None:
     assert [(effect.id, effect.delay) for effect in seen if isinstance(effect, Arm)] == [("a", 8.0)]
     _, seen = run(state, TimerFired("c", 2), TimerFired("a", 3), Ready("a", 2, 9.0), Ready("b", 2, 9.0))
     assert [effect.id for effect in seen if isinstance(effect, StartChild)] == ["a", "b", "c"]
+
+
+def test_a_child_with_a_budget_of_its_own_spends_nobody_elses() -> None:
+    """Nor do its siblings spend its; its delays are its own, too."""
+    children = (Child("a", limit=RestartLimit(max_restarts=2), backoff=Backoff(first=7.0, jitter=0.0)), Child("b"))
+    state = initial(rules(Strategy.ONE_FOR_ONE, 1), children)
+    state, seen = run(
+        state, Begin(), Ready("a", 1, 0.0), Ready("b", 1, 0.0), failing("a", 1, 0.0), failing("b", 1, 0.0)
+    )
+    assert [effect.delay for effect in seen if isinstance(effect, Arm)] == [7.0, 0.0]
+    assert state.recent == (0.0,)
+    state, seen = run(state, TimerFired("a", 1), failing("a", 2, 0.0))
+    assert not any(isinstance(effect, LimitHit) for effect in seen)
+    state, seen = run(state, TimerFired("a", 3), failing("a", 3, 0.0))
+    assert any(isinstance(effect, LimitHit) for effect in seen)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import random
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -16,6 +17,7 @@ from kombu_actors.supervisors import (
     ChildSpec,
     ChildState,
     Failed,
+    LinearBackoff,
     OnLimit,
     Outcome,
     Restart,
@@ -269,6 +271,43 @@ async def test_a_temporary_child_goes_for_good_with_its_group(strategy: Strategy
         await sup.wait_ready()
         assert [line.rstrip("123") for line in diary.take()] == ["down a", "down b", "down job", "up a", "up b"]
         assert gone == [Stopped("'a' is restarted, and its group with it")]
+
+
+async def test_one_of_a_pool_that_keeps_failing_goes_alone(autojump_clock: MockClock) -> None:
+    """Its own budget, its own delays, its own end: the pool goes on, and has spent nothing."""
+    diary = Diary()
+    gone: list[Outcome] = []
+    error = OSError("always")
+
+    async def failing(ctx: ActorContext) -> None:
+        ctx.ready()
+        raise error
+
+    limit = RestartLimit(max_restarts=2, on_limit=OnLimit.STOP_CHILD)
+    bad = ChildSpec(id="bad", start=failing, limit=limit, backoff=LinearBackoff(start=4, step=0, maximum=4))
+    async with open_supervisor(SupervisorSpec(id="pool", limit=RestartLimit(max_restarts=1))) as sup:
+        await sup.start_child(diary.child("good"))
+        began = trio.current_time()
+        await sup.start_child(attrs.evolve(bad, on_exit=gone.append))
+        view = sup.snapshot().find("bad")
+        assert view is not None
+        assert view.budget_left == 1
+        await sup.ref("bad").wait_down(3)
+        assert trio.current_time() - began == 8
+        assert gone == [Failed(error, (error,))]
+        assert sup.children() == ("good",)
+        assert sup.snapshot().budget_left == 1
+    assert diary.take() == ["up good1", "down good1"]
+
+
+async def test_a_child_that_must_not_fail_takes_its_supervisor_with_it(autojump_clock: MockClock) -> None:
+    """A budget of its own may be smaller than its siblings', and says whose it was."""
+    spec = SupervisorSpec(
+        id="s", children=(ChildSpec(id="a", start=broken(OSError("x")), limit=RestartLimit(max_restarts=0)),)
+    )
+    with pytest.raises(RestartLimitExceeded, match="its child has used up its own budget of 0 restarts"):
+        async with open_supervisor(spec):
+            await trio.sleep_forever()
 
 
 async def test_a_start_that_takes_too_long_is_a_failure(autojump_clock: MockClock) -> None:

@@ -52,6 +52,9 @@ def child(**options: Any) -> ChildSpec:
         (lambda: SupervisorSpec(id="s", children=child()), "children must be a tuple of specs, or a function"),  # type: ignore[arg-type]
         (lambda: SupervisorSpec(id="s", backoff=0.5), "backoff must be a Backoff, a LinearBackoff"),  # type: ignore[arg-type]
         (lambda: SupervisorSpec(id="s", escalate=OSError("x")), "escalate must be a function or None"),  # type: ignore[arg-type]
+        (lambda: child(limit=3), "limit must be a RestartLimit, not 3"),
+        (lambda: child(backoff=3), "backoff must be a Backoff"),
+        (lambda: child(restart=Restart.TEMPORARY, backoff=Backoff()), "TEMPORARY and never restarted"),
         (lambda: child(on_exit=1), "on_exit must be a function or None"),
         (lambda: SupervisorSpec(id="s", children=("a",)), "must be a ChildSpec or SupervisorSpec"),  # type: ignore[arg-type]
         (
