@@ -19,8 +19,9 @@ class MessageProperties(TypedDict, total=False):
 
     priority: int | None
     """From 0 to 255; what is above the queue's ``max_priority`` counts as that."""
-    expiration: float | None
-    """Seconds that it may wait in a queue; then it is dead-lettered, or dropped."""
+    expiration: float | str | None
+    """Seconds that it may wait in a queue; then it is dead-lettered, or dropped.  Text is AMQP's own: milliseconds, as
+    in ``message.properties``, so that a message can be passed on as it came."""
     message_id: str | None
     """Your name for it: stays the same when it is sent again after a fault, so receivers can tell duplicates."""
     correlation_id: str | None
@@ -78,7 +79,8 @@ def make_entry(actor: ConnectionActor, body: object, letter: Letter) -> Entry:
         "headers": headers or {},
         **more,
     }
-    if (seconds := more.get("expiration")) is not None:
+    seconds = more.get("expiration")
+    if seconds is not None and not isinstance(seconds, str):
         properties["expiration"] = str(milliseconds("expiration", seconds))
     names = actor.topology.names
     if names.by_known:

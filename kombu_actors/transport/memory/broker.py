@@ -33,8 +33,9 @@ OPERATOR = "operator"
 class MemoryBroker:
     """A broker that lives as long as the process, reached by its name.
 
-    ``clock`` counts seconds (monotonic by default): pass a clock of your own to test time to live
-    and expiry, and call ``tick`` when you have moved it.  ``memory_limit`` bounds the bytes of all
+    ``clock`` counts seconds (monotonic by default): give it a clock of your own to test time to live
+    and expiry, before anything connects, and call ``tick`` when you have moved it.  ``trio.current_time`` is one for a
+    single run of trio, and moves by itself.  ``memory_limit`` bounds the bytes of all
     messages in one virtual host: above it publishers are blocked, as by RabbitMQ's memory alarm.
     ``max_message_size`` is RabbitMQ's setting of that name: a larger publish closes its channel (406).
 
