@@ -13,10 +13,11 @@ import threading
 import time
 import warnings
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 
-from kombu_actors.broker import Broker, QueueSpec, open_broker
+from kombu_actors.broker import Broker, Delivered, QueueSpec, open_broker
 from kombu_actors.supervisors import (
     ActorContext,
     ChildSpec,
@@ -101,6 +102,23 @@ async def asking(url: str, watch: Watch) -> None:
             await broker.delete_queue(name)
 
 
+async def working(url: str, watch: Watch) -> None:
+    """Workers handle what is published many at a time, and answer the main task."""
+    async with open_broker(url, listener=watch.hear) as broker, trio.open_nursery() as nursery:
+        queue = f"working-{os.getpid()}"
+        await broker.declare(QueueSpec(name=queue, exclusive=True))
+
+        async def handle(message: Delivered) -> None:
+            if message.reply_to is not None:
+                await broker.publish(1, routing_key=message.reply_to, correlation_id=message.correlation_id)
+
+        await nursery.start(partial(broker.consume, queue, handle, concurrency=5, key=lambda message: message.payload))
+        while True:
+            await broker.publish_many(range(20), routing_key=queue)
+            await broker.request(1, routing_key=queue)
+            await broker.get(queue, no_ack=True)
+
+
 async def tree(url: str, watch: Watch) -> None:
     """Actors that talk to each other, come and go."""
 
@@ -139,6 +157,7 @@ PROGRAMS: dict[str, Program] = {
     "waiting": waiting,
     "opening": opening,
     "asking": asking,
+    "working": working,
     "tree": tree,
 }
 

@@ -152,11 +152,14 @@ class Deliveries:
             exclusive, priority, accept, arguments, timeout: as for ``subscribe``.
 
         Raises:
+            ValueError: ``concurrency`` is less than 1.
             as ``subscribe``; and what supervision gives up for.
             whatever a handler raises, bare, with ``OnError.RAISE``.
 
         Cancelled, the handlers are cancelled; their messages go back into the queue.
         """
+        if concurrency < 1:
+            raise ValueError(f"concurrency is a number of handlers from 1 on, not {concurrency!r:.80}")
         if prefetch is None:
             prefetch = max(2 * concurrency, PREFETCH if key is not None else 0)
         async with self.subscribe(

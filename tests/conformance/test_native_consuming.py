@@ -191,6 +191,8 @@ async def test_it_raises_what_subscribing_raises(broker: Broker) -> None:
     """Bare, and at once."""
     with pytest.raises(NotFound):
         await broker.consume("nowhere", ignore)
+    with pytest.raises(ValueError, match="concurrency is a number of handlers from 1 on, not 0"):
+        await broker.consume("nowhere", ignore, concurrency=0)
 
 
 async def test_cancelled_it_puts_everything_back(broker: Broker) -> None:
