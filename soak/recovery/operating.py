@@ -118,6 +118,8 @@ class Operations:
                 for wanted in [tied for tied in self.world.ties if tied.exchange == name]:
                     self._unnote(wanted)
             case Consume(name=name, channel=number, queues=queues, no_ack=no_ack):
+                if name in self._consumers:
+                    self._consumers[name].cancel()  # an attempt that subscribed to some of them before it failed
                 consumer = Consumer(
                     self._channels[number],
                     [self._to_consume(queue) for queue in queues],
