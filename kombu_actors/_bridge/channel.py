@@ -36,7 +36,7 @@ from .inbox import Addressee, Inbox
 from .portal import Portal
 from .refusals import Refusals
 
-__all__ = ["ChannelHandle", "Declarations"]
+__all__ = ["ChannelHandle", "TopologyCalls"]
 
 T = TypeVar("T")
 LONE_AFTER = 0.0001
@@ -48,7 +48,7 @@ TAG_MAX = 2**64 - 1
 """AMQP's delivery tags have 64 bits."""
 
 
-class Declarations(Protocol):
+class TopologyCalls(Protocol):
     """What threads have the topology of a connection changed by; awaited in the runtime."""
 
     async def declare_exchange(self, spec: ExchangeSpec, *, passive: bool = False) -> None: ...
@@ -74,7 +74,7 @@ class ChannelHandle:
         self.number = actor.number
         self.names = owner.topology.names
         """The names of the connection's queues that the broker names, in this session and before."""
-        self.declarations: Declarations = owner
+        self.topology_calls: TopologyCalls = owner
         self.epoch: Epoch | None = actor.live
         """The channel's present life, None while it is not open; set in the runtime."""
         actor.on_epoch = self._enter

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar, cast
 
-from .._bridge.channel import ChannelHandle, Declarations
+from .._bridge.channel import ChannelHandle, TopologyCalls
 from .._bridge.forking import start_afresh_after_fork
 from .._bridge.portal import CannotWait
 from .._bridge.refusals import Refusals
@@ -110,8 +110,8 @@ class ChannelCalls:
         return self.handle
 
     @property
-    def _declarations(self) -> Declarations:
-        return self._present.declarations
+    def _topology_calls(self) -> TopologyCalls:
+        return self._present.topology_calls
 
     def wait_open(self, timeout: float) -> None:
         """Wait until the channel is usable again after a fault."""

@@ -51,11 +51,11 @@ class ChannelTopology(ChannelCalls):
         spec = ExchangeSpec(
             name=exchange, type=type, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
         )
-        self._call(self._declarations.declare_exchange, spec, passive=passive)
+        self._call(self._topology_calls.declare_exchange, spec, passive=passive)
 
     def exchange_delete(self, exchange: str, if_unused: bool = False, nowait: bool = False) -> None:
         """Delete an exchange and forget it."""
-        self._call_after_publishes(self._declarations.delete_exchange, exchange, if_unused=if_unused)
+        self._call_after_publishes(self._topology_calls.delete_exchange, exchange, if_unused=if_unused)
 
     def exchange_bind(
         self,
@@ -67,7 +67,7 @@ class ChannelTopology(ChannelCalls):
     ) -> None:
         """Bind an exchange to another one."""
         binding = _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
-        self._call_after_publishes(self._declarations.bind, binding)
+        self._call_after_publishes(self._topology_calls.bind, binding)
 
     def exchange_unbind(
         self,
@@ -79,7 +79,7 @@ class ChannelTopology(ChannelCalls):
     ) -> None:
         """Undo ``exchange_bind``."""
         self._call_after_publishes(
-            self._declarations.unbind, _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
+            self._topology_calls.unbind, _binding(BindingKind.EXCHANGE, destination, source, routing_key, arguments)
         )
 
     def queue_declare(
@@ -94,7 +94,7 @@ class ChannelTopology(ChannelCalls):
     ) -> queue_declare_ok_t:
         """Declare a queue and remember it; without a name the broker chooses one, anew in each session."""
         spec = QueueSpec(name=queue, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments)
-        info = self._call_after_publishes(self._declarations.declare_queue, spec, passive=passive)
+        info = self._call_after_publishes(self._topology_calls.declare_queue, spec, passive=passive)
         return queue_declare_ok_t(info.name, info.messages, info.consumers)
 
     def queue_bind(
@@ -107,7 +107,7 @@ class ChannelTopology(ChannelCalls):
     ) -> None:
         """Bind a queue to an exchange."""
         binding = _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
-        self._call_after_publishes(self._declarations.bind, binding)
+        self._call_after_publishes(self._topology_calls.bind, binding)
 
     def queue_unbind(
         self,
@@ -119,7 +119,7 @@ class ChannelTopology(ChannelCalls):
     ) -> None:
         """Undo ``queue_bind``."""
         self._call_after_publishes(
-            self._declarations.unbind, _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
+            self._topology_calls.unbind, _binding(BindingKind.QUEUE, queue, exchange, routing_key, arguments)
         )
 
     def queue_delete(
@@ -127,12 +127,12 @@ class ChannelTopology(ChannelCalls):
     ) -> int:
         """Delete a queue and forget it; returns how many messages went with it."""
         return self._call_after_publishes(
-            self._declarations.delete_queue, queue, if_unused=if_unused, if_empty=if_empty
+            self._topology_calls.delete_queue, queue, if_unused=if_unused, if_empty=if_empty
         )
 
     def queue_purge(self, queue: str = "", nowait: bool = False) -> int:
         """Remove the ready messages of a queue; returns how many there were."""
-        return self._call_after_publishes(self._declarations.purge_queue, queue)
+        return self._call_after_publishes(self._topology_calls.purge_queue, queue)
 
     @staticmethod
     def prepare_queue_arguments(arguments: Mapping[str, object] | None, **options: object) -> dict[str, Any]:

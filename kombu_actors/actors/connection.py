@@ -53,7 +53,7 @@ from ..supervisors._interrupts import guarded, protected, unprotected
 from ..transport._contract import Link, Transport
 from ._waiting import CLOSE_GRACE, first_of
 from .calls import Calls
-from .channel import ChannelActor
+from .channel import ChannelActor, Epoch
 from .consumer import Consumer, child_id
 from .deadlines import Deadlines
 from .declaring import Request, TopologyActor
@@ -435,7 +435,7 @@ class ConnectionActor:
             except ConnectionLost as lost:
                 logger.debug("queue %r is left to the next session: %r", queue, lost)
 
-    async def on_wire(self, channel: ChannelActor, call: Callable[[Any], Awaitable[T]]) -> T:
+    async def on_wire(self, channel: ChannelActor, call: Callable[[Epoch], Awaitable[T]]) -> T:
         """Make one call on the channel's present epoch, waiting for it while supervision reopens it; see ``Calls``.
 
         Raises:
@@ -443,7 +443,7 @@ class ConnectionActor:
         """
         return await self.calls.make(partial(self._live_epoch, channel), call)
 
-    async def _live_epoch(self, channel: ChannelActor) -> Any:
+    async def _live_epoch(self, channel: ChannelActor) -> Epoch:
         while (epoch := channel.live) is None or epoch.wire.closed is not None:
             if channel.failure is not None:
                 raise channel.failure
