@@ -11,12 +11,12 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
-from encodings.aliases import aliases as _charset_aliases
 from importlib import import_module
 from typing import Any, Final, NamedTuple, NoReturn
 
 from .errors import ContentDisallowed, DecodeError, EncodeError, SerializerNotInstalled
 from .utils import json as _json
+from .utils.charsets import SKIP_DECODE, decode_text
 from .utils.encoding import bytes_to_str, str_to_bytes
 
 __all__ = [
@@ -32,23 +32,9 @@ __all__ = [
     "unregister",
 ]
 
-SKIP_DECODE: Final = frozenset({"binary", "ascii-8bit"})
-"""Content encodings that mean bytes."""
 TRUSTED_CONTENT: Final = frozenset({"application/data", "application/text"})
 """Accepted by every consumer: they are handed over as they are."""
 INSECURE: Final = ("pickle", "yaml", "msgpack")
-
-TEXT_CHARSETS: Final = frozenset({
-    "ascii", "utf_8", "utf_8_sig", "utf_16", "utf_16_be", "utf_16_le", "utf_32", "utf_32_be", "utf_32_le",
-    "latin_1", *(f"iso8859_{n}" for n in range(2, 17) if n != 12), *(f"cp125{n}" for n in range(9)), "cp437",
-    "cp850", "cp866", "koi8_r", "koi8_u", "mac_roman", "gbk", "gb2312", "gb18030", "big5", "hz", "shift_jis",
-    "cp932", "euc_jp", "iso2022_jp", "euc_kr", "cp949",
-})  # fmt: skip
-"""Python's names of the charsets a sender may ask for.
-
-A list, because Python's codecs include some that are no charsets (``rot13``, ``unicode_escape``),
-some that run in quadratic time (``idna``), and looking up an unknown name imports modules.
-"""
 
 Encoder = Callable[[Any], "str | bytes"]
 Decoder = Callable[[Any], Any]
@@ -257,25 +243,6 @@ def raw_encode(data: object) -> tuple[str, str, Any]:
     if isinstance(data, str):
         return "application/data", "utf-8", _utf8(data)
     return "application/data", "binary", data
-
-
-def encode_text(text: str, charset: str) -> bytes:
-    """Encode text for a caller who named the charset; raises ``EncodeError``."""
-    try:
-        return text.encode(charset)
-    except (LookupError, UnicodeError) as exc:
-        raise EncodeError(f"can't encode text as content_encoding {charset!r:.80}: {exc}") from exc
-
-
-def decode_text(data: Any, charset: str) -> str:
-    """Decode a body by the charset its sender claims; raises ``DecodeError``."""
-    name = charset.lower().replace("-", "_").replace(" ", "_")
-    if _charset_aliases.get(name, name) not in TEXT_CHARSETS:
-        raise DecodeError(f"the content encoding {charset!r:.80} is not a charset known here")
-    try:
-        return bytes(data).decode(name)
-    except UnicodeError as exc:
-        raise DecodeError(f"this body is not text in {charset!r:.80}: {type(exc).__name__}: {exc}") from exc
 
 
 registry: Final = SerializerRegistry()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from .._values.model import freeze
-from ..serialization import encode_text
+from ..utils.charsets import encode_text
 from .bound import MaybeChannelBound, Object
 
 if TYPE_CHECKING:

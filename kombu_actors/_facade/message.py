@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from .._values.model import Delivery
 from ..compression import decompress
 from ..errors import DecodeError, MessageStateError
-from ..serialization import SKIP_DECODE, decode_text, loads, registry
+from ..serialization import loads, registry
+from ..utils.charsets import SKIP_DECODE, decode_text
 from ..utils.functional import dictfilter
 
 if TYPE_CHECKING:

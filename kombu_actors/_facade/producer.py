@@ -7,7 +7,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from ..compression import compress
-from ..serialization import dumps, encode_text
+from ..serialization import dumps
+from ..utils.charsets import encode_text
 from ..utils.duration import milliseconds
 from ..utils.functional import ChannelPromise
 from .declare import maybe_declare

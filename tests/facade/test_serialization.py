@@ -28,6 +28,7 @@ from kombu_actors.serialization import (
     prepare_accept_content,
     registry,
 )
+from kombu_actors.utils import charsets
 from kombu_actors.utils import json as ours
 from tests.facade.oracle import json as oracle_json
 from tests.facade.oracle import serialization as oracle
@@ -348,8 +349,8 @@ def test_a_charset_is_taken_from_a_list(encoding: str) -> None:
 
 def test_all_listed_charsets_exist() -> None:
     """A typo in the list would refuse a charset for ever."""
-    for name in serialization.TEXT_CHARSETS:
-        assert serialization.decode_text("x".encode(name), name.replace("_", "-").upper()) == "x"
+    for name in charsets.TEXT_CHARSETS:
+        assert charsets.decode_text("x".encode(name), name.replace("_", "-").upper()) == "x"
 
 
 def test_text_in_the_wrong_charset_is_a_decode_error() -> None:
