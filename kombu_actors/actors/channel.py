@@ -1,10 +1,10 @@
 """The channel actor: one channel as wished for, with its publisher and its consumers.
 
 ``ChannelActor`` is the desired state (QoS, consumers, the publisher's ledger) and lives above
-the wire channel; ``live`` is the wire channel of the present epoch.  Its subtree is
-ONE_FOR_ALL, channel, publisher, consumers: publisher and consumers can't outlive the channel
-they speak over, nor the channel its publisher, whose publishes the broker counts for as long as
-the channel lives.  A consumer's restart leaves the channel alone.
+the wire channel; ``live`` is the wire channel of the present epoch.  Channel and publisher are one task, since the
+broker counts publishes for as long as the channel lives: neither can begin again without the other.
+The subtree is ONE_FOR_ALL, channel, consumers: consumers can't outlive the channel they speak
+over.  A consumer's restart leaves the channel alone.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from ..supervisors import (
 )
 from ..supervisors._interrupts import protected
 from ..transport._contract import Link, LinkChannel
-from ._waiting import CLOSE_GRACE, first_of
+from ._waiting import CLOSE_GRACE
 from .calls import Calls
 from .consumer import CONSUMER_BACKOFF, Consumer, ConsumerActor
 from .deadlines import Deadlines
@@ -145,7 +145,6 @@ class ChannelActor:
             on_exit=self._exited,
             children=(
                 ChildSpec(id="channel", start=self._serve_channel, stop_grace=CLOSE_GRACE, interruptible=False),
-                ChildSpec(id="publisher", start=self._serve_publisher, interruptible=False),
                 SupervisorSpec(
                     id="consumers", children=self._consumer_specs, limit=CHANNEL_LIMIT, backoff=CONSUMER_BACKOFF
                 ),
@@ -273,7 +272,8 @@ class ChannelActor:
             self.failure = None
             self._has_been_open = True
             ctx.ready()
-            await first_of(wire.wait_closed, ctx.stopping.wait)
+            with ctx.until_stopping():
+                await self.publisher.serve(wire, link)
             if wire.closed is not None:
                 self.publisher.channel_died(wire.closed, unread=link.blocked is not None)
                 raise wire.closed
@@ -321,9 +321,6 @@ class ChannelActor:
             prefetch_size=self.qos.prefetch_size,
             apply_global=self.qos.apply_global,
         )
-
-    async def _serve_publisher(self, ctx: ActorContext) -> None:
-        await self.publisher.serve(ctx, self.require_live().wire, self.owner.require_link())
 
     def _exited(self, outcome: Outcome) -> None:
         if not isinstance(outcome, Failed):

@@ -21,7 +21,6 @@ from ..supervisors import ActorContext, Backoff, Event
 from ..supervisors._interrupts import protected
 from ..transport._contract import LinkChannel
 from ._verdicts import CONSUMING, is_answer, may_concern, verdict
-from ._waiting import first_of
 from .waitlist import Waiting, refused_again
 
 if TYPE_CHECKING:
@@ -115,8 +114,8 @@ class ConsumerActor:
 
         try:
             await self._subscribe(ctx, epoch, sink, cancelled.set)
-            with self._noting_gaps(ctx, epoch.wire):
-                await first_of(cancelled.wait, ctx.stopping.wait)
+            with self._noting_gaps(ctx, epoch.wire), ctx.until_stopping():
+                await cancelled.wait()
         finally:
             granted, consumer.subscribed = consumer.subscribed, None
             if granted is not None and consumer.on_end is not None:

@@ -1,7 +1,7 @@
-"""The publisher actor: writes what its ledger holds, in order, whenever it may.
+"""The publisher: writes what its channel's ledger holds, in order, whenever it may.
 
-The ledger is the desired state and outlives every epoch of the actor; the actor itself is
-only the time during which one channel takes publishes.
+The ledger is the desired state and outlives every epoch of the channel; ``Publisher.serve`` is
+the time during which one channel takes publishes, and part of the channel actor's own task.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from ..errors import (
 )
 from ..protocols.blame import Blame, judge
 from ..protocols.ledger import Entry, Ledger
-from ..supervisors import ActorContext
 from ..supervisors._interrupts import protected
 from ..transport._contract import Link, LinkChannel, LonePublish
 from ._waiting import first_of
@@ -252,31 +251,25 @@ class Publisher:
                 watcher(entry, Outcome.UNKNOWN, error)
         self._wake()
 
-    async def serve(self, ctx: ActorContext, channel: LinkChannel, link: Link) -> None:
-        """Publish over one channel until it dies or the actor is told to stop."""
+    async def serve(self, channel: LinkChannel, link: Link) -> None:
+        """Publish over one channel until it dies.  Cancelled, what it has not confirmed is sent again over the next."""
         self._wire = channel
-        try:
-            await self._serve(ctx, channel, link)
-        finally:
-            self._wire = None
-
-    async def _serve(self, ctx: ActorContext, channel: LinkChannel, link: Link) -> None:
         with self._turn:
             self._record()
-            self._confirming = False
             # Normally the channel's end was told by ``channel_died``; one that was stopped says nothing of publishes.
             self.ledger.end_epoch(Blame.OTHER, ConnectionClosed("the channel was stopped"))
         unwatch = link.on_blocked(self._on_blocked)
         try:
-            ctx.ready()
-            await first_of(partial(self._publish_suspects, channel, link), channel.wait_closed, ctx.stopping.wait)
-            if channel.closed is None and not ctx.stopping.is_set():
+            if self.ledger.strict or self.ledger.suspects or self._quarantine.occupied:
+                await first_of(partial(self._publish_suspects, channel, link), channel.wait_closed)
+            if channel.closed is None:
                 with self._turn:
                     self._channel, self._link = channel, link
                 self._pump()
-            await ctx.stopping.wait()
+            await channel.wait_closed()
         finally:
             unwatch()
+            self._wire = None
             with self._turn:
                 self._channel = self._link = None
                 self._confirming = False

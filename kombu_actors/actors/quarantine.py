@@ -32,6 +32,11 @@ class Quarantine:
             del self._line[publisher]
             self._lot.unpark_all()
 
+    @property
+    def occupied(self) -> bool:
+        """Whether anybody is suspected."""
+        return bool(self._line)
+
     async def wait_turn(self, publisher: Publisher) -> None:
         """Wait until ``publisher`` may publish: it is the first of the suspected, or there are none."""
         while self._line and next(iter(self._line)) is not publisher:

@@ -19,7 +19,7 @@ from ..errors import BrokerUnreachable, ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, ChildSpec, RestartLimit, Strategy, SupervisorSpec
 from ..supervisors._interrupts import protected
 from ..transport._contract import Link, Transport
-from ._waiting import CLOSE_GRACE, Farewells, first_of
+from ._waiting import CLOSE_GRACE, Farewells
 
 logger = logging.getLogger("kombu_actors.session")
 
@@ -177,7 +177,8 @@ class Session:
         self.dialler.answer(None)
         try:
             ctx.ready()
-            await first_of(link.wait_closed, ctx.stopping.wait)
+            with ctx.until_stopping():
+                await link.wait_closed()
             if isinstance(link.closed, ConnectionClosed):
                 await ctx.stopping.wait()  # closer said goodbye; our turn to stop comes
             elif link.closed is not None:

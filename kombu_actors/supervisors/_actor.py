@@ -111,6 +111,14 @@ class ActorContext:
         """Say that the actor serves, but not well.  Visible; nothing is restarted for it."""
         self._incarnation.said_degraded(why)
 
+    def until_stopping(self) -> AbstractContextManager[trio.CancelScope, bool]:
+        """``with ctx.until_stopping():`` what the actor waits for in there is cancelled when it is asked to stop.
+
+        The block ends then, and the actor drains: it has its grace yet.  At once when it was asked before.  To wait
+        for one thing or the stop takes no second task this way.
+        """
+        return self._incarnation.until_stopping()
+
     def last_words(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
         """``with ctx.last_words(2):`` what the actor does in there goes on for that long after it was cancelled.
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -32,6 +33,29 @@ obeys, short for a person who waits."""
 
 
 @protected
+class UntilStopping:
+    """See ``ActorContext.until_stopping``."""
+
+    __slots__ = ("_scope", "_scopes")
+
+    def __init__(self, scopes: list[trio.CancelScope], *, stopping: bool) -> None:
+        self._scopes = scopes
+        self._scope = trio.CancelScope()
+        if stopping:
+            self._scope.cancel(reason="the actor is asked to stop")
+
+    def __enter__(self) -> trio.CancelScope:
+        self._scopes.append(self._scope)
+        return self._scope.__enter__()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._scopes.remove(self._scope)
+        return self._scope.__exit__(kind, error, traceback)
+
+
+@protected
 class Incarnation:
     """Owned by its supervisor's node; ends exactly once, by reporting to it."""
 
@@ -52,7 +76,8 @@ class Incarnation:
         self.task: trio.lowlevel.Task | None = None
         self.done: Outcome | None = None
         self._waited_in: tuple[str, ...] = ()
-        self._last_words: set[trio.CancelScope] = set()
+        self._last_words: list[trio.CancelScope] = []
+        self._until_stopping: list[trio.CancelScope] = []
         self._hurried = False
 
     def state(self) -> ChildState:
@@ -159,14 +184,20 @@ class Incarnation:
     def last_words(self, seconds: float) -> Iterator[trio.CancelScope]:
         """See ``ActorContext.last_words``."""
         with trio.move_on_after(0.0 if self._hurried else seconds, shield=True) as scope:
-            self._last_words.add(scope)
+            self._last_words.append(scope)
             try:
                 yield scope
             finally:
-                self._last_words.discard(scope)
+                self._last_words.remove(scope)
+
+    def until_stopping(self) -> UntilStopping:
+        """See ``ActorContext.until_stopping``."""
+        return UntilStopping(self._until_stopping, stopping=self.stop_reason is not None)
 
     def _tell_stopping(self) -> None:
         self.context.stopping.set()
+        for scope in self._until_stopping:
+            scope.cancel(reason=self.stop_reason)
         if self.context._inbox is not None:
             self.context._inbox.stop()
 

@@ -195,7 +195,7 @@ async def test_a_publish_to_a_missing_exchange_fails_alone_and_others_on_its_cha
         nursery.start_soon(publish_to_nobody)
         for number in range(101, 201):
             nursery.start_soon(publish, number)
-        events = await _recovery(scene, ChildReady, "channels/3/publisher")
+        events = await _recovery(scene, ChildReady, "channels/3/channel")
         assert any(happened(ChildFailed, "channels/3/channel")(event) for event in events)
         assert strangers(events, "channels/3") == []
         with trio.fail_after(RECOVERY):

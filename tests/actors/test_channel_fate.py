@@ -1,4 +1,4 @@
-"""Channel and publisher share their fate, since the broker counts publishes for as long as the channel lives."""
+"""A channel and its publisher begin again together: the broker counts publishes for as long as the channel lives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kombu_actors.errors import PublishReturned
 from tests.support.brokers import RabbitMQNode
 
 
-async def test_a_publisher_that_starts_again_does_so_on_a_new_channel_where_the_broker_counts_from_one(
+async def test_a_channel_that_starts_again_is_a_new_one_where_the_broker_counts_publishes_from_one(
     rabbitmq: RabbitMQNode, vhost: str
 ) -> None:
     """Every publish after it hears its own outcome, and the session goes on."""
@@ -23,7 +23,7 @@ async def test_a_publisher_that_starts_again_does_so_on_a_new_channel_where_the_
         subtree = broker._actor.supervisor.nested("channels/1")
         assert subtree is not None
         assert before is not None
-        await subtree.restart_child("publisher", reason="the test wants it")
+        await subtree.restart_child("channel", reason="the test wants it")
         with trio.fail_after(10):
             await before.wire.wait_closed()
             for number in range(3):

@@ -256,3 +256,33 @@ async def test_a_child_waiting_for_its_turn_to_stop_is_not_to_be_relied_on(autoj
         assert await sup.ref("a").wait_ready() == 2
         # Whether b is up again by now is for trio's scheduler, which shuffles, to decide.
         assert diary.take()[:5] == ["up a1", "up b1", "down b1", "down a1", "up a2"]
+
+
+async def test_what_an_actor_awaits_until_stopping_is_cancelled_by_the_stop_and_the_actor_drains(
+    autojump_clock: MockClock,
+) -> None:
+    """Without a task of its own to wait for the stop; an actor that was asked before waits for nothing."""
+    diary = Diary()
+
+    async def start(ctx: ActorContext) -> None:
+        with ctx.until_stopping():
+            await trio.sleep(1)
+        diary.note(f"waited for what came first, after {trio.current_time() - began:g} s")
+        ctx.ready()
+        with ctx.until_stopping() as scope:
+            await trio.sleep_forever()
+        diary.note(f"asked to stop: {scope.cancelled_caught}")
+        await trio.sleep(2)
+        with ctx.until_stopping():
+            await trio.sleep_forever()
+        diary.note(f"drained after {trio.current_time() - began:g} s")
+
+    began = trio.current_time()
+    spec = SupervisorSpec(id="root", children=(ChildSpec(id="a", start=start, stop_grace=5.0),))
+    async with open_supervisor(spec) as supervisor:
+        await supervisor.wait_ready()
+    assert diary.lines == [
+        "waited for what came first, after 1 s",
+        "asked to stop: True",
+        "drained after 3 s",
+    ]
