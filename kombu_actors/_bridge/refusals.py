@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -35,18 +34,19 @@ class Refusals:
         self._portal = portal
         self._content_of = content_of
         self._hook = hook
-        self._untold: deque[RefusedPublish] = deque()
+        self._untold: list[RefusedPublish] = []
         self._untold_bytes = 0
         self._telling = False
         """A thread is telling the hook."""
         self._lock = threading.Lock()
-        self.waiting: deque[tuple[str, str, BaseException]] = deque(maxlen=KEPT)
+        self.waiting: list[tuple[str, str, BaseException]] = []
         """What no call has raised yet: exchange, routing key, error; not the message, which may be large."""
 
     def put(self, entry: Entry, error: BaseException, *, fatal: bool) -> None:
         """One more; runtime thread.  ``fatal``: the broker ended the channel over it, which its next call shall say."""
         if fatal:
             self.waiting.append((entry.exchange, entry.routing_key, error))
+            del self.waiting[:-KEPT]
         if self._hook is not None:
             properties, body = self._content_of(entry.prepared)
             refused = RefusedPublish(
@@ -75,7 +75,7 @@ class Refusals:
                 if not self._untold:
                     self._telling = False
                     return
-                refused = self._untold.popleft()
+                refused = self._untold.pop(0)
                 self._untold_bytes -= len(refused.body)
             try:
                 assert self._hook is not None
@@ -86,7 +86,7 @@ class Refusals:
     def heed(self) -> None:
         """Raise the oldest that no call has raised yet, and forget all."""
         try:
-            exchange, routing_key, error = self.waiting.popleft()
+            exchange, routing_key, error = self.waiting.pop(0)
         except IndexError:
             return  # another thread has just raised it
         count = len(self.waiting)

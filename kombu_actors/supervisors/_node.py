@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -76,7 +75,7 @@ class Node:
         self.parent = parent
         self.kernel = Kernel(State(self.rules()))
         self.alarms: dict[str, Alarm] = {}
-        self.history: deque[Failure] = deque(maxlen=HISTORY)
+        self.history: list[Failure] = []
         self.down_since: dict[str, float] = {}
         self.first_starts: dict[str, FirstStart] = {}
         self.nested: dict[str, Node] = {}
@@ -168,6 +167,7 @@ class Node:
     def note_failure(self, cell: Cell, failed: Failed) -> None:
         cell.failure = Failure(path=cell.path, epoch=cell.epoch, at=trio.current_time(), error=failed.whole())
         self.history.append(cell.failure)
+        del self.history[:-HISTORY]
 
     def ask_to_stop(self, reason: str, *, was_ready: bool) -> None:
         """The parent's wish; ready or not, a supervisor stops its children in order."""

@@ -14,50 +14,41 @@ from ._policy import FINAL, HELD, LIVE, ChildState, Strategy
 from ._records import Child
 
 
-class Places:
+class Places(list[int]):
     """A sorted set of places in the start order.
 
     A list: joining at the end costs nothing, leaving it moves what follows, which is some microseconds in ten
     thousand, and less than any tree would cost.
     """
 
-    __slots__ = ("_sorted",)
-
-    def __init__(self) -> None:
-        self._sorted: list[int] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._sorted)
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self._sorted)
+    __slots__ = ()
 
     @property
     def first(self) -> int:
         """The eldest's place; there must be one."""
-        return self._sorted[0]
+        return self[0]
 
     @property
     def last(self) -> int:
         """The youngest's place; there must be one."""
-        return self._sorted[-1]
+        return self[-1]
 
     def reach_below(self, place: int) -> bool:
         """Whether anyone is elder than that place."""
-        return bool(self._sorted) and self._sorted[0] < place
+        return len(self) > 0 and self[0] < place
 
     def reach_above(self, place: int) -> bool:
         """Whether anyone is younger than that place."""
-        return bool(self._sorted) and self._sorted[-1] > place
+        return len(self) > 0 and self[-1] > place
 
     def add(self, place: int) -> None:
-        if not self._sorted or self._sorted[-1] < place:
-            self._sorted.append(place)
+        if not self or self[-1] < place:
+            self.append(place)
         else:
-            insort(self._sorted, place)
+            insort(self, place)
 
     def remove(self, place: int) -> None:
-        del self._sorted[bisect_left(self._sorted, place)]
+        del self[bisect_left(self, place)]
 
 
 class Roster:

@@ -22,12 +22,13 @@ class Alarm:
         self.reason: str | None = None
         """Why the broker takes no publishes; None while it takes them."""
         self._reasons: dict[int, str] = {}
-        self._watchers: list[AlarmWatcher] = []
+        self._watchers: dict[object, AlarmWatcher] = {}
 
     def watch(self, watcher: AlarmWatcher) -> Callable[[], None]:
         """Have ``watcher`` told of each change from now on; returns what ends that."""
-        self._watchers.append(watcher)
-        return partial(self._watchers.remove, watcher)
+        key = object()
+        self._watchers[key] = watcher
+        return partial(self._watchers.__delitem__, key)
 
     def change(self, reason: str | None, source: int = 0) -> None:
         """Set or, with None, take back what one source says; tell the watchers, if that is news."""
@@ -37,5 +38,5 @@ class Alarm:
         reason = self._reasons.get(0) or next(iter(self._reasons.values()), None)
         if reason != self.reason:
             self.reason = reason
-            for watcher in list(self._watchers):
+            for watcher in list(self._watchers.values()):
                 watcher(reason)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -42,7 +41,7 @@ class Channel:
     echoing: bool = False
     """The broker closed the number's former life: what it had under way for that may come until open-ok."""
     content: Content | None = None
-    expecting: deque[tuple[tuple[str, ...], Any]] = attrs.field(factory=deque)
+    expecting: list[tuple[tuple[str, ...], Any]] = attrs.field(factory=list)
     """What may answer each request under way, with the request's token; the broker answers in order."""
     publish_heads: dict[bytes, bytes] = attrs.field(factory=dict)
 
