@@ -84,7 +84,7 @@ class DeclaringChannel(OneLife):
         await trio.lowlevel.checkpoint_if_cancelled()
         pending = PendingReply(applied=applied, undo=undo)
         self._engine.request(self.number, question, pending)
-        self._wake()
+        self._link.ask()
         return await pending.wait()
 
     def take_back(self, act: Callable[..., object], *args: object) -> None:

@@ -60,6 +60,8 @@ class AMQPLink(OneLife):
         self._writer = Writer(engine.sender, stream, wire)
         self.wire = wire
         """Held while someone who sends ends, so that nothing of it is written after what follows its end."""
+        self.ask = self._writer.ask
+        """A question has been appended."""
         self.wake = self._writer.wake
         """Something has been appended to what is to be sent."""
         self._sender = engine.sender
@@ -273,7 +275,7 @@ class AMQPLink(OneLife):
         pending = PendingReply(undo=self._take_back)
         number = self.engine.open_channel(pending, kept=kept)
         channel = self._dispatcher.channels[number] = AMQPChannel(self, number)
-        self.wake()
+        self.ask()
         await pending.wait()
         return channel
 
