@@ -254,7 +254,8 @@ class Connection(ConnectionView):
     def channel(self) -> Channel:
         """Open a channel; connects first when there is no session, all within one deadline."""
         started = time.monotonic()
-        self.connect()
+        if not self.connected:
+            self.connect()
         return self._new_channel(timeout=max(self.call_timeout - (time.monotonic() - started), DIAL_MARGIN))
 
     @property

@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
@@ -43,6 +44,9 @@ from .publisher import Publisher
 from .quarantine import Quarantine
 from .session import Session
 from .topology import Topology
+
+if TYPE_CHECKING:
+    from .ordering import Publishes
 
 logger = logging.getLogger("kombu_actors.channel")
 
@@ -81,6 +85,7 @@ class ChannelOwner(Protocol):
     quarantine: Quarantine
     calls: Calls
     channels: dict[int, ChannelActor]
+    publishes: Publishes
 
     def require_link(self) -> Link:
         """The present link; ``ConnectionLost`` when there is none."""
@@ -111,6 +116,7 @@ class ChannelActor:
         self.publisher = Publisher(
             owner.deadlines, owner.quarantine, owner.blocked_because, owner.session.options.make_lock()
         )
+        self.publisher.on_first = partial(owner.publishes.publishes, self)
         self.consumers: dict[str, Consumer] = {}
         self.qos: QoS | None = None
         self.live: Epoch | None = None
@@ -331,6 +337,7 @@ class ChannelActor:
         logger.error("channel %d was given up: %r", self.number, error)
         self.publisher.end(error)
         self.owner.channels.pop(self.number, None)
+        self.owner.publishes.forget(self)
         self.owner.quarantine.leave(self.publisher)
         if self.on_gone is not None:
             self.on_gone(error)

@@ -365,6 +365,7 @@ class ConnectionActor:
         left = [] if self.channels.pop(channel.number, None) is None else self._leave(*channel.consumers.values())
         await self._stop("channels", channel.id)  # also what a call that was cancelled has begun to close
         await self._settle_queues(left)
+        self.publishes.forget(channel)
         self.quarantine.leave(channel.publisher)
 
     async def add_consumer(self, channel: ChannelActor, consumer: Consumer) -> None:

@@ -32,6 +32,8 @@ class Publishes:
 
     def __init__(self, channels: Mapping[int, ChannelActor]) -> None:
         self._channels = channels
+        self._publishing: dict[ChannelActor, None] = {}
+        """Those that have published: whoever asks looks at these only, and not at a thousand that consume."""
         self._token: trio.lowlevel.TrioToken | None = None
 
     @property
@@ -43,7 +45,15 @@ class Publishes:
     @property
     def unseen(self) -> bool:
         """Whether the broker may not have seen some of them."""
-        return any(channel.bag or channel.publisher.under_way for channel in self._channels.values())
+        return any(channel.bag or channel.publisher.under_way for channel in self._publishing)
+
+    def publishes(self, channel: ChannelActor) -> None:
+        """A channel has begun to publish."""
+        self._publishing[channel] = None
+
+    def forget(self, channel: ChannelActor) -> None:
+        """A channel is gone."""
+        self._publishing.pop(channel, None)
 
     def attach(self, link: Link) -> None:
         """Go over this link, in the present run of trio, from now on."""

@@ -7,7 +7,6 @@ the time during which one channel takes publishes, and part of the channel actor
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -83,8 +82,10 @@ class Publisher:
         self._nacked: list[Entry] = []
         self._turn = turn
         """Held by whoever publishes: the order on the wire is the order of the tags."""
-        self._aside: deque[tuple[Entry, LonePublish]] = deque()
+        self._aside: list[tuple[Entry, LonePublish]] = []
         """Sent by other threads, and not in the ledger yet; what an interrupt kept from being sent, too."""
+        self.on_first: Callable[[], None] | None = None
+        """Told once, when it accepts its first publish: most channels of a program that has many only consume."""
         self.on_returned: Callable[[Returned], None] | None = None
         self.on_refused: RefusalWatcher | None = None
         """Told of each publish that was refused, or given up as unknown, while nobody waited for it."""
@@ -137,6 +138,9 @@ class Publisher:
 
     def accept(self, *entries: Entry) -> None:
         """Put publishes on the books; they are written at once when a channel is up."""
+        if self.on_first is not None:
+            self.on_first()
+            self.on_first = None
         self.ledger.accept(*entries)
         self._pump()
 
@@ -391,7 +395,7 @@ class Publisher:
     def _record(self) -> None:
         """Enter what other threads have written; the turn is held."""
         while self._aside:
-            entry, lone = self._aside.popleft()
+            entry, lone = self._aside.pop(0)
             if lone.begun:
                 self.ledger.wrote(entry)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 from amqp import spec as amqp_spec
 
 from ..._values.model import (
