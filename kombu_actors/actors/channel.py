@@ -282,6 +282,9 @@ class ChannelActor:
                 await self.publisher.serve(wire, link)
             if wire.closed is not None:
                 self.publisher.channel_died(wire.closed, unread=link.blocked is not None)
+                if link.closed is not None:
+                    self._enter(None)
+                    await ctx.stopping.wait()  # all channels have ended: that is the session's failure, and not theirs
                 raise wire.closed
         finally:
             self._enter(None)
