@@ -49,7 +49,7 @@ from ..supervisors import (
     open_supervisor,
     root_cause,
 )
-from ..supervisors._interrupts import guarded, protected, unprotected
+from ..supervisors._interrupts import guarded, protected
 from ..transport._contract import Link, Transport
 from ._waiting import CLOSE_GRACE, first_of
 from .calls import Calls
@@ -151,7 +151,7 @@ class ConnectionActor:
         self.session.epochs = 0
         try:
             async with open_supervisor(
-                self._spec(), deadline=self.stop_deadline, listener=self._hear, expected=_is_of_the_world
+                self._spec(), deadline=self.stop_deadline, listener=self._listener, expected=_is_of_the_world
             ) as supervisor:
                 self._supervisor = supervisor
                 yield supervisor
@@ -191,10 +191,6 @@ class ConnectionActor:
         if isinstance(error, PERMANENT):
             return True
         return self.session.epochs == 0 and not self.insist and not self.session.dialler.held
-
-    def _hear(self, event: Event) -> None:
-        if self._listener is not None:
-            unprotected(self._listener, event)
 
     async def _serve_topology(self, ctx: ActorContext) -> None:
         link = self.require_link()
