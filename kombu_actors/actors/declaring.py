@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import trio
+from amqp import exceptions as amqp_errors
 
 from .._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ..errors import ConnectionClosed, ConnectionLost
@@ -42,14 +43,15 @@ class TopologyActor:
         self.neighbour = Neighbour(topology)
         self._dice = dice
         self._present: Restorer | None = None
+        self._one_by_one = False
+        """Whether the last session ended over what was restored in it."""
 
     async def serve(self, ctx: ActorContext, link: Link, farewells: Farewells) -> None:
         """Restore everything, say ready, then work until told to stop."""
         self.waiting.restart(trio.current_time())
         restorer = self._present = Restorer(self.topology, self._dice, ctx, link, self.waiting)
         try:
-            for entity in list(self.topology.entities()):
-                await restorer.attempt(entity)
+            await self._restore(restorer)
             for queue in list(self.topology.unended):
                 await self.end_unused(queue)
             restorer.tell_how_it_stands()
@@ -61,6 +63,15 @@ class TopologyActor:
                 await restorer.aclose()
         finally:
             self._present = None
+
+    async def _restore(self, restorer: Restorer) -> None:
+        try:
+            await restorer.restore_all(together=not self._one_by_one)
+        except ConnectionLost as lost:
+            # Over one of several that were under way, maybe: the next session tells which.
+            self._one_by_one = isinstance(lost.__cause__, amqp_errors.IrrecoverableConnectionError)
+            raise
+        self._one_by_one = False
 
     @property
     def _restorer(self) -> Restorer:

@@ -18,6 +18,7 @@ from .._values.model import BindingKind, BindingSpec, QueueInfo, QueueSpec
 from ..supervisors import ActorContext, Event
 from ..transport._contract import Link, LinkChannel
 from ._verdicts import verdict
+from .together import MANY, make_together
 from .topology import Entity, Named, Topology, describe
 from .waitlist import Waiting, Waitlist
 
@@ -82,6 +83,26 @@ class Restorer:
         """Close the scratch channel."""
         if self._scratch is not None:
             await self._scratch.aclose()
+
+    async def restore_all(self, *, together: bool) -> None:
+        """Restore what is wished for, in its order; ``together`` sends the declarations of many queues ahead."""
+        made: set[str] = set()
+        for entity in list(self.topology.entities()):
+            if isinstance(entity, Named) and entity.kind == "queue":
+                if together:
+                    together, made = False, await self._queues_together()
+                if entity.name in made:
+                    continue
+            await self.attempt(entity)
+
+    async def _queues_together(self) -> set[str]:
+        """Restore those queues that wait for nothing; returns the known names of the ones that are there."""
+        wishes = self.topology.plain_queues(self.waiting)
+        if len(wishes) < MANY:
+            return set()
+        made = await make_together(await self.channel(), wishes)
+        self._made |= made
+        return made
 
     async def attempt(self, entity: Entity) -> None:
         """Restore one entity; what the broker refuses waits, and the rest goes on."""

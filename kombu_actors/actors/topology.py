@@ -13,6 +13,8 @@ from typing import Literal, NamedTuple
 import attrs
 
 from .._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
+from .together import Wish
+from .waitlist import Waitlist
 
 FORMER_NAMES = 64
 """Names of former sessions under which a queue that the broker names is still known, for programs that have read
@@ -211,6 +213,21 @@ class Topology:
         yield from [b for b in self.bindings if b.kind is BindingKind.EXCHANGE]
         yield from [Named("queue", name) for name in self.queues if name not in self._dormant]
         yield from [b for b in self.bindings if b.kind is BindingKind.QUEUE and b.destination not in self.queues]
+
+    def plain_queues(self, waiting: Waitlist[Entity]) -> dict[str, Wish]:
+        """The queues to be restored that we name, with their bindings; not those of which something is waiting."""
+        bindings: dict[str, list[BindingSpec]] = {}
+        for binding in self.bindings:
+            if binding.kind is BindingKind.QUEUE:
+                bindings.setdefault(binding.destination, []).append(binding)
+        wishes = {name: Wish(spec, bindings.get(name, ())) for name, spec in self.queues.items() if spec.name}
+        return {
+            name: wish
+            for name, wish in wishes.items()
+            if name not in self._dormant
+            and Named("queue", name) not in waiting
+            and not any(binding in waiting for binding in wish.bindings)
+        }
 
     def _filed(self, binding: BindingSpec) -> BindingSpec:
         return self._with_destination(binding, self.names.known)

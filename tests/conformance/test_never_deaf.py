@@ -335,3 +335,26 @@ async def test_a_declaration_that_ends_the_session_is_raised_and_not_repeated(re
         await broker.wait_ready()
         await queue(broker, "q")
     assert broker._actor.session.epochs <= 2
+
+
+async def test_of_many_queues_the_one_that_is_refused_waits_and_all_others_are_back(
+    realm: Realm, broker: Broker
+) -> None:
+    """They are declared together; a refusal, which closes the channel that they are declared over, costs none of them
+    its place or its binding."""
+    names = [f"q{number}" for number in range(40)]
+    await broker.declare(ExchangeSpec(name="x", type="fanout"))
+    for name in names:
+        await broker.declare(QueueSpec(name=name, exclusive=True), to_queue(name, "x"))
+    async with realm.open_broker() as other:
+        async with away(broker):
+            await declare_when_free(other, QueueSpec(name="q17", exclusive=True))
+        assert [each.what for each in broker.waiting()] == ["queue 'q17'"]
+        await broker.publish("m", exchange="x")
+        for name in names:
+            if name != "q17":
+                assert (await broker.inspect_queue(name)).messages == 1
+    await until(lambda: not broker.waiting(), broker)
+    await broker.inspect_queue("q17")  # answered when its binding has been made, too
+    await broker.publish("m", exchange="x")
+    assert (await broker.inspect_queue("q17")).messages == 1
