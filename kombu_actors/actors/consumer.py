@@ -106,28 +106,36 @@ class ConsumerActor:
             if consumer.on_refused is not None:
                 raise self._channel_died() from epoch.wire.closed
             raise epoch.wire.closed
-        cancelled = trio.Event()
+        cancelled = False
+        serving: trio.CancelScope | None = None
+
+        def cancel() -> None:
+            nonlocal cancelled
+            cancelled = True
+            if serving is not None:
+                serving.cancel(reason="the broker cancelled the consumer")
 
         def sink(batch: list[Delivery]) -> None:
             channel.highest_tag = max(channel.highest_tag, epoch.tag_offset + batch[-1].delivery_tag)
             consumer.sink(epoch, batch)
 
         try:
-            await self._subscribe(ctx, epoch, sink, cancelled.set)
-            with self._noting_gaps(ctx, epoch.wire), ctx.until_stopping():
-                await cancelled.wait()
+            await self._subscribe(ctx, epoch, sink, cancel)
+            with self._noting_gaps(ctx, epoch.wire), ctx.until_stopping() as serving:
+                if not cancelled:
+                    await trio.sleep_forever()
         finally:
             granted, consumer.subscribed = consumer.subscribed, None
             if granted is not None and consumer.on_end is not None:
                 consumer.on_end()
             try:
-                if granted is not None and not cancelled.is_set():
+                if granted is not None and not cancelled:
                     await self._unsubscribe(ctx, granted)
             finally:
                 # Not cancelled by the program, or by the broker before that: then the queue is gone.
-                if consumer.spec.tag in channel.consumers or cancelled.is_set():
+                if consumer.spec.tag in channel.consumers or cancelled:
                     self._owner.doubt_queue(consumer.spec.queue)
-        if cancelled.is_set():
+        if cancelled:
             if consumer.on_cancel is not None:
                 consumer.on_cancel()
             raise amqp_errors.ConsumerCancelled(

@@ -100,7 +100,8 @@ class Publisher:
         """Whether this epoch's channel has been told to confirm: before its first publish, many have none."""
         self.ended: BaseException | None = None
         """Why no channel comes any more; None while one may."""
-        self._settled = trio.Event()
+        self._settled: trio.Event | None = None
+        """Set with the next outcome; there while somebody waits for it."""
 
     @property
     def under_way(self) -> int:
@@ -148,13 +149,13 @@ class Publisher:
         """Wait until the window has room.  Cancelling leaves nothing behind."""
         self._take_note()
         while not self.has_room() and self.ended is None:
-            await self._settled.wait()
+            await self._news()
 
     async def wait_half_empty(self) -> None:
         """Wait until half the window is free: for a thread, to which each wait costs a wake-up."""
         self._take_note()
         while self.under_way > WINDOW_MESSAGES // 2 or self.ledger.bytes > WINDOW_BYTES // 2:
-            await self._settled.wait()
+            await self._news()
 
     async def wait_settled(self) -> None:
         """Wait until what has been accepted so far has had its outcome, whatever is accepted meanwhile.
@@ -164,13 +165,13 @@ class Publisher:
         self._take_note()
         target = self.ledger.settled + self.under_way
         while self.ledger.settled < target and self._blocked_because() is None:
-            await self._settled.wait()
+            await self._news()
 
     async def wait_empty(self) -> None:
         """Wait until every accepted publish has had its outcome."""
         self._take_note()
         while self.under_way:
-            await self._settled.wait()
+            await self._news()
 
     async def send(self, entry: Entry, timeout: float) -> None:
         """Accept one publish and wait ``timeout`` seconds for its outcome.
@@ -290,7 +291,7 @@ class Publisher:
             logger.info("channel %d: sending %d publishes again one by one", channel.number, self.ledger.suspects)
         while True:
             while link.blocked is not None:
-                await self._settled.wait()
+                await self._news()
             if channel.closed is not None or (entry := self.ledger.next_suspect()) is None:
                 break
             self._have_confirmed(channel)
@@ -303,7 +304,7 @@ class Publisher:
             if not self.ledger.strict and not await self._is_survived(channel):
                 return
             while not self.ledger.proven:
-                await self._settled.wait()
+                await self._news()
         if channel.closed is None:
             self._quarantine.leave(self)
             await self._quarantine.wait_turn(self)
@@ -428,6 +429,12 @@ class Publisher:
             self.on_returned(message)
 
     def _wake(self) -> None:
-        if self._settled.statistics().tasks_waiting:
-            self._settled.set()
+        settled, self._settled = self._settled, None
+        if settled is not None:
+            settled.set()
+
+    async def _news(self) -> None:
+        """Wait for the next outcome, or whatever else may let somebody go on."""
+        if self._settled is None:
             self._settled = trio.Event()
+        await self._settled.wait()

@@ -48,9 +48,8 @@ class ActorContext:
         """1, or one more than the failures in a row before this start."""
         self.previous = previous
         """How the incarnation before ended; None at first."""
-        self.stopping = trio.Event()
-        """Set: drain now.  Cancellation follows after the grace."""
         self._incarnation = incarnation
+        self._stopping: trio.Event | None = None
         self._inbox = inbox
         self._monitors: list[Monitor] = []
 
@@ -58,6 +57,15 @@ class ActorContext:
     def id(self) -> str:
         """The last part of its path: the id in its ``ChildSpec``; empty for the root."""
         return self.path.rpartition("/")[2]
+
+    @property
+    def stopping(self) -> trio.Event:
+        """Set: drain now.  Cancellation follows after the grace."""
+        if self._stopping is None:
+            self._stopping = trio.Event()
+            if self._incarnation.stop_reason is not None:
+                self._stopping.set()
+        return self._stopping
 
     @property
     def stop_reason(self) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import trio
-
+from ._changes import Changes
 from ._mailbox import Mailbox
 from ._outcome import Failure, Outcome, Stopped
 from ._policy import ChildState
@@ -33,7 +32,7 @@ class Cell:
         self.mailbox: Mailbox | None = None
         self.children: dict[str, Cell] = {}
         self.closed = False
-        self.changed = trio.lowlevel.ParkingLot()
+        self.changed = Changes()
         if isinstance(spec, ChildSpec) and spec.mailbox is not None:
             self.mailbox = Mailbox(path, spec.mailbox, lambda count: tree.reply_dropped(self, count))
 

@@ -195,7 +195,8 @@ class Incarnation:
         return UntilStopping(self._until_stopping, stopping=self.stop_reason is not None)
 
     def _tell_stopping(self) -> None:
-        self.context.stopping.set()
+        if self.context._stopping is not None:
+            self.context._stopping.set()
         for scope in self._until_stopping:
             scope.cancel(reason=self.stop_reason)
         if self.context._inbox is not None:

@@ -15,6 +15,7 @@ import trio
 from . import events as news
 from ._alarms import Alarms
 from ._cell import Cell
+from ._changes import Changes
 from ._errors import ActorDown, ChildFailed, Escalation
 from ._incarnation import Incarnation
 from ._interrupts import came_after_another, protected, unprotected
@@ -55,7 +56,7 @@ class Tree:
         self.listeners: list[Listener] = []
         self.monitors: dict[str, dict[Monitor, None]] = {}
         """Who watches which path; in order, and mostly nobody."""
-        self.changed = trio.lowlevel.ParkingLot()
+        self.changed = Changes()
         self.over = trio.Event()
         self.block = trio.CancelScope()
         self.escalation: Escalation | None = None

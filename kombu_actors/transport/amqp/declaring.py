@@ -38,7 +38,7 @@ class DeclaringChannel(OneLife):
         self._link = link
         self._engine = link.engine
         self._wake = link.wake
-        self._gone = trio.Event()
+        self._gone: trio.Event | None = None
 
     def __repr__(self) -> str:
         return (
@@ -60,6 +60,7 @@ class DeclaringChannel(OneLife):
             pending.fail(closed)
         self._wake()
         self.die(closed)
+        self._gone = trio.Event()
         await self._gone.wait()
 
     def die(self, reason: BaseException) -> None:
@@ -69,7 +70,8 @@ class DeclaringChannel(OneLife):
 
     def forget(self) -> None:
         """Take note that the broker has forgotten the channel too."""
-        self._gone.set()
+        if self._gone is not None:
+            self._gone.set()
 
     # -- requests ------------------------------------------------------------------------------
 
