@@ -125,7 +125,7 @@ def test_what_is_published_behind_a_refused_publish_arrives_in_order_and_the_con
         first_time = list(dict.fromkeys(received))
         assert first_time == ["first", *range(GOOD), "last"]
         assert [type(error).__name__ for error in raised] == [refusal(realm)]
-        assert connection.call(deaths, connection.connect(), channel.channel_id) <= 2
+        assert connection.call(deaths, connection.connect().actor, channel.channel_id) <= 2
 
 
 def test_who_does_not_wait_is_told_by_the_log_by_a_hook_and_by_the_channels_next_call(
