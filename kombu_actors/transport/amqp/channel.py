@@ -62,10 +62,21 @@ class AMQPChannel(DeclaringChannel):
     # -- consuming -----------------------------------------------------------------------------
 
     async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None:
-        """Bound unacknowledged deliveries; 0 is no bound."""
+        """Bound unacknowledged deliveries; 0 is no bound.
+
+        A plain ``prefetch_count`` is not waited for: no broker refuses it, and it holds for whoever consumes after it.
+        """
         if prefetch_size and self._link.is_rabbitmq:
             self._refuse(540, f"RabbitMQ has no prefetch_size (was {prefetch_size})", amqp_spec.Basic.Qos)
-        await self._call(request("basic.qos", prefetch_size, prefetch_count, apply_global))
+        question = request("basic.qos", prefetch_size, prefetch_count, apply_global)
+        if prefetch_size or apply_global:
+            await self._call(question)
+            return
+        self._ending.check()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._engine.request(self.number, question, PendingReply())
+        self._link.ask()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     async def consume(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> str:
         """Subscribe; return the tag once the broker said consume-ok.
