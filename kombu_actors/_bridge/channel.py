@@ -27,6 +27,7 @@ from ..actors.channel import ChannelActor, Epoch, Settlement
 from ..actors.connection import ConnectionActor
 from ..actors.consumer import Consumer
 from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
+from ..actors.receipts import Receipt
 from ..errors import ConnectionLost, DeadlineExceeded, PublishUnknown, StaleDelivery
 from ..protocols.ledger import Entry
 from .ensuring import in_ensure
@@ -145,10 +146,31 @@ class ChannelHandle:
                 self.portal.call(publisher.wait_half_empty, timeout=timeout)
         except DeadlineExceeded:
             raise publisher.too_late(entry, timeout) from None
+        if not self._left_alone(entry):
+            self._into_bag(entry)
+
+    def _left_alone(self, entry: Entry) -> bool:
+        """Write a publish past the runtime, if it comes alone."""
         now = monotonic()
         alone, self._last_publish = now - self._last_publish > LONE_AFTER, now
-        if not (alone and channel.idle and self._left(partial(publisher.publish_now, entry))):
-            self._into_bag(entry)
+        return alone and self.actor.idle and self._left(partial(self.actor.publisher.publish_now, entry))
+
+    def _sent(self, entry: Entry, receipt: Receipt) -> bool:
+        """Write a publish past the runtime, for somebody who is going to wait for its receipt: the broker has it by the
+        time that the runtime hears of it."""
+        publisher = self.actor.publisher
+        publisher.check(entry)
+        if entry.size > LARGE or not publisher.has_room() or self.portal.interrupted_write():
+            return False
+        entry.watcher = receipt.note
+        try:
+            sent = self._left_alone(entry)
+        except BaseException:
+            entry.watcher = None  # it was published or not, as if nobody had wanted to wait
+            raise
+        if not sent:
+            entry.watcher = None
+        return sent
 
     def send(self, entry: Entry, timeout: float) -> None:
         """Publish and wait for the outcome; see ``Publisher.send``.
@@ -157,7 +179,15 @@ class ChannelHandle:
         """
         publisher = self.actor.publisher
         if not in_ensure():
-            self.portal.call(publisher.send, entry, timeout, timeout=None)
+            receipt = Receipt()
+            if not self._sent(entry, receipt):
+                self.portal.call(publisher.send, entry, timeout, timeout=None)
+                return
+            try:
+                self.portal.call(publisher.wait_outcome, entry, receipt, timeout, timeout=None)
+            except BaseException:
+                receipt.leave(entry)
+                raise
             return
         try:
             self.portal.call(self._owner.on_this_session, partial(publisher.send, entry, timeout), timeout=None)

@@ -33,6 +33,7 @@ from ..transport._contract import Link, LinkChannel, LonePublish
 from ._waiting import first_of
 from .deadlines import Deadlines
 from .quarantine import Quarantine
+from .receipts import Receipt
 
 logger = logging.getLogger("kombu_actors.publisher")
 
@@ -195,6 +196,22 @@ class Publisher:
                 raise self.too_late(entry, timeout)
         if self.ended is not None:
             raise self.ended
+        await self._settle(entry, at, timeout, begin=partial(self.accept, entry))
+
+    async def wait_outcome(self, entry: Entry, receipt: Receipt, timeout: float) -> None:
+        """``send`` for what ``publish_now`` has sent in another thread, with the receipt as its watcher."""
+        self._take_note()
+        if receipt.outcome is None:
+            await self._settle(entry, trio.current_time() + timeout, timeout)
+            return
+        result, detail = receipt.outcome
+        if result is not Outcome.CONFIRMED:
+            raise outcome_error(entry, result, detail)
+
+    async def _settle(
+        self, entry: Entry, at: float, timeout: float, *, begin: Callable[[], object] | None = None
+    ) -> None:
+        """Wait until a publish, after ``begin()``, has its outcome."""
         task = trio.lowlevel.current_task()
 
         def settled(entry: Entry, result: Outcome, detail: Returned | BaseException | None) -> None:
@@ -214,11 +231,13 @@ class Publisher:
 
         entry.watcher = settled
         if self._deadlines.add(at, entry, expired):
-            self.accept(entry)
+            if begin is not None:
+                begin()
             await trio.lowlevel.wait_task_rescheduled(abort)
             return
         with trio.move_on_at(at):
-            self.accept(entry)
+            if begin is not None:
+                begin()
             await trio.lowlevel.wait_task_rescheduled(abort)
             return
         raise self.too_late(entry, timeout)
@@ -247,6 +266,7 @@ class Publisher:
     def end(self, reason: BaseException) -> None:
         """No channel comes any more: tell those who wait for an outcome, and whoever comes."""
         self.ended = reason
+        self._take_note()
         for entry in [*self.ledger.written.values(), *self.ledger.waiting]:
             watcher = entry.watcher
             if watcher is not None:

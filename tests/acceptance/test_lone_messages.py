@@ -11,9 +11,15 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+import pytest
+from amqp.exceptions import NotFound
+
 from kombu_actors import Connection, Producer, Queue
+from kombu_actors._values.model import Sent
 from kombu_actors.actors.publisher import Publisher
+from kombu_actors.errors import PublishReturned
 from kombu_actors.message import Message
+from kombu_actors.protocols.ledger import Entry
 from kombu_actors.transport.amqp.channel import AMQPChannel
 from tests.support.brokers import RabbitMQNode
 from tests.support.proxy import FaultProxy
@@ -103,6 +109,34 @@ def test_lone_publishes_survive_resets_of_the_connection(
     assert firsts == sorted(firsts)
 
 
+def test_a_lone_publish_that_is_waited_for_is_written_by_its_thread_and_hears_its_outcome(
+    rabbitmq: RabbitMQNode, vhost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Confirmed, returned, or refused with its channel; whatever came before the next one is asked for."""
+    sent: list[Sent] = []
+    publish_now = Publisher.publish_now
+
+    def count(publisher: Publisher, entry: Entry) -> Sent:
+        sent.append(publish_now(publisher, entry))
+        return sent[-1]
+
+    monkeypatch.setattr(Publisher, "publish_now", count)
+    with Connection(rabbitmq.url(vhost=vhost), transport_options={"confirm_publish": True}) as connection:
+        queue = Queue("confirmed")(connection.default_channel)
+        queue.declare()
+        producer = Producer(connection)
+        for round in range(10):
+            producer.publish(round, routing_key="confirmed")
+            assert queue.queue_declare(passive=True).message_count == round + 1
+            with pytest.raises(PublishReturned):
+                producer.publish(round, routing_key="nowhere", mandatory=True)
+        assert sent.count(Sent.ALL) >= 10, "nothing stood in the way of a lone publish"
+        with pytest.raises(NotFound, match="no exchange 'missing'"):
+            producer.publish("lost", exchange="missing")
+        producer.publish("still", routing_key="confirmed")
+        assert queue.queue_declare(passive=True).message_count == 11
+
+
 class Interrupted(Exception):
     """What the signal handler raises."""
 
@@ -128,14 +162,15 @@ def interrupting() -> Iterator[list[int]]:
         signal.signal(signal.SIGALRM, former)
 
 
+@pytest.mark.parametrize("confirm", [False, True])
 def test_an_interrupt_at_any_moment_of_a_lone_publish_or_ack_leaves_everything_usable(
-    rabbitmq: RabbitMQNode, vhost: str
+    rabbitmq: RabbitMQNode, vhost: str, confirm: bool
 ) -> None:
     """A handler raises at arbitrary instants of 1,200 publishes and their acks: each publish that returned arrives
     once and in order, an interrupted one once or not at all; every confirm finds its publish, in the first session."""
     returned: list[int] = []
     got: list[int] = []
-    with Connection(rabbitmq.url(vhost=vhost)) as connection:
+    with Connection(rabbitmq.url(vhost=vhost), transport_options={"confirm_publish": confirm}) as connection:
         producer = Producer(connection)
         queue = Queue("interrupted")(connection.default_channel)
         queue.declare()
