@@ -257,10 +257,17 @@ class ChannelHandle:
             channel.bag.append(item)
             if not channel.bag_posted:
                 channel.bag_posted = True
-                self.portal.post(channel.collect)
+                self.portal.post(self._collect)
         except BaseException:
-            self.portal.post(channel.collect)  # who was interrupted may have said so and not have done it
+            self.portal.post(self._collect)  # who was interrupted may have said so and not have done it
             raise
+
+    def _collect(self) -> None:
+        """Empty the bag, in the runtime.  What comes of it leaves together with that of all who have rung by now."""
+        self.actor.take_in()
+        if not self._owner.flush_due:
+            self._owner.flush_due = True
+            self.portal.post(self._owner.flush)
 
     async def _accept(self, entry: Entry) -> None:
         publisher = self.actor.publisher

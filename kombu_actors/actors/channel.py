@@ -206,6 +206,11 @@ class ChannelActor:
         self.highest_tag = max(self.highest_tag, tag)
 
     def collect(self) -> None:
+        """``take_in``, and let it leave at once."""
+        self.take_in()
+        self.flush()
+
+    def take_in(self) -> None:
         """Carry out what other threads put into the bag, in the order they did.
 
         A publish followed by an ack goes out in that order: a worker that publishes its result
@@ -239,7 +244,6 @@ class ChannelActor:
                 len(late),
                 late[-1],
             )
-        self.flush()
 
     @property
     def idle(self) -> bool:

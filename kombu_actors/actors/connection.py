@@ -131,6 +131,8 @@ class ConnectionActor:
         self.backoff = backoff
         self.stop_deadline = stop_deadline
         """Seconds for the whole tree to stop; then the link is dropped without an answer to its goodbye."""
+        self.flush_due = False
+        """Whether somebody is about to call ``flush``."""
         self.failure: BaseException | None = None
         """Why supervision gave up; None while it runs, or has not been started."""
         self.on_failure: Callable[[BaseException], None] | None = None
@@ -458,6 +460,12 @@ class ConnectionActor:
                 raise channel.failure
             await trio.lowlevel.checkpoint()  # as in ``_live_epoch``
             await self._or_failure(self.supervisor.wait_ready(path))
+
+    def flush(self) -> None:
+        """Let what was written to the link leave at once."""
+        self.flush_due = False
+        if self.session.link is not None:
+            self.session.link.flush()
 
     def pause_reading(self) -> None:
         """Stop taking deliveries in: whoever drains them is behind."""

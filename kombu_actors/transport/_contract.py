@@ -226,6 +226,9 @@ class Link(Mortal, Protocol):
     async def aclose(self) -> None:
         """Say goodbye and close; safe in any state, bounded by the caller's cancel scope."""
 
+    def flush(self) -> None:
+        """Let what was appended leave at once if nothing stands in its way."""
+
     def pause_reading(self) -> None:
         """Take nothing more in until ``resume_reading``, except while a request waits for its answer."""
 

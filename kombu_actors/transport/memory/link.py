@@ -257,6 +257,9 @@ class MemoryLink(OneLife):
         """Those of the other connections to this broker's virtual host."""
         return [link.upstream for link in self._broker.links_beside(self) if link.upstream is not None]
 
+    def flush(self) -> None:
+        """Nothing waits here: what was published is with the broker."""
+
     def pause_reading(self) -> None:
         """Take nothing more in until ``resume_reading``, except while a request waits for its answer."""
         self.dispatcher.paused = True
