@@ -16,6 +16,7 @@ from amqp import exceptions as amqp_errors
 from ..._values.model import ConsumerSpec, Delivery, Returned, Sent
 from ...errors import ConnectionClosed
 from ...protocols.redis import consuming_calls as consuming
+from ...protocols.redis.consuming_calls import Topic
 from ...protocols.redis.preparing import PreparedMessage
 from .._checks import check
 from .._contract import DeliverySink, LonePublish
@@ -117,20 +118,35 @@ class RedisChannel(DeclaringChannel):
         def take_back(_: object) -> None:
             self.link.submit(consuming.cancel(claimer.name, spec.tag, spec.queue), _nothing)
 
-        granted = await self._ask(call, undo=take_back)
-        self._ending.check()
-        subscription.quorum = is_quorum(granted.declaration)
+        # Known from now on: that the queue was deleted may be heard before the answer, or while Pub/Sub is asked.
         self._consumers[spec.tag] = subscription
         try:
-            await self.link.fanout.subscribe(self, subscription, granted.topics)
+            granted = await self._ask(call, undo=take_back)
+            self._ending.check()
+            subscription.quorum = is_quorum(granted.declaration)
+            if self._consumes(subscription):
+                await self._listen(subscription, granted.topics, take_back)
+        except BaseException:
+            if self._consumes(subscription):
+                del self._consumers[spec.tag]
+            raise
+        if self._consumes(subscription):
+            claimer.subscribe(subscription)
+        return spec.tag
+
+    def _consumes(self, subscription: Subscription) -> bool:
+        return self._consumers.get(subscription.spec.tag) is subscription
+
+    async def _listen(
+        self, subscription: Subscription, topics: Sequence[Topic], take_back: Callable[[object], None]
+    ) -> None:
+        try:
+            await self.link.fanout.subscribe(self, subscription, topics)
         except trio.Cancelled:
-            self._consumers.pop(spec.tag, None)
             self.link.fanout.unsubscribe(subscription)
             take_back(None)
             raise
         self._ending.check()
-        claimer.subscribe(subscription)
-        return spec.tag
 
     async def cancel(self, tag: str) -> None:
         """End a subscription; its sink gets nothing after this returns."""
@@ -199,8 +215,9 @@ class RedisChannel(DeclaringChannel):
 
     def queue_deleted(self, queue: str) -> None:
         """The consumers of a queue are cancelled: it is gone."""
-        for subscription in self.deliveries.queue_deleted(queue):
-            self._consumers.pop(subscription.spec.tag, None)
+        self.deliveries.queue_deleted(queue)
+        for subscription in [each for each in self._consumers.values() if each.spec.queue == queue]:
+            del self._consumers[subscription.spec.tag]
             self.link.fanout.unsubscribe(subscription)
             subscription.on_cancel()
 

@@ -108,12 +108,10 @@ class Claimer:
             if not subscriptions:
                 self._queues.pop(queue, None)
 
-    def queue_deleted(self, queue: str) -> list[Subscription]:
+    def queue_deleted(self, queue: str) -> None:
         """Serve the consumers of a queue no longer: it is gone."""
-        gone = list(self._queues.pop(queue, ()))
-        if gone:
+        if self._queues.pop(queue, ()):
             self._arrange(name for name in self._order if name != queue)
-        return gone
 
     def stop(self) -> None:
         """Serve nobody: the channel is dead."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from .claims import Claimer, Subscription
+from .claims import Claimer
 from .fanout import Broadcast
 from .settling import Decision
 
@@ -87,9 +87,10 @@ class Deliveries:
         for claimer in self.claimers:
             claimer.woken()
 
-    def queue_deleted(self, queue: str) -> list[Subscription]:
-        """Claim no more from a queue that is gone; whose subscriptions these were."""
-        return [subscription for claimer in self.claimers for subscription in claimer.queue_deleted(queue)]
+    def queue_deleted(self, queue: str) -> None:
+        """Claim no more from a queue that is gone."""
+        for claimer in self.claimers:
+            claimer.queue_deleted(queue)
 
     def end(self) -> None:
         """The channel is dead: broadcasts go back to their queues, claims are the server's to give back."""
