@@ -33,7 +33,7 @@ ALL_CASES = (*CASES, *REDIS_CASES)
 class Yard(Protocol):
     """Where the runs of some cases take place."""
 
-    def run(self, case: Case, contender: Contender, messages: int, warm_up: int) -> Sample:
+    def run(self, case: Case, contender: Contender, messages: int, warm_up: int, size: int) -> Sample:
         """One run; raises ``RunFailed``."""
 
 
@@ -77,19 +77,21 @@ def _interleaved(
     yard: Yard, case: Case, messages: int, rounds: int
 ) -> tuple[dict[str, list[Sample]], dict[str, RunFailed]]:
     """A B A B ...: what else the machine does falls on both alike.  Who fails once runs no more."""
-    samples: dict[str, list[Sample]] = {contender.name: [] for contender in case.contenders}
+    runs = [(contender, size) for size in case.sizes for contender in case.contenders]
+    samples: dict[str, list[Sample]] = {case.row(*run): [] for run in runs}
     failures: dict[str, RunFailed] = {}
     began = time.monotonic()
     for done in range(rounds):
         if done >= QUICK_ROUNDS and time.monotonic() - began > CASE_SECONDS:
             break
-        for contender in case.contenders:
-            if contender.name in failures:
+        for contender, size in runs:
+            row = case.row(contender, size)
+            if row in failures:
                 continue
             try:
-                samples[contender.name].append(yard.run(case, contender, messages, messages // WARM_UP_SHARE))
+                samples[row].append(yard.run(case, contender, messages, messages // WARM_UP_SHARE, size))
             except RunFailed as error:
-                failures[contender.name] = error
+                failures[row] = error
     return samples, failures
 
 

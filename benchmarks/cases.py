@@ -39,6 +39,8 @@ class Task:
     queue: str
     messages: int
     warm_up: int
+    size: int = 1
+    """How many there are of what the case is about: consumers, threads, channels."""
 
 
 @attrs.frozen
@@ -60,6 +62,8 @@ class Goal:
     at_least: bool = False
     of_ours: bool = False
     """The bound is on our median itself."""
+    of_one: bool = False
+    """The bound is on the ratio of our median with the most to ours with the fewest: what many cost beside one."""
 
     def judge(self, figure: float) -> str:
         """Say whether a ratio, or our figure, is within the bound."""
@@ -82,6 +86,12 @@ class Case:
     broker: Broker = Broker.RABBITMQ
     lengthy: bool = False
     """``--quick`` leaves it out unless it is named: it takes its time however few the messages."""
+    sizes: tuple[int, ...] = (1,)
+    """How many consumers, threads or channels: each is a row, the goals are for the last."""
+
+    def row(self, contender: Contender, size: int) -> str:
+        """What a contender is called in the table."""
+        return contender.name if len(self.sizes) == 1 else f"{contender.name} x {size:,}"
 
 
 def _blocking(function: str) -> tuple[Contender, Contender]:
@@ -94,12 +104,25 @@ def _importing(function: str) -> tuple[Contender, Contender]:
     return Contender("kombu", program, "kombu"), Contender("kombu_actors", program, "kombu_actors")
 
 
+def _many(function: str) -> tuple[Contender, Contender]:
+    program = f"many:{function}"
+    return Contender("kombu", program, "kombu"), Contender("kombu_actors", program, "kombu_actors")
+
+
 def _looping(function: str) -> tuple[Contender, Contender]:
     return (
         Contender("aio-pika", f"on_asyncio:{function}", "aio_pika"),
         Contender("kombu_actors.broker", f"on_trio:{function}", "kombu_actors"),
     )
 
+
+CURVE = (1, 10, 100, 1_000)
+MANY_GOALS = (
+    Goal("cpu", 1.2, of_one=True),
+    Goal("subscribed", 2.0, of_ours=True),
+    Goal("restored", 2.0, of_ours=True),
+    Goal("memory", 20.0, of_ours=True),
+)
 
 CASES = (
     Case(
@@ -116,7 +139,7 @@ CASES = (
         contenders=_blocking("publish_confirmed"),
         start=Start.EMPTY,
         messages=1_000,
-        goals=(Goal("cpu"), Goal("rate")),
+        goals=(Goal("cpu"), Goal("rate", 1.0, at_least=True)),
     ),
     Case(
         name="consume",
@@ -176,6 +199,45 @@ CASES = (
         start=Start.FULL,
         messages=15_000,
         goals=(Goal("cpu", 0.25),),
+    ),
+    Case(
+        name="many-consumers",
+        title=f"consumers with a channel and a queue each, prefetch {PREFETCH}; then the connection is lost",
+        contenders=_many("consumers"),
+        start=Start.PRIVATE,
+        messages=10_000,
+        goals=MANY_GOALS,
+        lengthy=True,
+        sizes=CURVE,
+    ),
+    Case(
+        name="loop-many-consumers",
+        title="the same in one event loop, a task for each",
+        contenders=_looping("many_consumers"),
+        start=Start.PRIVATE,
+        messages=10_000,
+        goals=MANY_GOALS,
+        lengthy=True,
+        sizes=CURVE,
+    ),
+    Case(
+        name="many-threads",
+        title="threads that publish with one Producer; kombu's, which threads must not share, is behind a lock",
+        contenders=_many("threads"),
+        start=Start.EMPTY,
+        messages=15_000,
+        goals=(Goal("cpu"), Goal("rate"), Goal("cpu", of_one=True)),
+        sizes=(1, 8, 32),
+    ),
+    Case(
+        name="many-channels",
+        title="channels that publish in turn, with a Producer each",
+        contenders=_many("channels"),
+        start=Start.EMPTY,
+        messages=10_000,
+        goals=(Goal("cpu"), Goal("subscribed"), Goal("memory"), Goal("cpu", of_one=True)),
+        lengthy=True,
+        sizes=(1, 100, 2_000),
     ),
     Case(
         name="memory",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import resource
 import statistics
 import time
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from typing import Self
 
 import attrs
+import psutil
 
 BODY = {
     "id": "061da373-7261-4553-bdf0-a224062ff2c5",
@@ -37,6 +39,12 @@ class Sample:
     """Redis: commands per message, those within scripts included; per second where nothing happens."""
     server: float | None = None
     """Redis: CPU of the server per message: microseconds; per second where nothing happens."""
+    subscribed: float | None = None
+    """Seconds until all of many were there."""
+    restored: float | None = None
+    """Seconds from the loss of the connection until all of them have been heard again."""
+    memory: float | None = None
+    """Resident memory that one of many takes: thousands of bytes."""
 
 
 @attrs.frozen
@@ -66,6 +74,13 @@ class Meter:
             p50=cuts[49] * 1e6 if cuts else None,
             p99=cuts[98] * 1e6 if cuts else None,
         )
+
+
+def resident() -> int:
+    """Bytes of memory that the process has in use."""
+    gc.collect()
+    size: int = psutil.Process().memory_info().rss
+    return size
 
 
 def _cpu_seconds() -> float:

@@ -28,13 +28,13 @@ class RedisYard:
         self._url = url
         self._client = client
 
-    def run(self, case: Case, contender: Contender, messages: int, warm_up: int) -> Sample:
+    def run(self, case: Case, contender: Contender, messages: int, warm_up: int, size: int) -> Sample:
         """One run.
 
         Raises:
             RunFailed: it ended with an error, not in time, or left other messages behind than it should.
         """
-        task = Task(self._url, f"benchmarks-{case.name}-{uuid.uuid4().hex[:8]}", messages, warm_up)
+        task = Task(self._url, f"benchmarks-{case.name}-{uuid.uuid4().hex[:8]}", messages, warm_up, size)
         self._client.flushall()
         if case.start is Start.FULL:
             self._put(task.queue, messages + warm_up)

@@ -23,6 +23,9 @@ METRICS = {
     "p99": "p99",
     "idle": "CPU",
     "server": "CPU of the server",
+    "subscribed": "seconds until all were there",
+    "restored": "seconds until all were heard again",
+    "memory": "kB each",
 }
 COLUMNS = {
     "cpu": ("CPU us/message", 1),
@@ -32,6 +35,9 @@ COLUMNS = {
     "idle": ("CPU %", 2),
     "commands": ("Redis commands", 1),
     "server": ("Redis CPU us", 1),
+    "subscribed": ("all there s", 2),
+    "restored": ("heard again s", 2),
+    "memory": ("kB each", 1),
 }
 """Per figure of a sample: its heading, and how many digits are worth showing."""
 
@@ -55,7 +61,7 @@ def table(case: Case, samples: Samples) -> str:
     lines = [f"{case.name}: {case.title}; median (least-most) of {max(map(len, samples.values()))} runs"]
     for name, *cells in rows:
         figures = [cell.rjust(widths[index]) for index, cell in enumerate(cells, 1) if index in widths]
-        lines.append("   ".join([f"  {name:<22}", *figures]))
+        lines.append("   ".join([f"  {name:<27}", *figures]))
     return "\n".join([*lines, *(f"  {line}" for line in _verdicts(case, samples))])
 
 
@@ -72,14 +78,16 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 
 def _verdicts(case: Case, samples: Samples) -> list[str]:
-    yardstick, ours = (contender.name for contender in case.contenders)
-    if not (samples[yardstick] and samples[ours]):
+    yardstick, ours = (case.row(contender, case.sizes[-1]) for contender in case.contenders)
+    one = case.row(case.contenders[1], case.sizes[0])
+    if not (samples[yardstick] and samples[ours] and samples[one]):
         return []
     lines = []
     for goal in case.goals:
         figure, who = statistics.median(_values(samples[ours], goal.metric)), ours
         if not goal.of_ours:
-            figure, who = figure / statistics.median(_values(samples[yardstick], goal.metric)), f"{ours} / {yardstick}"
+            beside = one if goal.of_one else yardstick
+            figure, who = figure / statistics.median(_values(samples[beside], goal.metric)), f"{ours} / {beside}"
         lines.append(f"{who}, {METRICS[goal.metric]}: {figure:.2f}, {goal.judge(figure)}")
     return lines
 
