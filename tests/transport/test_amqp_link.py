@@ -532,7 +532,7 @@ async def test_a_paused_link_reads_nothing_but_answers() -> None:
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert len(seen) == taken
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: channel.qos(prefetch_count=1))
+            nursery.start_soon(lambda: channel.qos(prefetch_count=1, apply_global=True))
             await connection.expect(spec.Basic.Qos)
             await connection.send(peer.method(1, spec.Basic.QosOk))
         assert len(seen) == taken + 1
