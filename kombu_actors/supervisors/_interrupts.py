@@ -8,7 +8,7 @@ code leaves the protection (``unprotected``, ``run_unprotected``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import wraps
 from types import FunctionType, TracebackType
@@ -38,10 +38,20 @@ def unprotected(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     return call(*args, **kwargs)
 
 
-@trio.lowlevel.disable_ki_protection
+@trio.lowlevel.enable_ki_protection
 async def run_unprotected(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     """``unprotected`` for a coroutine function."""
-    return await call(*args, **kwargs)
+    made = call(*args, **kwargs)
+    try:
+        return await _wait_unprotected(made)
+    finally:
+        if isinstance(made, Coroutine):
+            made.close()  # an interrupt may strike before it has begun
+
+
+@trio.lowlevel.disable_ki_protection
+async def _wait_unprotected(made: Awaitable[T]) -> T:
+    return await made
 
 
 class _Guarded(AbstractAsyncContextManager[T], Generic[T]):

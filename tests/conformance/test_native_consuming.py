@@ -300,3 +300,17 @@ async def test_a_stopped_subscription_stays_stopped_over_a_lost_session(realm: R
         await fill(broker, "q", 1)
         assert [message async for message in messages] == []
         assert (await broker.inspect_queue("q")) == ("q", 1, 0)
+
+
+async def test_an_interrupt_in_a_handler_comes_out_though_all_is_being_cancelled(broker: Broker) -> None:
+    """Of the two, the interrupt is the one that must not be lost."""
+    await queue(broker, "q")
+    await fill(broker, "q", 1)
+
+    async def handle(message: Delivered) -> None:
+        outside.cancel()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), trio.CancelScope() as outside:
+        await broker.consume("q", handle)
+    assert await ready(broker, "q") == 1
