@@ -53,14 +53,12 @@ class Crew:
 
     async def run(self, size: int, started: Callable[[], None]) -> None:
         """Handle messages in ``size`` tasks until the subscription ends; raise the first error, bare."""
-        try:
-            async with trio.open_nursery() as nursery:
-                for _ in range(size):
-                    nursery.start_soon(self._work, nursery.cancel_scope, name=self._handler)
-                started()
-        finally:
-            if self._failure is not None:
-                raise self._failure  # also when somebody cancels all this meanwhile: it may be an interrupt
+        async with trio.open_nursery() as nursery:
+            for _ in range(size):
+                nursery.start_soon(self._work, nursery.cancel_scope, name=self._handler)
+            started()
+        if self._failure is not None:
+            raise self._failure
 
     async def _work(self, everybody: trio.CancelScope) -> None:
         try:
