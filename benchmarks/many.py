@@ -45,10 +45,10 @@ def consumers(library: Any, task: Task) -> Sample:
         for count in (task.warm_up, task.messages):
             received, meter = 0, Meter.start()
             feeder.begin(count)
+            feeder.wait()  # all queues fill while the program does something else
             while received < count:
                 connection.drain_events(timeout=20)
             sample = meter.stop(count)
-            feeder.wait()
         for subscriber in subscribers:
             subscriber.callbacks[:] = [note]
         began = time.perf_counter()

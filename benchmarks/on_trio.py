@@ -91,11 +91,11 @@ async def _many_consumers(task: Task, feeder: Feeder) -> Sample:
         for count in (task.warm_up, task.messages):
             received, goal, meter = 0, count, Meter.start()
             feeder.begin(count)
+            feeder.wait()  # all queues fill while the program does something else
             while received < count:
                 reached = trio.Event()
                 await reached.wait()
             sample = meter.stop(count)
-            feeder.wait()
         heard.clear()
         everybody, began = task.size, time.perf_counter()
         lose(task.url)
