@@ -89,7 +89,8 @@ class Requests:
             channel = await self._channel.get()
             name = self._queue.name or await self._actor.declare_own_queue(self._queue)
             if self._consumer is None or self._consumer.spec.tag not in channel.consumers:
-                spec = ConsumerSpec(tag=uuid(), queue=name, no_ack=True)
+                # With acks: what was on its way to a consumer whose caller gave up goes to the next one.
+                spec = ConsumerSpec(tag=uuid(), queue=name)
                 consumer = Consumer(spec, self._take, on_end=self._ended)
                 await self._actor.add_consumer(channel, consumer)
                 self._consumer = consumer
@@ -99,6 +100,8 @@ class Requests:
 
     def _take(self, epoch: Epoch, batch: list[Delivery]) -> None:
         for delivery in batch:
+            if epoch.wire.closed is None:
+                epoch.wire.ack(delivery.delivery_tag)
             number = delivery.properties.get("correlation_id")
             call = self._calls.get(number) if isinstance(number, str) else None
             if call is None:

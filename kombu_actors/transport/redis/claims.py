@@ -83,10 +83,9 @@ class Claimer:
         """Serve one more consumer."""
         self.used = True
         queue = subscription.spec.queue
-        if queue not in self._queues:
-            self._queues[queue] = deque()
+        self._queues.setdefault(queue, deque()).append(subscription)
+        if queue not in self._order:  # though its last subscription may be on its way out still
             self._arrange([*self._order, queue])
-        self._queues[queue].append(subscription)
         self.woken()
 
     async def unsubscribe(self, subscription: Subscription) -> None:
