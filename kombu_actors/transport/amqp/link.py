@@ -60,8 +60,6 @@ class AMQPLink(OneLife):
         self._writer = Writer(engine.sender, stream, wire)
         self.wire = wire
         """Held while someone who sends ends, so that nothing of it is written after what follows its end."""
-        self.ask = self._writer.ask
-        """A question has been appended."""
         self.wake = self._writer.wake
         """Something has been appended to what is to be sent."""
         self._sender = engine.sender
@@ -229,6 +227,11 @@ class AMQPLink(OneLife):
             with trio.move_on_after(LAST_WORD_TIMEOUT if "reader" in self._serving else 0):
                 await self._ending.wait()
             self.lose(str(error) or type(error).__name__, error)
+
+    def ask(self) -> None:
+        """A question has been appended; a reader that is paused has to look for its answer."""
+        self._writer.ask()
+        self._gate.nudge()
 
     def flush(self) -> None:
         """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
