@@ -88,7 +88,7 @@ class Connection(ConnectionView):
 
     ssl: Any = None
     heartbeat: float | None = None
-    declared_entities: set[object]
+    declared_entities: Any = None
     cycle: Iterator[str] | None = None
 
     def __init__(

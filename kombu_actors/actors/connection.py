@@ -268,7 +268,12 @@ class ConnectionActor:
 
     async def wait_ready(self) -> None:
         """Wait until the session is up and the declared topology holds, but for what waits."""
-        await self._or_failure(self.supervisor.wait_ready("topology"))
+        while True:
+            await self._or_failure(self.supervisor.wait_ready("topology"))
+            link = self.session.link
+            if link is not None and link.closed is None:
+                return
+            await trio.lowlevel.checkpoint()  # it has just ended, and who was READY over it does not know yet
 
     async def probe(self) -> None:
         """One round trip; a session that doesn't answer in ``connect_timeout`` seconds is given up.

@@ -123,7 +123,7 @@ def test_the_documented_permissions_suffice(fleet: Fleet) -> None:
         with connection.Consumer([*queues[2:4], queues[5], dead], callbacks=[handle], prefetch_count=3):
             # Its own, red, all; and the letters: two too many, one that expired, one that was rejected.
             drain(connection, got, 1 + 3 + 4)
-            connection.call(_lose_session, connection.connect())
+            connection.call(_lose_session, connection.connect().actor)
             producer.publish("again", exchange="d", routing_key="k", retry=True)
             producer.publish("red", exchange="h", headers={"colour": "red"}, retry=True)
             drain(connection, got, 9)
