@@ -55,6 +55,8 @@ def _make_again() -> dict[str, ModuleType]:
         made = {name: importlib.import_module(name) for name in AGAIN}
     finally:
         sys.modules.update(patched)
+    # gevent's os.posix_spawn wants its main loop, forking needs none; the standard library documents this flag.
+    vars(made["subprocess"])["_USE_POSIX_SPAWN"] = False
     return {**made, "threading": _threading(made["_thread"])}
 
 
