@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 
 import pytest
 import trio
 
+from kombu_actors.actors.connection import CONNECTION_BACKOFF
 from kombu_actors.broker import QueueSpec, open_broker
 from kombu_actors.supervisors import Event
 from kombu_actors.supervisors.events import ChildReady
@@ -49,22 +51,26 @@ async def test_a_link_that_is_reset_once_a_second_is_back_at_once_each_time(
 async def test_a_broker_that_accepts_and_drops_is_not_dialled_in_a_loop(
     kind: str, request: pytest.FixtureRequest, fault_proxy: Callable[[int], FaultProxy]
 ) -> None:
-    """The handshake succeeds and the connection is closed at once: at most six dials in five seconds; and when
-    the broker lets its client stay it is connected within the cap of 3 s."""
+    """The handshake succeeds and the connection is closed at once: no session comes sooner than the growing delays
+    allow, whatever the dice take off them, which is eight in five seconds at most; and when the broker lets its client
+    stay it is connected within the cap of 3 s."""
     _, proxied, proxy = behind_proxy(kind, request, fault_proxy)
     dropping = True
-    sessions = 0
+    sessions: list[float] = []
 
     def drop(event: Event) -> None:
-        nonlocal sessions
         if event.path == "session" and isinstance(event, ChildReady):
-            sessions += 1
+            sessions.append(trio.current_time())
             if dropping:
                 proxy.reset()
 
     async with open_broker(proxied, wait=False, listener=drop) as broker:
         await trio.sleep(WATCHED)
-        assert 3 <= sessions <= 6
+        since_first = [at - sessions[0] for at in sessions]
+        delays = (CONNECTION_BACKOFF.delay(streak, 1.0) for streak in range(len(sessions) - 1))
+        shortest = accumulate(delays, initial=0.0)
+        assert all(at >= least for at, least in zip(since_first, shortest, strict=True)), since_first
+        assert len(sessions) >= 3
         dropping = False
         with trio.fail_after(3.5):
             await broker.wait_ready()
