@@ -74,9 +74,7 @@ class Inbox:
     def put_deliveries(self, addressee: Addressee, batch: list[Delivery]) -> None:
         """``put`` for messages, which count against the limit."""
         self._unmeasured += sum([len(delivery.body) for delivery in batch])
-        self.waiting.extend(zip(repeat(addressee), batch))
-        if self._sleepers:
-            self._sleepers.wake()
+        self.put(addressee, batch)
         full = len(self.waiting) > MESSAGES
         if self._unmeasured > self.limit // 8:
             # Measured afresh each time, so that takers need not keep a shared count.

@@ -124,7 +124,7 @@ def moves(world: World, *, locking: bool = True) -> Iterator[Move]:
 
 
 def perform(world: World, move: Move) -> None:
-    """Make one move, as ``AMQPLink`` and ``Outlet`` do."""
+    """Make one move, as ``AMQPLink`` and ``ChannelHandle`` do."""
     sender = world.sender
     match move:
         case ("begin", name):
