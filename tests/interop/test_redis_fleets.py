@@ -118,6 +118,37 @@ def test_priorities_mean_the_same_to_both(ground: Ground) -> None:
     assert ground.left() == {}
 
 
+@pytest.mark.parametrize("strategy", ["round_robin", "sorted", "priority"])
+@pytest.mark.parametrize("library", PEERS)
+def test_the_most_urgent_of_all_queues_is_handled_first(ground: Ground, library: str, strategy: str) -> None:
+    """A consumer of several queues gets nothing from one while something more urgent waits in another.
+
+    Ours gets something as soon as it has subscribed to the first queue, as from RabbitMQ: hence the message before.
+    """
+    queues = ("lazy", "mixed", "urgent")
+    package, handled = import_module(library), list[int]()
+    with (
+        producers(ground, *PEERS) as sending,
+        ground.connect(library, queue_order_strategy=strategy) as connection,
+    ):
+
+        def handle(body: int, message: Any) -> None:
+            handled.append(body)
+            if body < 0:
+                for producer, (number, queue) in zip(cycle(sending), product(range(6), queues), strict=False):
+                    priority = {"lazy": 9, "mixed": 3 * (number % 4), "urgent": 0}[queue]
+                    producer.publish(priority, routing_key=queue, priority=priority)
+            message.ack()
+
+        sending[0].publish(-1, routing_key="lazy")
+        consumed = [package.Queue(queue) for queue in queues]
+        with package.Consumer(connection, consumed, callbacks=[handle], prefetch_count=1):
+            while len(handled) < 1 + 18:
+                connection.drain_events(timeout=PATIENCE)
+    assert handled == sorted(handled)
+    assert ground.left() == {}
+
+
 BINDINGS = {
     "direct": {"a": ["x"], "b": ["x", "y"], "c": ["z"]},
     "topic": {"a": ["one.*", "#.end"], "b": ["#"], "c": ["*.two"], "d": ["one.#"]},

@@ -219,7 +219,8 @@ class RedisOptions:
     """Seconds without a sign of life after which a process counts as dead and its messages go back."""
     queue_order_strategy: str = "round_robin"
     """Which queue is asked first when a channel consumes from several: each in turn (``round_robin``), in
-    alphabetical order (``sorted``) or in the order of consuming (``priority``)."""
+    alphabetical order (``sorted``) or in the order of consuming (``priority``).  It decides among messages of one
+    priority step: the most urgent step is served over all queues before the next, as in kombu."""
     body_encoding: str | None = "base64"
     """How bodies are written: ``base64`` (kombu's default, and the one that any body survives), or
     ``utf-8`` or None for text as it is, which is shorter."""

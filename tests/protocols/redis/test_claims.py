@@ -95,6 +95,31 @@ def test_queues_are_served_in_order_or_share_the_room(member: Member) -> None:
     assert [index for index, _, _ in shared.messages] == [1, 1, 2, 2, 3, 1]
 
 
+@pytest.mark.parametrize("share", [False, True], ids=["in order", "sharing"])
+def test_what_is_urgent_in_any_queue_goes_before_what_is_not_in_another(member: Member, share: bool) -> None:
+    """A step is served over all queues before the next, whether there is room for one message or for all."""
+    for name in "ab":
+        member.queue(name)
+        for step in "9603":
+            waiting = [stock(f"{step}{name}{n}") for n in range(2)]
+            put(member.client, name if step == "0" else f"{name}\x06\x16{step}", *waiting)
+    at_once = member.claim("a", "b", count=16, share=share)
+    assert [body[0] for body in numbers(at_once)] == list("0000333366669999")
+    member.settle(requeued=seqs(at_once))
+    one_by_one = [numbers(member.claim("a", "b", count=1, share=share)) for _ in range(16)]
+    assert [body[0] for (body,) in one_by_one] == list("0000333366669999")
+
+
+def test_a_share_of_the_room_is_a_share_of_each_step(member: Member) -> None:
+    """Each queue gets its part of what is most urgent first; what is less urgent gets the room that is left."""
+    for name in "ab":
+        member.queue(name)
+        put(member.client, name, *(stock(f"{name}{n}") for n in range(3)))
+        put(member.client, f"{name}\x06\x169", stock(f"{name}9"))
+    assert numbers(member.claim("a", "b", count=4, share=True)) == ["a0", "a1", "b0", "b1"]
+    assert numbers(member.claim("b", "a", count=4, share=True)) == ["b2", "a2", "b9", "a9"]
+
+
 def test_what_needs_no_ack_is_recorded_nowhere(member: Member) -> None:
     """It's the caller's with the reply."""
     put(member.client, "q", stock(0), stock(1))

@@ -58,26 +58,33 @@ local function take(index, name, list, most)
 end
 
 local quota, failure, broken = {}, nil, {}
-local function serve(index, most)
+local function serve(index, suffix, most) -- returns whether that list is empty now
   local name = queues[index]
   quota[index] = quota[index] or fair_share(index, name)
-  for _, suffix in ipairs(SUFFIXES) do
-    local got = take(index, name, P .. name .. suffix, math.min(most, quota[index], room))
-    most, quota[index] = most - got, quota[index] - got
-  end
-  if most > 0 then quota[index] = 0 end -- it's empty
+  local wanted = math.min(most, quota[index], room)
+  local got = take(index, name, P .. name .. suffix, wanted)
+  quota[index] = quota[index] - got
+  return got < wanted
 end
 
--- An error (a key of the queue's name holds something else) must not end the script before what was taken is recorded.
-local function serve_each(most)
-  for index = 1, #queues do
-    local good, why = pcall(serve, index, most)
-    if not good then failure, broken[index] = why, true end
+-- As in kombu, what is most urgent in any queue goes before what is less urgent in another.
+local function serve_all(suffix)
+  local done = {}
+  local function each(most)
+    for index = 1, #queues do
+      if not (done[index] or broken[index]) then
+        -- An error (a key of the queue's name holds something else) must not end the script before what was taken is
+        -- recorded.
+        local good, result = pcall(serve, index, suffix, most)
+        if good then done[index] = result else failure, broken[index] = result, true end
+      end
+    end
   end
+  if share and #queues > 1 then each(math.max(1, math.floor(room / #queues))) end
+  each(math.huge)
 end
-if room > 0 then
-  if share and #queues > 1 then serve_each(math.max(1, math.floor(room / #queues))) end
-  serve_each(math.huge)
+for _, suffix in ipairs(SUFFIXES) do
+  if room > 0 then serve_all(suffix) end
 end
 if failure and #taken + #deaths == 0 then
   return type(failure) == 'table' and failure or redis.error_reply(failure)
