@@ -27,6 +27,7 @@ _ACTORS = _ENGINES | {"supervisors", "transport", "actors"}
 # What each layer may import besides itself, from the top down.  Threads reach the actors through the bridge, trio
 # programs through ``broker``: neither way knows of the other.
 MAY_IMPORT = {
+    "fleet": {"native", "supervisors", "codecs", "errors", "utils", "_values", "_bridge"},
     "names": _ENGINES | {"transport", "_bridge", "_facade"},
     "_facade": _ENGINES | {"transport", "_bridge"},
     "_bridge": _ACTORS,
@@ -59,7 +60,10 @@ IMPURE = {
 KERNEL = "supervisors._kernel"
 
 # Where threads may be known at all.  (The memory broker, which several runs of trio share, has a lock by another name.)
-THREADS = {"names", "_facade", "_bridge"}
+THREADS = {"names", "_facade", "_bridge", "fleet"}
+
+# A fleet is a trio program, on the native API.  Its one file for callers in threads stands on the bridge.
+FLEETS_BRIDGE = "fleet._blocking"
 
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -235,8 +239,18 @@ def test_a_reach_is_seen() -> None:
 def test_threads_meet_trio_in_the_bridge_only(imports: dict[str, list[Import]]) -> None:
     """Thread-safety questions have one address; what stands below it knows of no thread."""
     both = {layer_of(module) for module, items in imports.items() if {"threading", "trio"} <= roots(items)}
-    assert both == {"_bridge"}
+    assert both <= {"_bridge", "fleet"}  # a fleet looks at the stacks of the threads that its plain functions run in
     assert {layer_of(module) for module, items in imports.items() if "threading" in roots(items)} <= THREADS
+
+
+def test_a_fleet_meets_the_bridge_in_one_file(imports: dict[str, list[Import]]) -> None:
+    """What runs in trio stands on ``broker``; only the blocking client knows of another thread's runtime."""
+    found = {
+        short(module)
+        for module, items in imports.items()
+        if layer_of(module) == "fleet" and any(layer_of(item.imported) == "_bridge" for item in items)
+    }
+    assert found <= {FLEETS_BRIDGE}
 
 
 def test_values_do_no_io(imports: dict[str, list[Import]]) -> None:
