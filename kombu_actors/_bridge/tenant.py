@@ -91,6 +91,9 @@ class Tenant:
             with self._until(self._deadline):
                 for publisher in publishers:
                     await publisher.wait_empty()
+                link = self.actor.session.link
+                if link is not None:
+                    await link.wait_settled()
         self.unconfirmed = sum(publisher.under_way for publisher in publishers)
         self._leave.set()
         if self._running:

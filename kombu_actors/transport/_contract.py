@@ -223,6 +223,9 @@ class Link(Mortal, Protocol):
         their own, which in a new session is opened first.
         """
 
+    async def wait_settled(self) -> None:
+        """Wait until the broker has taken what was decided about deliveries (ack, nack), where it may refuse to."""
+
     async def aclose(self) -> None:
         """Say goodbye and close; safe in any state, bounded by the caller's cancel scope."""
 

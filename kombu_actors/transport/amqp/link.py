@@ -112,6 +112,10 @@ class AMQPLink(OneLife):
             pending.fail(reason)
         self._dispatcher.end_channels(reason)
 
+    async def wait_settled(self) -> None:
+        """Wait for nothing: the broker takes what was written in its order."""
+        await trio.lowlevel.checkpoint()
+
     async def aclose(self) -> None:
         """Say goodbye and close; safe in any state, a no-op when dead.
 

@@ -105,6 +105,10 @@ class MemoryLink(OneLife):
         except trio.RunFinishedError:
             return  # nobody is left to be told
 
+    async def wait_settled(self) -> None:
+        """Wait for nothing: the broker has taken it."""
+        await trio.lowlevel.checkpoint()
+
     async def aclose(self) -> None:
         """Say goodbye and close; safe in any state, a no-op when dead.
 

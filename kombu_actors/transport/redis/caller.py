@@ -79,18 +79,18 @@ class Caller:
         self.kill = kill
         self.parting = False
         """Whether the lease is being given back: what the server then refuses is no loss of it."""
-        self._ending = ending
+        self.ending = ending
 
     @property
     def dead(self) -> bool:
         """Whether nothing can be called any more."""
-        return self._ending.reason is not None
+        return self.ending.reason is not None
 
     def serves(self, wire: RedisWire) -> bool:
         """Whether commands can be sent; a wire that has died takes the link along, before its role tells."""
         if wire.closed is not None:
             self.kill(wire.closed)
-        return self._ending.reason is None
+        return self.ending.reason is None
 
     def submit(
         self,
@@ -104,8 +104,8 @@ class Caller:
         wire = wire or self.wires.main
         if self.serves(wire):
             wire.send(call.command(self.terms.common), partial(self._answered, call, done, failed, wire))
-        elif failed is not None and self._ending.reason is not None:
-            failed(self._ending.reason)
+        elif failed is not None and self.ending.reason is not None:
+            failed(self.ending.reason)
 
     def _answered(
         self,
@@ -152,7 +152,7 @@ class Caller:
 
     async def call(self, call: Call[T], *, undo: Callable[[T], None] | None = None) -> T:
         """Call a script and wait for what it says.  Cancelled, what it says goes to ``undo``."""
-        self._ending.check()
+        self.ending.check()
         pending = PendingReply(undo=undo)
         self.submit(call, pending.resolve, pending.fail)
         said: T = await pending.wait()

@@ -21,6 +21,7 @@ from ...protocols.redis.preparing import PreparedMessage
 from .._checks import check
 from .._contract import DeliverySink, LonePublish
 from .._oversized import too_large
+from .._waiting import PendingReply
 from .claims import Subscription, delivery
 from .confirms import Confirms
 from .declaring import DeclaringChannel
@@ -116,7 +117,7 @@ class RedisChannel(DeclaringChannel):
         call = consuming.consume(claimer.name, spec.tag, spec.queue, sep=self.link.layout.sep, exclusive=spec.exclusive)
 
         def take_back(_: object) -> None:
-            self.link.submit(consuming.cancel(claimer.name, spec.tag, spec.queue), _nothing)
+            self.link.settling.insist(consuming.cancel(claimer.name, spec.tag, spec.queue), _nothing, _nothing)
 
         # Known from now on: that the queue was deleted may be heard before the answer, or while Pub/Sub is asked.
         self._consumers[spec.tag] = subscription
@@ -159,7 +160,10 @@ class RedisChannel(DeclaringChannel):
         self.link.fanout.unsubscribe(subscription)
         claimer = self.deliveries.claimers[subscription.spec.no_ack]
         await claimer.unsubscribe(subscription)
-        await self._ask(consuming.cancel(claimer.name, tag, subscription.spec.queue))
+        pending = PendingReply()
+        cancel = consuming.cancel(claimer.name, tag, subscription.spec.queue)
+        self.link.settling.insist(cancel, pending.resolve, pending.fail)
+        await pending.wait()
 
     async def get(self, queue: str, *, no_ack: bool = False) -> tuple[Delivery, int] | None:
         """Poll one message; with it, how many are left in the queue.
@@ -202,6 +206,7 @@ class RedisChannel(DeclaringChannel):
         self._ending.check()
         self.deliveries.settle(Decision.REQUEUE, self.deliveries.tags())
         await self.link.settling.settled()
+        self._ending.check()
 
     async def flow(self, active: bool) -> None:
         """Nothing to resume; like RabbitMQ it can't be asked to stop deliveries."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import trio
 
-from ...errors import ConnectionLost
+from ...errors import ConnectionBlocked, ConnectionClosed, ConnectionLost
 from ...protocols.redis import consuming_calls as consuming
 from ...protocols.redis.consuming_calls import Beaten, Owner
 from .caller import Caller
@@ -51,6 +51,8 @@ class Keeper:
         self._heartbeat = heartbeat
         self._lookout = lookout
         self._later: set[Claimer] = set()
+        self._refused = False
+        """The server takes no writes, and that has been said."""
 
     def look_later(self, claimer: Claimer) -> None:
         """Have a claimer look in a moment: a little room may become more."""
@@ -93,12 +95,20 @@ class Keeper:
         renew = now >= schedule.renewal
         if renew:
             schedule.renewal = now + options.visibility_timeout / 3
-        self._publishing.try_again()
         for act in schedule.take_postponed():
             act()
-        self._caller.submit(consuming.beat(options.lease, options.visibility_timeout, renew=renew), self._beaten)
+        self._publishing.try_again()  # after what was decided: publishes that follow it have waited for it
+        beat = consuming.beat(options.lease, options.visibility_timeout, renew=renew)
+        self._caller.submit(beat, self._beaten, self._not_beaten)
+
+    def _not_beaten(self, error: BaseException) -> None:
+        if not (self._caller.dead or isinstance(error, ConnectionClosed)):
+            level = logging.DEBUG if self._refused and isinstance(error, ConnectionBlocked) else logging.ERROR
+            logger.log(level, "%s: %s", self._caller.wires.main.name, error)
+            self._refused = isinstance(error, ConnectionBlocked)
 
     def _beaten(self, beaten: Beaten) -> None:
+        self._refused = False
         self._settling.attend(beaten.deaths, beaten.next_timer)
         if beaten.owners:
             self._look_after(beaten.owners)

@@ -8,6 +8,7 @@ message has two owners.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -15,7 +16,7 @@ from uuid import uuid4
 
 import trio
 
-from ...errors import ConnectionBlocked, ConnectionClosed
+from ...errors import ConnectionClosed
 from ...protocols.redis import consuming_calls as consuming
 from ...protocols.redis.calls import Call
 from ...protocols.redis.consuming_calls import Left
@@ -27,17 +28,20 @@ from .._numbers import free_number
 from .._waiting import OneLife
 from .caller import Caller, Terms, Wires
 from .channel import RedisChannel
-from .fanout import Fanout, Leftovers
+from .estate import Estate, carry_out
+from .fanout import Fanout
 from .keeper import Keeper
 from .listening import Listening
 from .publishing import Publishing
 from .schedule import Schedule
-from .settling import Settling
+from .settling import Settlements, Settling
 from .wire import parted
 
 __all__ = ["PUBLISHER_ROLES", "ROLES", "RedisLink"]
 
 T = TypeVar("T")
+
+logger = logging.getLogger("kombu_actors.redis")
 
 ROLES: Final[Sequence[str]] = ("reader", "writer", "listener", "listener-writer", "keeper")
 PUBLISHER_ROLES: Final[Sequence[str]] = ("publisher", "publisher-writer")
@@ -58,10 +62,10 @@ class RedisLink(OneLife):
         *,
         server_properties: Mapping[str, Any],
         heartbeat: float,
-        leftovers: Leftovers,
+        estate: Estate,
         lookout: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """``heartbeat`` and ``lookout`` are the keeper's, ``leftovers`` the broadcasts a former link left."""
+        """``heartbeat`` and ``lookout`` are the keeper's, ``estate`` is what a former link left."""
         super().__init__()
         self.name = wires.main.name
         self.terms = terms
@@ -75,7 +79,8 @@ class RedisLink(OneLife):
         self.publishing = Publishing(caller, self.settling)
         self.keeper = Keeper(caller, schedule, self.settling, self.publishing, heartbeat=heartbeat, lookout=lookout)
         self.listening = Listening(caller, self)
-        self.fanout = Fanout(self, leftovers)
+        self.fanout = Fanout(self, estate.leftovers)
+        self._estate = estate
 
     def __repr__(self) -> str:
         return f"<RedisLink to {self.name}, {'open' if self.closed is None else 'dead'}>"
@@ -95,26 +100,40 @@ class RedisLink(OneLife):
     def kill(self, reason: BaseException) -> None:
         """Drop all connections at once; every waiter gets ``reason``."""
         if self._ending.reason is None:
-            self.settling.end(reason)
             self._ending.happen(reason)
             self.fanout.end()
             for channel in self.channels():
                 channel.end(reason)
             self._channels.clear()
+            self._pass_on(self.settling.end(reason), reason)
             if not isinstance(reason, ConnectionClosed):
                 self.fanout.bequeath()
             self._schedule.changed.set()
         for wire in self._caller.wires.all():
             wire.kill(reason)
 
-    async def begin(self, client_id: int, predecessor: str) -> None:
-        """Take the lease, and what is the server's to say; the wires are served meanwhile.
+    def _pass_on(self, decisions: Settlements, reason: BaseException) -> None:
+        """What was decided and not carried out is left to the next link; there is none after a goodbye."""
+        if not decisions.count:
+            return
+        if isinstance(reason, ConnectionClosed):
+            logger.error(
+                "%s: %d decisions (ack, reject, requeue) were not carried out before the connection was closed;"
+                " their messages come again",
+                *(self.name, decisions.count),
+            )
+        else:
+            self._estate.decisions = decisions
 
-        ``predecessor`` is the owner of the former link of the same process, or empty.
-        """
+    async def begin(self, client_id: int) -> None:
+        """Take the lease, and what is the server's to say; the wires are served meanwhile."""
         await self.listening.begin()
+        predecessor = self._estate.owner
+        if self._estate.decisions.count:
+            await carry_out(self._estate, self._caller)
         hello = consuming.hello(client_id, self.terms.run_id, self.options.lease, predecessor)
         self.settling.attend((), await self.call(hello))
+        self._estate.owner = self.terms.owner
 
     async def aclose(self) -> None:
         """Say goodbye: what was appended leaves, what is unsettled goes back, then the connections end.
@@ -131,6 +150,8 @@ class RedisLink(OneLife):
                 for role, serve in {"reader": main.run_reader, "writer": main.run_writer}.items():
                     if not main.serves(role):
                         nursery.start_soon(serve)
+                if self.settling.waits is None:
+                    await self.settling.settled()
                 self._caller.parting = True
                 await self.call(consuming.release(self.terms.owner))
                 nursery.cancel_scope.cancel()
@@ -251,19 +272,18 @@ class RedisLink(OneLife):
         await left.wait()
 
     def leave_soon(self, channel: RedisChannel, done: Callable[[], None] = lambda: None) -> None:
-        """``leave``, without waiting for it."""
-        self.settling.settle_now()
+        """``leave``, without waiting for it.
+
+        What was decided goes first, or it would be given back as well; and what the channel held must not stay
+        with nobody while the server takes no writes.
+        """
+        self.settling.after(partial(self._leave, channel, done))
+
+    def _leave(self, channel: RedisChannel, done: Callable[[], None]) -> None:
         *others, last = channel.names
-
-        def failed(error: BaseException) -> None:
-            if isinstance(error, ConnectionBlocked) and self._ending.reason is None:
-                self.postpone(partial(self.leave_soon, channel, done))  # what it held must not stay with nobody
-            else:
-                done()
-
         for name in others:
-            self.submit(consuming.leave(name), self._given_back, lambda _: None)
-        self.submit(consuming.leave(last), partial(self._left, channel, done), failed)
+            self.settling.insist(consuming.leave(name), self._given_back, lambda _: None)
+        self.settling.insist(consuming.leave(last), partial(self._left, channel, done), lambda _: done())
 
     def _left(self, channel: RedisChannel, done: Callable[[], None], left: Left) -> None:
         if self._channels.get(channel.number) is channel:
@@ -273,6 +293,10 @@ class RedisLink(OneLife):
 
     def _given_back(self, left: Left) -> None:
         self.settling.attend(left.deaths)
+
+    async def wait_settled(self) -> None:
+        """Wait until the server has carried out what was decided about deliveries."""
+        await self.settling.settled()
 
     def fresh(self) -> str:
         """A name nobody else has."""

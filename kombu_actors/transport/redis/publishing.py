@@ -154,6 +154,10 @@ class Publishing:
     def _begin_batch(self) -> None:
         """Before the writer sends: what has gathered becomes a call."""
         if self.queue.ready:
+            self._settling.settle_now()  # what was decided before a publish is carried out before it
+            if self._settling.waits is not None:
+                self._refuse_all(self._settling.waits)
+                return
             batch = self.queue.take()
             if batch[0].prepared.size > BATCH_BYTES:
                 self._ask_limits(partial(self._send_large, batch[0].prepared.size))
@@ -233,8 +237,7 @@ class Publishing:
                 if self._crowded_out >= CROWDED_OUT_MAX:
                     self._refuse_lone(too_large(lone, f"{self._crowded_out} times there was no room for it ({error})"))
                     return
-            self.queue.refuse(str(error))
-            self.alarm.change(str(error))
+            self._refuse_all(str(error))
         elif not lone:
             self.queue.part()
             self._wire.wake()
@@ -242,6 +245,10 @@ class Publishing:
             self._refuse_lone(too_large(lone, "it is larger than the server's proto-max-bulk-len"))
         else:
             self._refuse_lone(error)
+
+    def _refuse_all(self, reason: str) -> None:
+        self.queue.refuse(reason)
+        self.alarm.change(reason)
 
     def _refuse_lone(self, error: BaseException) -> None:
         (publish,) = self.queue.answered()

@@ -27,7 +27,7 @@ from .errors import LeaseLost
 from .schedule import LATER, Schedule
 from .tags import new_tag
 
-__all__ = ["Decision", "Settlements", "Settling"]
+__all__ = ["Decision", "Settlements", "Settling", "Taken", "report_late"]
 
 T = TypeVar("T")
 
@@ -47,6 +47,10 @@ class Decision(Enum):
     """Dropped, or a dead letter."""
 
 
+Taken = tuple[list[int], list[int], list[int]]
+"""Claims by what was decided: acks, requeues, discards."""
+
+
 @attrs.define(eq=False)
 class Settlements:
     """Claims decided upon, by their numbers.  Bounded by the prefetch limits of the channels."""
@@ -59,18 +63,27 @@ class Settlements:
         self._decided[decision].extend(claims)
         self.count += len(claims)
 
-    def put_back(self, taken: tuple[list[int], list[int], list[int]]) -> None:
+    def put_back(self, taken: Taken) -> None:
         """Keep what was taken, before what came since."""
         for decision, claims in zip(Decision, taken, strict=True):
             self._decided[decision][:0] = claims
             self.count += len(claims)
 
-    def take(self) -> tuple[list[int], list[int], list[int]]:
-        """What has gathered: acks, requeues, discards."""
-        acks, requeues, discards = (self._decided[decision] for decision in Decision)
-        self._decided = {decision: [] for decision in Decision}
-        self.count = 0
+    def take(self, most: int | None = None) -> Taken:
+        """What has gathered, the first ones of each kind."""
+        acks, requeues, discards = (self._decided[decision][:most] for decision in Decision)
+        for decision in Decision:
+            del self._decided[decision][:most]
+        self.count -= len(acks) + len(requeues) + len(discards)
         return acks, requeues, discards
+
+
+@attrs.define(eq=False)
+class Batch:
+    """Decisions on their way, and what is to be done when they have been carried out."""
+
+    taken: Taken
+    afterwards: list[Callable[[], None]]
 
 
 class Settling:
@@ -80,68 +93,53 @@ class Settling:
         self._name = caller.wires.main.name
         self._caller = caller
         self._schedule = schedule
-        self._settlements = Settlements()
-        self._waits = False
-        """The server takes no writes: what was decided is sent with the next beat."""
+        self._gathered = Settlements()
+        self._under_way: list[Batch] = []
+        self._afterwards: list[Callable[[], None]] = []
+        """What is to be done when all that was decided before has been carried out.  Bounded by the channels."""
+        self.waits: str | None = None
+        """Why the server takes no writes: what was decided is sent with the next beat, and what follows it waits."""
         self._refused_before = False
         """That has been said."""
 
+    @property
+    def open(self) -> int:
+        """How many decisions the server has not carried out, as far as we know."""
+        return self._gathered.count + sum(len(claims) for batch in self._under_way for claims in batch.taken)
+
     def settle(self, decision: Decision, claims: Sequence[int]) -> None:
         """Note what was decided about claims; it leaves soon."""
-        self._settlements.add(decision, claims)
-        if self._settlements.count >= SETTLE_AT:
+        self._gathered.add(decision, claims)
+        if self._gathered.count >= SETTLE_AT:
             self.settle_now()
         else:
             self._schedule.bring_forward("later", trio.current_time() + LATER)
 
     def settle_now(self) -> None:
         """Send what was decided."""
-        if self._settlements.count and not self._waits and not self._caller.dead:
-            taken = self._settlements.take()
-            self._caller.submit(consuming.settle(*taken), self._settled, partial(self._refused, taken))
+        if (self._gathered.count or self._afterwards) and self.waits is None and not self._caller.dead:
+            batch = Batch(self._gathered.take(), self._afterwards)
+            self._afterwards = []
+            self._under_way.append(batch)
+            call = consuming.settle(*batch.taken)
+            self._caller.submit(call, partial(self._settled, batch), partial(self._refused, batch))
+
+    def after(self, act: Callable[[], None]) -> None:
+        """Do something when the server has carried out all that was decided before; also when the link dies."""
+        if self._caller.dead or not (self._gathered.count or self._under_way or self.waits is not None):
+            act()
+        else:
+            self._afterwards.append(act)
+            self.settle_now()
 
     async def settled(self) -> None:
-        """Wait until what was decided has been carried out."""
-        taken = self._settlements.take()
-        try:
-            self._settled(await self._caller.call(consuming.settle(*taken)))
-        except ConnectionBlocked as error:
-            self._refused(taken, error)
-            raise
+        """Wait until what was decided has been carried out, or the link is dead."""
+        done = trio.Event()
+        self.after(done.set)
+        await done.wait()
 
-    def _refused(self, taken: tuple[list[int], list[int], list[int]], error: BaseException) -> None:
-        if isinstance(error, ConnectionBlocked) and not self._caller.dead:
-            self._settlements.put_back(taken)
-            if not self._waits:
-                self._waits = True
-                if not self._refused_before:
-                    logger.warning("%s: decisions (ack, reject, requeue) wait: %s", self._name, error)
-                self._refused_before = True
-                self._schedule.postpone(self._try_again)
-        else:
-            self._not_settled(sum(map(len, taken)), error)
-
-    def _try_again(self) -> None:
-        self._waits = False
-        self.settle_now()
-
-    def _submit(self, call: Call[T], done: Callable[[T], None]) -> None:
-        """Call a script, again with the next beat while the server takes no writes."""
-
-        def failed(error: BaseException) -> None:
-            if isinstance(error, ConnectionBlocked) and not self._caller.dead:
-                self._schedule.postpone(lambda: self._submit(call, done))
-            elif not self._caller.dead:
-                logger.error("%s: %s", self._name, error)
-
-        self._caller.submit(call, done, failed)
-
-    def end(self, reason: BaseException) -> None:
-        """The link dies: what was decided will not be carried out."""
-        self._not_settled(self._settlements.count, reason)
-
-    def _settled(self, settled: Settled) -> None:
-        self._refused_before = False
+    def _settled(self, batch: Batch, settled: Settled) -> None:
+        self._under_way.remove(batch)
         self.attend(settled.deaths)
         if settled.stale:
             logger.error(
@@ -150,13 +148,69 @@ class Settling:
                 self._name,
                 len(settled.stale),
             )
+        if self.waits is not None:  # those before were refused
+            self._afterwards[:0] = batch.afterwards
+            return
+        self._refused_before = False
+        for act in batch.afterwards:
+            act()
 
-    def _not_settled(self, count: int, error: BaseException) -> None:
-        # After any other loss nobody knows; what was not acknowledged comes again, as on every transport.
-        if count and isinstance(error, LeaseLost):
-            logger.error("%s: %d decisions (ack, reject, requeue) came too late: %s", self._name, count, error)
-        elif count and not self._caller.dead:
-            logger.error("%s: %s", self._name, error)
+    def _refused(self, batch: Batch, error: BaseException) -> None:
+        if self._caller.dead:
+            return  # ``end`` has seen to it
+        self._under_way.remove(batch)
+        if isinstance(error, ConnectionBlocked):
+            self._gathered.put_back(batch.taken)
+            self._afterwards[:0] = batch.afterwards
+            if self.waits is None:
+                self.waits = str(error)
+                if not self._refused_before:
+                    logger.warning("%s: decisions (ack, reject, requeue) wait: %s", self._name, error)
+                self._refused_before = True
+                self._schedule.postpone(self.try_again)
+        else:
+            count = sum(map(len, batch.taken))
+            logger.error("%s: %d decisions (ack, reject, requeue) are lost: %s", self._name, count, error)
+            for act in batch.afterwards:
+                act()
+
+    def try_again(self) -> None:
+        """If the server refused what was decided, see whether it still does."""
+        self.waits = None
+        self.settle_now()
+
+    def insist(self, call: Call[T], done: Callable[[T], None], failed: Callable[[BaseException], None]) -> None:
+        """Call a script, again with the next beat while the server takes no writes."""
+
+        def refused(error: BaseException) -> None:
+            if isinstance(error, ConnectionBlocked) and not self._caller.dead:
+                self._schedule.postpone(lambda: self.insist(call, done, failed))
+            else:
+                failed(error)
+
+        self._caller.submit(call, done, refused)
+
+    def _submit(self, call: Call[T], done: Callable[[T], None]) -> None:
+        def failed(error: BaseException) -> None:
+            if not self._caller.dead:
+                logger.error("%s: %s", self._name, error)
+
+        self.insist(call, done, failed)
+
+    def end(self, reason: BaseException) -> Settlements:
+        """The link has died: returns what was decided and, as far as we know, not carried out, in order."""
+        left = self._gathered
+        afterwards = [act for batch in self._under_way for act in batch.afterwards] + self._afterwards
+        for batch in reversed(self._under_way):
+            left.put_back(batch.taken)
+        self._under_way, self._afterwards = [], []
+        self._gathered = Settlements()
+        if left.count and isinstance(reason, LeaseLost):
+            report_late(self._name, left.count, reason)
+            left = Settlements()
+        for act in afterwards:
+            act()
+        return left
 
     # -- what scripts leave to their callers -----------------------------------------------------
 
@@ -247,3 +301,8 @@ class Settling:
         logger.error("%s: a message in queue %r can't be read; it is %s: %s", self._name, queue, fate, error)
         if claim:
             self._submit(consuming.quarantine(claim), lambda _: None)
+
+
+def report_late(name: str, count: int, reason: BaseException) -> None:
+    """Say of decisions that the messages are somebody else's by now."""
+    logger.error("%s: %d decisions (ack, reject, requeue) came too late: %s", name, count, reason)

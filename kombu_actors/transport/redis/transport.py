@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-import attrs
 import trio
 
 from ..._values.endpoint import Endpoint, body_max_of
@@ -24,23 +23,13 @@ from ...protocols.virtual import EXCHANGE_TYPES
 from .._contract import Capabilities
 from .caller import Terms, Wires
 from .dial import OpenedWire, Role, open_wire, until_moved
-from .fanout import Leftovers
+from .estate import Estate
 from .hello import served_meanwhile
 from .link import PUBLISHER_ROLES, ROLES, RedisLink
 from .options import DialOptions, pulse_interval
 from .tags import new_tag
 
 __all__ = ["RedisTransport"]
-
-
-@attrs.define
-class Estate:
-    """What a link leaves to the next one of the same connection."""
-
-    owner: str = ""
-    """Who held its lease: what that held is given back before anything else is claimed."""
-    leftovers: Leftovers = attrs.field(factory=dict)
-    pid: int = attrs.field(factory=os.getpid)
 
 
 class RedisTransport:
@@ -85,7 +74,6 @@ class RedisTransport:
                     wires[role] = await open_wire(endpoint, options, role=role, at=at)
                 link = self._link(endpoint, options, wires)
                 await self._begin(link, wires)
-                self._estate.owner = link.terms.owner
                 return link
             raise BrokerUnreachable(f"{endpoint} did not answer within {timeout:g} s")
         except BaseException:
@@ -108,7 +96,7 @@ class RedisTransport:
             ),
             server_properties={"product": "Redis", "version": main.server.version},
             heartbeat=pulse_interval(options),
-            leftovers=self._estate.leftovers,
+            estate=self._estate,
             lookout=partial(until_moved, endpoint, options, (main.host, main.port or 0))
             if endpoint.scheme == "sentinel"
             else None,
@@ -116,7 +104,7 @@ class RedisTransport:
 
     async def _begin(self, link: RedisLink, opened: Mapping[str, OpenedWire]) -> None:
         main, listener = opened["main"], opened["listener"]
-        begin = partial(link.begin, main.server.client_id, self._estate.owner)
+        begin = partial(link.begin, main.server.client_id)
         await served_meanwhile(main.wire, lambda: served_meanwhile(listener.wire, begin))
 
     def prepare(
