@@ -2,7 +2,7 @@
 
 Channels are named by a text without slashes and spaces; one that consumes in two ways (with and without
 acknowledgements) uses two names.  A channel claims for all queues it consumes from at once, under the same
-name, and is then in the line of each (``Line``) or of none.
+name, and is then in the line of each (``Line``) or of none of those that it asked for.
 """
 
 from __future__ import annotations
@@ -109,6 +109,8 @@ class Claimed(NamedTuple):
     next_timer: float | None
     sentry_for: Sequence[int]
     """Which of the queues, from 1, have lists to be watched."""
+    unreadable: Sequence[int]
+    """Which of the queues, from 1, can't be waited for now: a key of their names holds something else."""
 
 
 class Got(NamedTuple):
@@ -200,8 +202,8 @@ def claim(
 ) -> Call[Claimed]:
     """Take up to ``count`` messages, fewer once they exceed ``limit`` bytes, or get in line for more.
 
-    ``queues`` are all that the channel consumes from, in the order they are to be served; with ``share`` each gets
-    an equal part of ``count`` first.  ``count`` 0 leaves the lines.
+    ``queues`` are those of the channel where there may be something, in the order they are to be served; with
+    ``share`` each gets an equal part of ``count`` first.  ``count`` 0 leaves their lines, where others may wait.
     """
     arguments = (
         channel.encode(),
@@ -264,10 +266,11 @@ def _read_beaten(reply: Any) -> Beaten:
 
 
 def _read_claimed(reply: Any) -> Claimed:
-    line, flat, deaths, timer, sentry_for = reply
+    line, flat, deaths, timer, sentry_for, unreadable = reply
     each = iter(flat)
     messages = list(zip(each, each, each, strict=True))
-    return Claimed(_LINES[line], messages, read_deaths(deaths) if deaths else [], read_timer(timer), sentry_for)
+    dead = read_deaths(deaths) if deaths else []
+    return Claimed(_LINES[line], messages, dead, read_timer(timer), sentry_for, unreadable)
 
 
 def _read_settled(reply: Any) -> Settled:

@@ -1,8 +1,8 @@
 """Claiming: how one channel's consumers get their messages.
 
-A ``Claimer`` asks for as many messages as its channel has room for, over all its queues, one script
-call at a time.  When the queues are empty the server notes it in their waiting lines, and it sleeps
-until it is told to look again: by an invalidation of a list it watches as a sentry, or by a word from
+A ``Claimer`` asks for as many messages as its channel has room for, over those of its queues where there may be
+some, one script call at a time.  Where there are none the server notes it in the queue's waiting line, and it sleeps
+until it is told to look there again: by an invalidation of a list it watches as a sentry, or by a word from
 another claimer's script.  It never asks on the chance.
 """
 
@@ -21,6 +21,7 @@ import trio
 from ..._values.model import ConsumerSpec, Delivery
 from ...errors import ConnectionBlocked
 from ...protocols.redis import consuming_calls as calls
+from ...protocols.redis.calls import Call
 from ...protocols.redis.envelope import Envelope
 from .._contract import DeliverySink
 from .settling import Decision
@@ -51,6 +52,41 @@ class Subscription:
     """Its queue counts deliveries."""
 
 
+class Lines:
+    """What one claimer knows of its queues.  What none of the sets has is neither asked for nor waited for."""
+
+    def __init__(self) -> None:
+        self.hot: set[str] = set()
+        """There may be something: to be asked for when there is room."""
+        self.waiting: set[str] = set()
+        """In the server's lines: it will say when there is something, and counts on us to come."""
+        self.lingering: set[str] = set()
+        """In the line, with the server told that we have no room: nobody else waits there."""
+        self.unreadable: set[str] = set()
+        """To be tried along with the next claim."""
+
+    def forget(self, queue: str) -> None:
+        """Nobody consumes from it any more."""
+        for queues in (self.hot, self.waiting, self.lingering, self.unreadable):
+            queues.discard(queue)
+
+    def woken(self, queue: str) -> None:
+        """The server says that there is something."""
+        if queue in self.lingering:
+            self.lingering.remove(queue)
+            self.waiting.add(queue)  # somebody may have come since, and depend on us
+        self.hot.add(queue)
+
+    def returned(self) -> None:
+        """There is room again."""
+        self.waiting |= self.lingering
+        self.lingering.clear()
+
+    def asked(self) -> set[str]:
+        """What to claim now; empty when it is all waited for."""
+        return self.hot | self.unreadable if self.hot else set()
+
+
 class Claimer:
     """Claims for the consumers of one channel that acknowledge, or for those that don't."""
 
@@ -67,15 +103,13 @@ class Claimer:
         self._queues: dict[str, deque[Subscription]] = {}
         """Each queue's subscriptions, the next to be served first."""
         self._order: deque[str] = deque()
-        self._look_again = False
-        self._in_line = False
-        """In the queues' waiting lines."""
-        self._waiting = False
-        """There is nothing to claim until somebody says so."""
+        self._lines = Lines()
+        self._calling = False
+        """A call is under way: the next one is made when it has been answered."""
         self._refused_before = False
         """The server takes no writes now, and that has been said."""
         self._answered = trio.Event()
-        self._watched: tuple[bytes, ...] = ()
+        self._watched: dict[str, tuple[bytes, ...]] = {}
 
     # -- who is to be served -------------------------------------------------------------------
 
@@ -85,8 +119,10 @@ class Claimer:
         queue = subscription.spec.queue
         self._queues.setdefault(queue, deque()).append(subscription)
         if queue not in self._order:  # though its last subscription may be on its way out still
-            self._arrange([*self._order, queue])
-        self.woken()
+            self._order.append(queue)
+            if self._link.options.queue_order_strategy == "sorted":
+                self._order = deque(sorted(self._order))
+        self.woken([queue])
 
     async def unsubscribe(self, subscription: Subscription) -> None:
         """Serve one consumer less, after what is being claimed for it has come.
@@ -96,7 +132,7 @@ class Claimer:
         queue = subscription.spec.queue
         subscriptions = self._queues[queue]
         if len(subscriptions) == 1:
-            self._arrange(name for name in self._order if name != queue)
+            self._strike(queue)
         try:
             while self.expected and self._channel.closed is None:
                 self._answered = trio.Event()
@@ -110,95 +146,143 @@ class Claimer:
     def queue_deleted(self, queue: str) -> None:
         """Serve the consumers of a queue no longer: it is gone."""
         if self._queues.pop(queue, ()):
-            self._arrange(name for name in self._order if name != queue)
+            self._strike(queue)
+
+    def _strike(self, queue: str) -> None:
+        if queue in self._order:
+            self._order.remove(queue)
+        self._lines.forget(queue)
+        self._link.listening.forget(self, self._watched.pop(queue, ()))
 
     def stop(self) -> None:
         """Serve nobody: the channel is dead."""
         self._queues.clear()
         self._order.clear()
+        self._lines = Lines()
         self._answered.set()
-        self._link.listening.forget(self, self._watched)
-        self._watched = ()
-
-    def _arrange(self, queues: Iterable[str]) -> None:
-        ordered = list(queues)
-        self._order = deque(sorted(ordered) if self._link.options.queue_order_strategy == "sorted" else ordered)
+        for lists in self._watched.values():
+            self._link.listening.forget(self, lists)
+        self._watched.clear()
 
     # -- asking --------------------------------------------------------------------------------
 
     @property
     def room(self) -> int:
         """How many messages may come."""
+        if self._link.paused:
+            return 0
         return CLAIM_MESSAGES if self.no_ack else self._deliveries.room - self.expected
 
-    def woken(self) -> None:
-        """Somebody says that there may be something."""
-        self._waiting = False
+    def woken(self, queues: Iterable[str]) -> None:
+        """Somebody says that there may be something in these."""
+        for queue in queues:
+            if queue in self._queues:
+                self._lines.woken(queue)
         self.look()
 
     def look(self) -> None:
-        """Claim what there is room for, now or when the claim under way has been answered."""
-        if self.expected:
-            self._look_again = True
+        """Claim what there is room for, now or when the call under way has been answered."""
+        if self._calling or self._channel.closed is not None:
             return
-        if self._waiting:
+        if self.room <= 0:
+            if self._lines.waiting:  # room for one more comes within the moment, mostly
+                self._link.keeper.look_later(self)
             return
-        count = 0 if self._link.paused else min(self.room, CLAIM_MESSAGES)
-        if count <= 0 or not self._queues:
+        self._lines.returned()
+        asked = self._lines.asked()
+        queues = [queue for queue in self._order if queue in asked]
+        if queues:
+            self._claim(queues, min(self.room, CLAIM_MESSAGES))
+
+    def look_now(self) -> None:
+        """``look``, and if there is no room still, say so where others may wait."""
+        if self.room <= 0 and not self._calling:
             self._leave_lines()
-            return
+        else:
+            self.look()
+
+    def _claim(self, queues: list[str], count: int) -> None:
         self.expected = count
-        queues = list(self._order)
+        self._calling = True
+        self._lines.hot.difference_update(queues)
         round_robin = self._link.options.queue_order_strategy == "round_robin"
-        names = [queue.encode() for queue in queues]
-        call = calls.claim(self.name, names, count, limit=CLAIM_BYTES, no_ack=self.no_ack, share=round_robin)
+        call = self._call(queues, count, share=round_robin)
         if round_robin:
-            self._order.rotate(-1)
+            self._order.rotate(-1 - self._order.index(queues[0]))
         self._link.settling.settle_now()
-        self._link.submit(call, partial(self._claimed, queues), self._failed)
+        self._link.submit(call, partial(self._claimed, queues), partial(self._failed, queues))
+
+    def _call(self, queues: list[str], count: int, *, share: bool = False) -> Call[calls.Claimed]:
+        names = [queue.encode() for queue in queues]
+        return calls.claim(self.name, names, count, limit=CLAIM_BYTES, no_ack=self.no_ack, share=share)
 
     def _leave_lines(self) -> None:
         """There is no room for what it waits for: others are to be woken in its place."""
-        if self._in_line and self._queues:
-            self._in_line = False
-            names = [queue.encode() for queue in self._order]
-            call = calls.claim(self.name, names, 0, limit=CLAIM_BYTES, no_ack=self.no_ack)
-            self._link.submit(call, lambda left: self._link.settling.attend(left.deaths, left.next_timer))
+        queues = list(self._lines.waiting)
+        if not queues:
+            return
+        self._calling = True
+        self._lines.waiting.clear()
+        self._link.submit(self._call(queues, 0), partial(self._left, queues), partial(self._failed, queues))
 
-    def _failed(self, error: BaseException) -> None:
+    def _left(self, queues: list[str], left: calls.Claimed) -> None:
+        self._calling = False
+        self._link.settling.attend(left.deaths, left.next_timer)
+        lingering = {queues[index - 1] for index in left.sentry_for}
+        for queue in queues:
+            if queue in lingering and queue in self._queues:
+                self._lines.lingering.add(queue)
+            elif queue in self._queues:
+                self._lines.hot.add(queue)
+        self.look()
+
+    def _failed(self, queues: list[str], error: BaseException) -> None:
         self.expected = 0
+        self._calling = False
         self._answered.set()
         if isinstance(error, ConnectionBlocked) and self._channel.closed is None:
             if not self._refused_before:
                 logger.warning("%s: consumers of channel %s wait: %s", self._link.name, self.name, error)
-            self._waiting = self._refused_before = True
-            self._link.postpone(self.woken)
+            self._refused_before = self._calling = True
+            self._link.postpone(partial(self._try_again, queues))
         else:
             self._channel.die(error)
 
+    def _try_again(self, queues: list[str]) -> None:
+        self._calling = False
+        self.woken(queues)
+
     def _claimed(self, queues: list[str], claimed: calls.Claimed) -> None:
         self.expected = 0
-        self._refused_before = False
+        self._calling = self._refused_before = False
         self._link.settling.attend(claimed.deaths, claimed.next_timer, no_ack=self.no_ack)
         if claimed.messages:
             self._deliver(queues, claimed.messages)
         self._answered.set()
         if self._channel.closed is not None:
             return
-        again, self._look_again = self._look_again, False
-        self._in_line = claimed.line is not calls.Line.AWAY
-        self._waiting = self._in_line and not again
-        if self._waiting and claimed.line is calls.Line.SENTRY:
-            self._stand_sentry([queues[index - 1] for index in claimed.sentry_for])
+        self._note_lines(queues, claimed)
         self.look()
 
-    def _stand_sentry(self, queues: list[str]) -> None:
-        """Have the server say when something is put into one of the lists."""
-        layout = self._link.layout
-        lists = tuple(key for queue in queues for key in layout.list_keys(queue))
-        self._link.listening.forget(self, self._watched)
-        self._watched = lists
-        self._link.listening.watch(self, lists)
+    def _note_lines(self, queues: list[str], claimed: calls.Claimed) -> None:
+        """Take down where the claim has left us, for those queues that are still consumed from."""
+        lines = self._lines
+        unreadable = {queues[index - 1] for index in claimed.unreadable}
+        watched = {queues[index - 1] for index in claimed.sentry_for}
+        for queue in queues:
+            if queue not in self._order:
+                continue
+            lines.unreadable.discard(queue)
+            lines.waiting.discard(queue)
+            if queue in unreadable:
+                lines.unreadable.add(queue)
+            elif claimed.line is calls.Line.AWAY:
+                lines.hot.add(queue)
+            else:
+                lines.waiting.add(queue)
+            if queue in watched and queue in lines.waiting:
+                self._watched[queue] = self._link.layout.list_keys(queue)
+                self._link.listening.watch(self, queue, self._watched[queue])
 
     def _deliver(self, queues: list[str], messages: Sequence[tuple[int, int, bytes]]) -> None:
         batch: list[tuple[Subscription, Delivery]] = []

@@ -76,16 +76,16 @@ class Deliveries:
         elif claimer.room > 0:
             self._link.keeper.look_later(claimer)
 
-    def look(self, name: str) -> None:
-        """The claimer of that name is told that there may be something."""
+    def look(self, name: str, queue: str) -> None:
+        """The claimer of that name is told that there may be something in a queue."""
         for claimer in self.claimers:
             if claimer.name == name:
-                claimer.woken()
+                claimer.woken([queue])
 
     def look_everywhere(self) -> None:
         """Reading pauses, or goes on after a pause."""
         for claimer in self.claimers:
-            claimer.woken()
+            claimer.look()
 
     def queue_deleted(self, queue: str) -> None:
         """Claim no more from a queue that is gone."""

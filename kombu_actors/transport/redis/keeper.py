@@ -87,7 +87,7 @@ class Keeper:
         self._settling.settle_now()
         claimers, self._later = self._later, set()
         for claimer in claimers:
-            claimer.look()
+            claimer.look_now()
 
     def _beat(self, now: float) -> None:
         schedule, options = self._schedule, self._caller.terms.options

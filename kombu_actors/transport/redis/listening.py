@@ -23,7 +23,7 @@ class Listening:
         self._caller = caller
         self._link = link
         self._wire = caller.wires.listener
-        self._sentries: dict[bytes, set[Claimer]] = {}
+        self._sentries: dict[bytes, dict[Claimer, str]] = {}
         self._wire.on_push = self._pushed
 
     async def begin(self) -> None:
@@ -42,26 +42,29 @@ class Listening:
 
     # -- sentries --------------------------------------------------------------------------------
 
-    def watch(self, claimer: Claimer, lists: tuple[bytes, ...]) -> None:
-        """Wake a claimer when one of the lists changes; at once, if one holds something now."""
+    def watch(self, claimer: Claimer, queue: str, lists: tuple[bytes, ...]) -> None:
+        """Wake a claimer when one of a queue's lists changes; at once, if one holds something now."""
         for key in lists:
-            self._sentries.setdefault(key, set()).add(claimer)
-        self._ask(("EXISTS", *lists), lambda found: claimer.woken() if found else None)
+            self._sentries.setdefault(key, {})[claimer] = queue
+        self._ask(("EXISTS", *lists), lambda found: claimer.woken([queue]) if found else None)
 
     def forget(self, claimer: Claimer, lists: Iterable[bytes]) -> None:
         """Wake it no longer for these."""
         for key in lists:
             claimers = self._sentries.get(key)
             if claimers is not None:
-                claimers.discard(claimer)
+                claimers.pop(claimer, None)
                 if not claimers:
                     del self._sentries[key]
 
     def _changed(self, keys: Iterable[bytes] | None) -> None:
         """The server says that these keys changed; None is all of them."""
+        queues: dict[Claimer, list[str]] = {}
         for key in list(self._sentries) if keys is None else keys:
-            for claimer in tuple(self._sentries.get(key, ())):
-                claimer.woken()
+            for claimer, queue in self._sentries.get(key, {}).items():
+                queues.setdefault(claimer, []).append(queue)
+        for claimer, changed in queues.items():
+            claimer.woken(changed)
 
     # -- topics ----------------------------------------------------------------------------------
 
@@ -103,8 +106,9 @@ class Listening:
     def _told(self, text: str) -> None:
         word, _, name = text.partition(" ")
         if word == "w":
+            claimer, _, queue = name.partition(" ")
             for channel in self._link.channels():
-                channel.deliveries.look(name)
+                channel.deliveries.look(claimer, queue)
         elif word == "x":
             for channel in self._link.channels():
                 channel.queue_deleted(name)

@@ -116,8 +116,12 @@ class Member(Driver):
     # hearing
 
     def hear(self) -> list[str]:
-        """What its wake channel said since the last time."""
-        return [text for channel, text in self.ear.hear() if channel == self.wake_channel]
+        """What its wake channel said since the last time; who is woken for a queue, without its name."""
+        return [
+            text.rpartition(" ")[0] if text[:2] == "w " else text
+            for channel, text in self.ear.hear()
+            if channel == self.wake_channel
+        ]
 
 
 def stock(number: int | str, *, priority: int = 0, **properties: Any) -> bytes:

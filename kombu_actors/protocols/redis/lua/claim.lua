@@ -1,9 +1,10 @@
 -- needs: waiting claims
 -- claim channel count bytes no_ack share nqueues queue.. -> [state, [queue index, seq or 0, raw, ..], deaths, next_timer,
---   [queue index ..]]; the first queue's index is 1
--- state 0: not in line, claim again when there is room; 1: a sentry of the queues listed last; 2: in line.
--- Takes at most `count` messages, and stops after the one that exceeds `bytes`.  A channel names all its queues each
--- time, and leaves all lines with count 0.
+--   [queue index ..], [queue index ..]]; the first queue's index is 1
+-- state 0: not in line, claim again when there is room; 1: a sentry of the queues listed next; 2: in line.
+-- Takes at most `count` messages, and stops after the one that exceeds `bytes`.  Listed last are queues that can't be
+-- read.  With count 0 a channel that has no room leaves the lines of queues, but for those (listed next) where it's
+-- the only one, and the sentry: it will hear of arrivals, and its place is nobody else's.
 local channel, room, bytes = ARGV[FIRST], tonumber(ARGV[FIRST + 1]), tonumber(ARGV[FIRST + 2])
 local no_ack, share = ARGV[FIRST + 3] == '1', ARGV[FIRST + 4] == '1'
 local queues = {unpack(ARGV, FIRST + 6, FIRST + 5 + ARGV[FIRST + 5])}
@@ -150,9 +151,19 @@ local function wait_in_line(index, name)
   attend(name, left)
 end
 
+-- Whether nobody would be any better off if the caller left the line.
+local function alone_in_line(name)
+  local line = line_of(name)
+  return call('ZCARD', line) == 1 and tonumber(call('ZSCORE', line, me) or -1) >= 0
+    and call('SISMEMBER', sentries_of(name), me) == 1
+end
+
+local unreadable, away = {}, room == 0 and #taken == 0
 for index, name in ipairs(queues) do
   if broken[index] then
-    -- Nobody can wait for that.
+    unreadable[#unreadable + 1] = index -- nobody can wait for that
+  elseif away and alone_in_line(name) then
+    sentry_for[#sentry_for + 1] = index
   elseif waits then
     wait_in_line(index, name)
   elseif in_line[index] ~= 0 then
@@ -161,4 +172,4 @@ for index, name in ipairs(queues) do
   if not broken[index] then used(name) end
 end
 local state = waits and (#sentry_for > 0 and 1 or 2) or 0
-return {state, messages, deaths, next_timer(), sentry_for}
+return {state, messages, deaths, next_timer(), sentry_for, unreadable}

@@ -53,10 +53,11 @@ local function next_timer()
   return first[2] and math.max(0, tonumber(first[2]) - now()) or -1
 end
 
--- Tell a waiter ("<owner>/<channel>"; the owner is hex and holds no slash) to look again; returns how many links heard it.
-local function wake(waiter)
+-- Tell a waiter ("<owner>/<channel>"; the owner is hex and holds no slash) to look at a queue; returns how many links
+-- heard it.
+local function wake(waiter, queue)
   local owner, channel = string.match(waiter, '^([^/]*)/(.*)$')
-  return call('PUBLISH', NS .. 'wake.' .. owner, 'w ' .. channel)
+  return call('PUBLISH', NS .. 'wake.' .. owner, concat({'w', channel, queue}, ' '))
 end
 
 -- Queues.

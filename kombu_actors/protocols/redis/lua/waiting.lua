@@ -12,7 +12,7 @@ local function sentries_of(queue) return NS .. 'sentries.' .. queue end
 
 -- False, and out of the line, if nobody listens for that waiter any more: its link is dead.
 local function rouse(queue, waiter, arrival)
-  if wake(waiter) > 0 then
+  if wake(waiter, queue) > 0 then
     call('ZADD', line_of(queue), 'XX', '-' .. arrival, waiter)
     return true
   end
