@@ -25,6 +25,8 @@ class Subscription:
     def __init__(self, terms: Terms, backlog: Backlog, leave: Callable[[float], Awaitable[None]]) -> None:
         self.giving_back = False
         """Whether ``stop(drain=False)`` was called: what is handed out and not begun had better be put back, too."""
+        self.given_back = 0
+        """How many messages that had been taken in were put back by ``stop(drain=False)``, and so never handed out."""
         self._terms = terms
         self._backlog = backlog
         self._leave = leave
@@ -119,7 +121,8 @@ class Subscription:
     def _give_back(self) -> None:
         for epoch, delivery in self._buffer:
             if epoch.wire.closed is None and not self._terms.no_ack:
-                epoch.wire.reject(delivery.delivery_tag, requeue=True)
+                epoch.wire.nack(delivery.delivery_tag, requeue=True)
+                self.given_back += 1
         self._drop()
 
     def _drop(self) -> None:

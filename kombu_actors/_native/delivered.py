@@ -186,6 +186,9 @@ class Delivered:
     def requeue(self, *, strict: bool = False) -> bool:
         """Put the message back into its queue, near its old place, marked ``redelivered``.
 
+        It is sent as ``basic.nack``: RabbitMQ's quorum queues from 4.3 on count a rejected message as a failed
+        delivery, and don't count one that is handed back.
+
         Returns and raises as ``reject``.
         """
         return self._give_up(strict, requeue=True)
@@ -210,7 +213,10 @@ class Delivered:
             raise MessageStateError("the message was consumed with no_ack: the broker has settled it")
         if not self._settle(strict):
             return False
-        self._epoch.wire.reject(self._delivery.delivery_tag, requeue=requeue)
+        if requeue:
+            self._epoch.wire.nack(self._delivery.delivery_tag, requeue=True)
+        else:
+            self._epoch.wire.reject(self._delivery.delivery_tag)
         return True
 
     def _settle(self, strict: bool) -> bool:

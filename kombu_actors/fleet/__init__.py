@@ -10,13 +10,19 @@
     fleet.run_sync()
 """
 
+from .certificate import Certificate
+from .client import Client
 from .errors import FleetError, FleetMistake, HandlerTimeout, PayloadError, RemoteError
+from .fleet import Fleet
 from .message import Message
 from .policy import Batch, Depends, Reject, Retry, Snooze
 
 __all__ = [
     "Batch",
+    "Certificate",
+    "Client",
     "Depends",
+    "Fleet",
     "FleetError",
     "FleetMistake",
     "HandlerTimeout",

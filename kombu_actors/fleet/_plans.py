@@ -22,8 +22,8 @@ ResourceFunction = Callable[..., AsyncIterator[object]]
 CallNext = Callable[["Message"], Awaitable[object]]
 Middleware = Callable[["Message", CallNext], Awaitable[object]]
 """``async def timed(message, call_next): return await call_next(message)``."""
-Key = Callable[[Any], Hashable]
-"""From the payload to the lane that the message is handled in."""
+Key = Callable[["Message"], Hashable]
+"""From the message to the lane that it is handled in."""
 
 
 class Decode(Protocol):

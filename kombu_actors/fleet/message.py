@@ -41,7 +41,7 @@ class Message:
     It is settled by what the handler does: returning, raising, ``Reject``, ``Snooze``; there is nothing to ack here.
     """
 
-    __slots__ = ("_delivered", "_id", "_outlet", "error", "payload", "queue")
+    __slots__ = ("_delivered", "_failed_here", "_first_at", "_id", "_outlet", "_problem", "error", "payload", "queue")
 
     def __init__(self, delivered: Delivered, queue: str, outlet: Outlet) -> None:
         self.queue = queue
@@ -53,6 +53,12 @@ class Message:
         self._delivered = delivered
         self._outlet = outlet
         self._id: str | None = None
+        self._problem: Exception | None = None
+        """Why no handler can be called with it."""
+        self._failed_here = 0
+        """Attempts that failed while it was held in its lane."""
+        self._first_at: float | None = None
+        """When the first of those failed."""
 
     def __repr__(self) -> str:
         return f"<Message {self.id} from {self.queue!r}, attempt {self.attempt}, {len(self.body)} bytes>"
@@ -71,12 +77,13 @@ class Message:
     @property
     def attempt(self) -> int:
         """Which attempt this is, from 1.  Snoozes, shutdowns and lost sessions don't count."""
-        return failed_attempts(self._delivered.headers) + 1
+        return failed_attempts(self._delivered.headers) + self._failed_here + 1
 
     @property
     def first_at(self) -> float | None:
         """When its first attempt failed, seconds since 1970; None when this is the first one."""
-        return first_failed_at(self._delivered.headers)
+        before = first_failed_at(self._delivered.headers)
+        return self._first_at if before is None else before
 
     @property
     def body(self) -> bytes:

@@ -1,0 +1,117 @@
+"""The fleet as one supervision tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from ..errors import AccessRefused, BrokerUnreachable, NotAllowed, PreconditionFailed
+from ..supervisors import ChildSpec, RestartLimit, Strategy, SupervisorSpec
+from ..supervisors._interrupts import protected
+from ..supervisors.events import Event
+from ._address import Address
+from ._consumer import Consumer, Surroundings
+from ._cut import Cut
+from ._outgoing import CONSUMING, PUBLISHING, Connections
+from ._plans import ConsumerPlan, Middleware, ResourcePlan
+from ._resources import SUPERVISOR as RESOURCES
+from ._resources import ResourceActor, Resources
+
+WORK, CONSUMERS = "work", "consumers"
+GOODBYES = 5.0
+"""Seconds beyond the drain that resources and connections have for their ends."""
+RESOURCE_START = 60.0
+"""Seconds for opening a resource, and for what it depends on to be open."""
+ROOT_LIMIT = RestartLimit(max_restarts=3, within=120.0)
+"""What comes here has failed six times below it: half a minute of that, and whoever runs the process shall know."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class FleetPlan:
+    """A fleet as registered, when it begins to run."""
+
+    name: str
+    address: Address
+    consumers: Sequence[ConsumerPlan]
+    resources: Sequence[ResourcePlan]
+    middleware: Sequence[Middleware]
+    drain_timeout: float
+
+
+def hopeless(error: BaseException) -> bool:
+    """Whether starting again can't help: the broker's considered no."""
+    return isinstance(error, AccessRefused | NotAllowed | PreconditionFailed)
+
+
+@protected
+class Tree:
+    """The actors of one run, and how they hang together.
+
+    REST_FOR_ONE, for each part stands on those before it: what publishes, what consumes, the resources, the work.  The
+    consumers neither start nor stop one after the other: so they drain at the same time.
+    """
+
+    def __init__(self, plan: FleetPlan, cut: Cut, listener: Callable[[str, Event], None]) -> None:
+        self.connections = Connections(plan.address, listener)
+        self._plan = plan
+        self._cut = cut
+        self._resources = Resources(plan.resources)
+        surroundings = Surroundings(self._resources, plan.middleware, cut)
+        self.consumers = [Consumer(one, id, surroundings) for one, id in zip(plan.consumers, _ids(plan), strict=True)]
+
+    def path_of(self, consumer: Consumer) -> str:
+        """Of a consumer's actor."""
+        return f"{WORK}/{CONSUMERS}/{consumer.id}"
+
+    def spec(self) -> SupervisorSpec:
+        """What ``open_supervisor`` runs."""
+        # A connection waits for its broker as long as that takes; the first failure to connect is final.
+        links = (
+            ChildSpec(id=PUBLISHING, start=self.connections.publish, start_timeout=None),
+            ChildSpec(id=CONSUMING, start=self.connections.consume, start_timeout=None),
+        )
+        resources = SupervisorSpec(
+            id=RESOURCES,
+            children=[
+                ChildSpec(
+                    id=resource.name,
+                    start=ResourceActor(resource, self._resources, self._cut).run,
+                    start_timeout=RESOURCE_START,
+                )
+                for resource in self._plan.resources
+            ],
+        )
+        work = SupervisorSpec(id=WORK, children=self._work, escalate=hopeless)
+        return SupervisorSpec(
+            id=self._plan.name.replace("/", "|"),
+            strategy=Strategy.REST_FOR_ONE,
+            limit=ROOT_LIMIT,
+            escalate=self._final,
+            children=(*links, resources, work),
+        )
+
+    def _final(self, error: BaseException) -> bool:
+        return hopeless(error) or (isinstance(error, BrokerUnreachable) and not self.connections.were_up)
+
+    def _work(self) -> tuple[ChildSpec | SupervisorSpec, ...]:
+        return (SupervisorSpec(id=CONSUMERS, children=self._consumers, escalate=hopeless),)
+
+    def _consumers(self) -> tuple[ChildSpec, ...]:
+        drain = self._plan.drain_timeout
+        return tuple(
+            ChildSpec(id=consumer.id, start=consumer.run, start_timeout=None, stop_grace=drain)
+            for consumer in self.consumers
+        )
+
+
+def _ids(plan: FleetPlan) -> list[str]:
+    """Ids of actors: the queues' names as far as a path allows, the second consumer of a queue with a number."""
+    ids: list[str] = []
+    for consumer in plan.consumers:
+        name, number = consumer.name.replace("/", "|"), 2
+        id = name
+        while id in ids:
+            id, number = f"{name}#{number}", number + 1
+        ids.append(id)
+    return ids

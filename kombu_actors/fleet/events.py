@@ -1,0 +1,92 @@
+"""What happens to messages and consumers, as frozen records beside those of ``supervisors.events``.
+
+There is none for a message that is handled well: those are counted.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from ..supervisors.events import Event
+
+__all__ = [
+    "ConsumerPaused",
+    "ConsumerResumed",
+    "DrainBegan",
+    "HandlerStuck",
+    "MessageDeadLettered",
+    "MessageRetried",
+    "MessageReturned",
+    "MessageSnoozed",
+]
+
+
+@attrs.frozen(kw_only=True)
+class MessageRetried(Event):
+    """A handler failed; the message comes again after ``delay`` seconds."""
+
+    queue: str
+    message_id: str
+    failed: int
+    """Attempts that have failed, this one included."""
+    delay: float
+    error: BaseException
+
+
+@attrs.frozen(kw_only=True)
+class MessageSnoozed(Event):
+    """A handler put a message off."""
+
+    queue: str
+    message_id: str
+    delay: float
+
+
+@attrs.frozen(kw_only=True)
+class MessageDeadLettered(Event):
+    """A message is in the dead letters."""
+
+    queue: str
+    message_id: str
+    attempts: int
+    reason: str
+    error: BaseException
+
+
+@attrs.frozen(kw_only=True)
+class MessageReturned(Event):
+    """A message could not be put into its delay, or the dead letters, or be answered; it is back in its queue."""
+
+    queue: str
+    message_id: str
+    error: BaseException
+
+
+@attrs.frozen(kw_only=True)
+class HandlerStuck(Event):
+    """A plain function is over its time, and a thread can't be cancelled; ``stack`` is where it is."""
+
+    queue: str
+    message_id: str
+    stack: tuple[str, ...]
+
+
+@attrs.frozen(kw_only=True)
+class ConsumerPaused(Event):
+    """A consumer takes no messages until it is resumed."""
+
+    queue: str
+
+
+@attrs.frozen(kw_only=True)
+class ConsumerResumed(Event):
+    """A consumer that was paused goes on."""
+
+    queue: str
+
+
+@attrs.frozen(kw_only=True)
+class DrainBegan(Event):
+    """The fleet takes no more messages, and ends when its handlers are done."""
+
+    reason: str

@@ -1,0 +1,300 @@
+"""``Fleet``: what a program registers its handlers with, and what runs them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from os import PathLike
+from pathlib import Path
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import trio
+
+from .._native.opening import endpoints_and_transport
+from ..broker import QueueSpec
+from ..supervisors import EventStream
+from ._address import Address
+from ._handlers import plan_handler, plan_key, plan_resource
+from ._plans import ConsumerPlan, Middleware, ResourcePlan
+from ._registering import check_consumers, check_middleware, check_name, check_seconds, plan_consumer
+from ._running import EVENTS, Run
+from ._tree import FleetPlan
+from .certificate import Certificate
+from .client import Client, open_client
+from .errors import FleetError, FleetMistake
+from .policy import Batch, Retry
+from .views import FleetView
+
+if TYPE_CHECKING:
+    from ._blocking import SyncClient
+
+__all__ = ["DRAIN_TIMEOUT", "HANDLER_TIMEOUT", "Fleet"]
+
+DRAIN_TIMEOUT = 25.0
+"""Seconds that handlers have to finish when the fleet ends: within a container's usual 30."""
+HANDLER_TIMEOUT = 1500.0
+"""Seconds for one handler: RabbitMQ closes the channel of a consumer that keeps a message for 30 minutes."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+R = TypeVar("R", bound=Callable[..., AsyncIterator[Any]])
+
+
+class Fleet:
+    """Handlers of queues, what they depend on, and the broker where the queues are.
+
+    Registering connects to nothing, and finds mistakes: each is a ``FleetMistake`` where it is made.
+
+    Args:
+        url: of the broker, or several to fail over between (as for ``open_broker``).
+        name: the operator sees it at the broker; fleets of one name share their periodic jobs.
+        retry: for consumers that have none of their own; four retries within a little more than eleven minutes.
+        drain_timeout: seconds that handlers have to finish when the fleet ends; then they are cancelled.
+        tls: ``True``, kombu's ``ssl`` dict, or an ``ssl.SSLContext``.
+        options: further arguments of ``open_broker`` (``heartbeat``, ``transport_options``, ...).
+
+    Raises:
+        InvalidURL, FleetMistake: an argument can't be meant like that.
+    """
+
+    def __init__(
+        self,
+        url: str | Sequence[str],
+        *,
+        name: str = "fleet",
+        retry: Retry | None = None,
+        drain_timeout: float = DRAIN_TIMEOUT,
+        tls: bool | Mapping[str, object] | SSLContext = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        given = dict(options or {})
+        endpoints_and_transport(url, tls, given.get("transport_options"))
+        check_name(name)
+        self.name = name
+        self._address = Address(url, name, {**given, "tls": tls})
+        self._retry = Retry() if retry is None else retry
+        self._drain_timeout = check_seconds("drain_timeout", drain_timeout, least=0.0)
+        self._consumers: list[ConsumerPlan] = []
+        self._resources: list[ResourcePlan] = []
+        self._middleware: list[Middleware] = []
+        self._run: Run | None = None
+
+    def __repr__(self) -> str:
+        queues = ", ".join(consumer.name for consumer in self._consumers)
+        return f"<Fleet {self.name!r}: {queues or 'no consumers'}>"
+
+    def on(self, url: str | Sequence[str], **changes: Any) -> Fleet:
+        """The same handlers as a fleet of its own on another broker: for tests, and for trying things.
+
+        ``changes`` are arguments of ``Fleet``; all others are this one's, but for ``tls`` and ``options``, which
+        belong to a broker.
+        """
+        given = {"name": self.name, "retry": self._retry, "drain_timeout": self._drain_timeout, **changes}
+        other = Fleet(url, **given)
+        other._consumers += self._consumers
+        other._resources += self._resources
+        other._middleware += self._middleware
+        return other
+
+    # -- registration -------------------------------------------------------------------------
+
+    def consumer(
+        self,
+        queue: str | QueueSpec,
+        *,
+        concurrency: int = 1,
+        timeout: float | None = HANDLER_TIMEOUT,
+        retry: Retry | None = None,
+        key: Callable[..., Any] | None = None,
+        on_error: Literal["pass", "block"] = "pass",
+        batch: Batch | None = None,
+        dead_letter: str | None = None,
+        fail_fast: int | None = None,
+        prefetch: int | None = None,
+        accept: Collection[str] | None = None,
+    ) -> Callable[[F], F]:
+        """``@fleet.consumer("orders")``: this function handles the queue's messages.
+
+        An async function runs in trio, and can be cancelled; a plain one runs in a worker thread, and can't.  What it
+        gets is told by its annotations: the payload, the ``Message``, resources (``Annotated[T, Depends(resource)]``).
+        When it returns the message is acked; when it raises it is tried again after the delays of the ``Retry``, then
+        dead-lettered.  A return annotation other than None makes what it returns the answer to a request.
+
+        The function itself stays what it was, so that tests can call it.
+
+        Args:
+            queue: its name (declared as a durable queue where there is none), or how it is declared.
+            concurrency: handlers at once in this process; 1 keeps the queue's order.
+            timeout: seconds for one call; more is a failed attempt.  None: no limit.
+            retry: instead of the fleet's.
+            key: messages for which it returns the same are handled one after the other, in the queue's order, and
+                others at the same time.  Its parameters are the handler's: ``lambda order: order.customer``.
+            on_error: with ``key``, what becomes of those behind a message that is tried again: "pass", they go on
+                meanwhile; "block", they wait.  Then it is kept here, unacked, until it is handled or dead-lettered.
+            batch: the handler gets lists.
+            dead_letter: the queue for what can't be handled; ``<queue>.dead`` when None.
+            fail_fast: after so many failures in a row one message at a time is tried, until one succeeds.
+            prefetch: messages that the broker may send ahead; None: two for each handler (with ``key`` at least 100,
+                and twice as many where lanes wait; with ``batch`` two batches each).
+            accept: serializers or content types that may be decoded; None: JSON.
+
+        Raises:
+            FleetMistake: it can't work like that.
+        """
+        names = sys._getframe(1).f_locals
+
+        def register(function: F) -> F:
+            handler = plan_handler(function, batch=batch, resources=self._known(), names=names)
+            plan = plan_consumer(
+                queue,
+                handler,
+                lane=None if key is None else plan_key(key, function, resources=self._known(), names=names),
+                retry=self._retry if retry is None else retry,
+                concurrency=concurrency,
+                timeout=timeout,
+                on_error=on_error,
+                batch=batch,
+                dead_letter=dead_letter,
+                fail_fast=fail_fast,
+                prefetch=prefetch,
+                accept=accept,
+            )
+            check_consumers([*self._consumers, plan])
+            self._consumers.append(plan)
+            return function
+
+        return register
+
+    def resource(self, function: R) -> R:
+        """``@fleet.resource``: this async generator function yields something that handlers depend on.
+
+        It is opened before the first consumer, and closed after the last one; once in the process.  When it raises,
+        the handlers that depend on it are cancelled, their messages go back, and it is opened again.  It may depend on
+        resources registered before it.
+        """
+        plan = plan_resource(function, resources=self._known(), names=sys._getframe(1).f_locals)
+        if any(other.name == plan.name for other in self._resources):
+            raise FleetMistake(f"fleet {self.name!r} has a resource named {plan.name!r} already: rename one of them")
+        self._resources.append(plan)
+        return function
+
+    def middleware(self, function: Middleware) -> Middleware:
+        """``@fleet.middleware``: ``async def timed(message, call_next)`` runs around each call of a handler.
+
+        It returns what ``await call_next(message)`` returns, or does something instead.  The first one registered is
+        the outermost.  Batches are not wrapped: there is no one message.
+        """
+        check_middleware(function)
+        self._middleware.append(function)
+        return function
+
+    def _known(self) -> list[Any]:
+        return [resource.function for resource in self._resources]
+
+    # -- running ------------------------------------------------------------------------------
+
+    async def run(
+        self,
+        *,
+        signals: bool = False,
+        certificate: str | PathLike[str] | None = None,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> Certificate:
+        """Handle messages until it is told to drain, or cancelled; return the drain certificate.
+
+        ``await nursery.start(fleet.run)`` returns when every consumer is READY.  The end: the broker sends nothing
+        more, what no handler has begun goes back, handlers finish (``drain_timeout`` seconds; then they are cancelled,
+        and their messages go back), everything is confirmed, resources and connections are closed.
+
+        Args:
+            signals: the first TERM or INT drains, a second one ends it at once, a third leaves the process.  Only in
+                the main thread; off by default, for a trio program has signals of its own.
+            certificate: a file for the certificate as JSON; it is logged in any case.
+
+        Raises:
+            BrokerUnreachable, AccessRefused, NotAllowed: there was no broker at the start.  Later it is waited for.
+            RestartLimitExceeded, ChildFailed: supervision gave up; ``__cause__`` is the last failure.
+            FleetError: it is running already.
+
+        Cancelled, it drains first: whoever cancels it and can't wait sets a shorter ``drain_timeout``.
+        """
+        if self._run is not None:
+            raise FleetError(f"fleet {self.name!r} is running already")
+        if not self._consumers:
+            raise FleetMistake(f"fleet {self.name!r} has nothing to do: register a handler with @fleet.consumer(queue)")
+        self._run = Run(self._plan())
+        try:
+            path = None if certificate is None else Path(certificate)
+            return await self._run.live(signals=signals, certificate=path, task_status=task_status)
+        finally:
+            self._run = None
+
+    def run_sync(self, *, certificate: str | PathLike[str] | None = None) -> Certificate:
+        """``run`` with signals, in a script: from the main thread, and not inside trio."""
+
+        async def main() -> Certificate:
+            return await self.run(signals=True, certificate=certificate)
+
+        return trio.run(main)
+
+    def drain(self, reason: str = "drain was called") -> None:
+        """Have ``run`` end in order."""
+        self._running().drain(reason)
+
+    def stop(self, reason: str = "stop was called") -> None:
+        """Have ``run`` end at once: handlers are cancelled, and their messages go back."""
+        self._running().cut(reason)
+
+    async def pause(self, queue: str) -> None:
+        """Take no more messages of a queue in this process, until ``resume``.
+
+        Returns when the broker sends none any more and what no handler has begun is back in the queue.  Handlers that
+        have begun finish.  Cancelled, the pause goes on.
+        """
+        for consumer in self._running().consumers(queue):
+            await consumer.pause()
+
+    def resume(self, queue: str) -> None:
+        """Go on with a queue that was paused, when the handlers that were at work then are done."""
+        for consumer in self._running().consumers(queue):
+            consumer.resume()
+
+    def snapshot(self) -> FleetView:
+        """The fleet as it is now: its tree, connections, slots at work, lanes, counts; ``to_dict()`` makes it JSON."""
+        return self._running().snapshot()
+
+    def events(self, capacity: int = EVENTS) -> AbstractAsyncContextManager[EventStream]:
+        """``async with fleet.events() as stream``: what happens from now on, to actors and to messages.
+
+        The records are those of ``supervisors.events``, ``fleet.events``, and of the connections (their paths begin
+        with ``consuming/`` and ``publishing/``).  A reader that falls behind loses the oldest.
+        """
+        return self._running().events(capacity)
+
+    def _running(self) -> Run:
+        if self._run is None:
+            raise FleetError(f"fleet {self.name!r} is not running")
+        return self._run
+
+    def _plan(self) -> FleetPlan:
+        return FleetPlan(
+            name=self.name,
+            address=self._address,
+            consumers=tuple(self._consumers),
+            resources=tuple(self._resources),
+            middleware=tuple(self._middleware),
+            drain_timeout=self._drain_timeout,
+        )
+
+    # -- the producing half -----------------------------------------------------------------------
+
+    def open(self) -> AbstractAsyncContextManager[Client]:
+        """``async with fleet.open() as client``: publish and ask, in a trio program."""
+        return open_client(self._address)
+
+    def open_sync(self) -> AbstractContextManager[SyncClient]:
+        """``with fleet.open_sync() as client``: the same in Django, Flask, scripts and threads."""
+        from ._blocking import open_sync_client  # it starts a thread: only for who asks
+
+        return open_sync_client(self._address)
