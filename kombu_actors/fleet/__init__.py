@@ -12,6 +12,7 @@
 
 from .certificate import Certificate
 from .client import Client
+from .dead_letters import DeadLetter, DeadLetters
 from .errors import FleetError, FleetMistake, HandlerTimeout, PayloadError, RemoteError
 from .fleet import Fleet
 from .message import Message
@@ -21,6 +22,8 @@ __all__ = [
     "Batch",
     "Certificate",
     "Client",
+    "DeadLetter",
+    "DeadLetters",
     "Depends",
     "Fleet",
     "FleetError",

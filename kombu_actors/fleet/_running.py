@@ -20,7 +20,7 @@ from ..supervisors.events import Event
 from . import events
 from ._consumer import Consumer
 from ._cut import Cut
-from ._looking import look_at
+from ._observing import look_at
 from ._tally import Tally
 from ._tree import GOODBYES, FleetPlan, Tree
 from .certificate import Certificate, QueueCount

@@ -16,6 +16,7 @@ from .._native.opening import endpoints_and_transport
 from ..broker import QueueSpec
 from ..supervisors import EventStream
 from ._address import Address
+from ._explain import explain
 from ._handlers import plan_handler, plan_key, plan_resource
 from ._plans import ConsumerPlan, Middleware, ResourcePlan
 from ._registering import check_consumers, check_middleware, check_name, check_seconds, plan_consumer
@@ -23,6 +24,7 @@ from ._running import EVENTS, Run
 from ._tree import FleetPlan
 from .certificate import Certificate
 from .client import Client, open_client
+from .dead_letters import DeadLetters, open_dead_letters
 from .errors import FleetError, FleetMistake
 from .policy import Batch, Retry
 from .views import FleetView
@@ -272,6 +274,10 @@ class Fleet:
         """
         return self._running().events(capacity)
 
+    def explain(self) -> str:
+        """In words: what becomes of a message in each case, and which settings contradict each other."""
+        return explain(self.name, self._consumers, drain_timeout=self._drain_timeout)
+
     def _running(self) -> Run:
         if self._run is None:
             raise FleetError(f"fleet {self.name!r} is not running")
@@ -298,3 +304,8 @@ class Fleet:
         from ._blocking import open_sync_client  # it starts a thread: only for who asks
 
         return open_sync_client(self._address)
+
+    def dead_letters(self, queue: str) -> AbstractAsyncContextManager[DeadLetters]:
+        """``async with fleet.dead_letters("orders") as dead``: look at a queue's dead letters, replay or drop them."""
+        names = [consumer.dead_letter for consumer in self._consumers if consumer.name == queue]
+        return open_dead_letters(self._address, queue, names[0] if names else f"{queue}.dead")
