@@ -25,7 +25,7 @@ def explain(fleet_name: str, consumers: Sequence[ConsumerPlan], *, drain_timeout
         lines = [*_of_consumer(plan), *_of_limits(plan, drain_timeout)]
         lines += [f"! {problem}" for problem in _problems(plan)]
         blocks.append(f"{plan.name}\n{_wrapped(lines, '  ')}")
-    return "\n\n".join(blocks) + "\n"
+    return "\n\n".join(blocks)
 
 
 def _wrapped(lines: Sequence[str] | Iterator[str], indent: str) -> str:

@@ -122,6 +122,12 @@ def text_of(error: BaseException) -> str:
         return f"(its text can't be had: {type(second).__name__})"
 
 
+def said_by(error: BaseException) -> str:
+    """An error in a sentence: ``KeyError: 'tea'``."""
+    name, text = type(error).__name__, text_of(error)
+    return f"{name}: {text}" if text else name
+
+
 def stack_of(error: BaseException) -> str:
     """The traceback, from the end: the innermost frames and the error itself are what one looks for."""
     lines = traceback.format_exception(type(error), error, error.__traceback__, limit=-30)

@@ -21,8 +21,9 @@ from ._plans import ConsumerPlan
 from ._postponing import Postponer
 from ._publishing import encodable
 from ._tally import Tally
+from .errors import PayloadError
 from .message import Message
-from .policy import DeadLettered, Decision, RetryLater, SnoozeFor, decide
+from .policy import DeadLettered, Decision, Reject, RetryLater, SnoozeFor, decide
 
 logger = logging.getLogger("kombu_actors.fleet")
 
@@ -136,7 +137,7 @@ class Settling:
             logger.error(
                 "message %s of queue %r is dead-lettered to %r after %d attempt(s): %s",
                 *(message.id, self.plan.name, self.plan.dead_letter, attempts, reason),
-                exc_info=error,
+                exc_info=None if isinstance(error, Reject | PayloadError) else error,  # theirs says nothing more
             )
 
     def returned(self, message: Message) -> None:

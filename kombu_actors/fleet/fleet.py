@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from os import PathLike
 from pathlib import Path
@@ -108,7 +108,7 @@ class Fleet:
         concurrency: int = 1,
         timeout: float | None = HANDLER_TIMEOUT,
         retry: Retry | None = None,
-        key: Callable[..., Any] | None = None,
+        key: Callable[[Any], Hashable] | Callable[[Any, Any], Hashable] | None = None,
         on_error: Literal["pass", "block"] = "pass",
         batch: Batch | None = None,
         dead_letter: str | None = None,
@@ -275,7 +275,11 @@ class Fleet:
         return self._running().events(capacity)
 
     def explain(self) -> str:
-        """In words: what becomes of a message in each case, and which settings contradict each other."""
+        """In words: what becomes of a message in each case.
+
+        Lines that begin with ``!`` point at settings that don't go together: a timeout beyond RabbitMQ's for consumers,
+        retries beyond a queue's TTL, a drain beyond the grace that a container has.
+        """
         return explain(self.name, self._consumers, drain_timeout=self._drain_timeout)
 
     def _running(self) -> Run:

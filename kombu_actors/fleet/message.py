@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Protocol, TypeVar, Unpack
 
 from ..broker import Delivered, MessageProperties
-from ..errors import DecodeError
 from ..supervisors._interrupts import protected
 from ..utils.uuid import uuid
 from ._headers import failed_attempts, first_failed_at
+from ._payloads import decode_as
 
 __all__ = ["Message", "Outlet"]
 
@@ -121,10 +121,13 @@ class Message:
         return self._delivered.stale
 
     def payload_as(self, kind: type[T]) -> T:
-        """``payload``, which has to be an instance of ``kind``; ``DecodeError`` when it is not."""
-        if not isinstance(self.payload, kind):
-            raise DecodeError(f"the payload is to be a {kind.__name__}, and is a {type(self.payload).__name__}")
-        return self.payload
+        """``payload``, made into a ``kind`` as a handler's annotation would have it: ``payload_as(list[Order])``.
+
+        Raises:
+            PayloadError: it is not what ``kind`` says.
+            FleetMistake: no payload can be a ``kind``.
+        """
+        return decode_as(kind, self.payload)
 
     async def publish(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import attrs
 
+from ._headers import said_by
 from .errors import FleetMistake, PayloadError
 
 __all__ = [
@@ -154,7 +155,8 @@ def decide(retry: Retry, failed: int, error: Exception) -> Decision:
     if isinstance(error, PayloadError):
         return DeadLettered(f"undecodable: {error}", attempts)
     if isinstance(error, retry.give_up_on):
-        return DeadLettered(f"{type(error).__name__} is not tried again", attempts)
+        return DeadLettered(f"not tried again: {said_by(error)}", attempts)
     if failed < len(retry.delays):
         return RetryLater(retry.delays[failed], attempts)
-    return DeadLettered(f"failed {attempts} times" if attempts > 1 else "failed", attempts)
+    how = "failed" if attempts == 1 else f"failed {attempts} times, at last"
+    return DeadLettered(f"{how}: {said_by(error)}", attempts)

@@ -164,7 +164,8 @@ async def test_batches_by_size_and_by_time(realm: Realm, broker: Broker) -> None
             await done.wait()
         dead = await take(broker, "events.dead", 2)
     assert sizes == [5, 5, 2]
-    assert sorted((one.payload, one.headers["ka-reason"]) for one in dead) == [(3, "failed"), (4, "four")]
+    reasons = sorted((one.payload, one.headers["ka-reason"]) for one in dead)
+    assert reasons == [(3, "failed: ValueError: three"), (4, "four")]
     count = left.certificate.queues["events"]
     assert (count.received, count.acked, count.dead_lettered) == (12, 10, 2)
 

@@ -57,7 +57,7 @@ async def test_a_failed_message_is_tried_again_and_then_dead(realm: Realm, broke
         "ka-attempt": 3,
         "ka-queue": "jobs",
         "ka-error": "KeyError",
-        "ka-reason": "failed 3 times",
+        "ka-reason": "failed 3 times, at last: KeyError: 'a'",
         "ka-handler": handle.__module__ + "." + handle.__qualname__,
     }
     count = left.certificate.queues["jobs"]
@@ -77,7 +77,7 @@ async def test_reject_and_give_up_dead_letter_at_once(realm: Realm, broker: Brok
         dead = await take(broker, "elsewhere", 2)
     assert [(one.payload, one.headers["ka-reason"], one.headers["ka-attempt"]) for one in dead] == [
         ("reject", "empty path", 1),
-        ("give up", "KeyError is not tried again", 1),
+        ("give up", "not tried again: KeyError: 'give up'", 1),
     ]
 
 
