@@ -13,12 +13,13 @@
 from .certificate import Certificate
 from .client import Client
 from .dead_letters import DeadLetter, DeadLetters
-from .errors import FleetError, FleetMistake, HandlerTimeout, PayloadError, RemoteError
+from .errors import AlreadyHandled, FleetError, FleetMistake, HandlerTimeout, PayloadError, RemoteError
 from .fleet import Fleet
 from .message import Message
 from .policy import Batch, Depends, Reject, Retry, Snooze
 
 __all__ = [
+    "AlreadyHandled",
     "Batch",
     "Certificate",
     "Client",

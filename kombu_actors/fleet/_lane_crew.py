@@ -105,7 +105,7 @@ class LaneCrew(Crew):
         """Where its lane waits for it, a message stays here until its next attempt."""
         settling = self._settling
         decision = settling.decide(message, error)
-        asked = self._replies and message.reply_to is not None
+        asked = message.asked
         free = message._problem is not None or asked or message._delivered.stale or settling.draining.is_set()
         if not self._blocks or free or isinstance(decision, DeadLettered):
             await settling.failed(message, error)

@@ -89,7 +89,7 @@ class Settling:
 
     async def carry_out(self, decision: Decision, message: Message, error: Exception) -> None:
         """Publish the message to where the decision says, and ack it then."""
-        asked = self.plan.handler.replies and message.reply_to is not None
+        asked = message.asked
         try:
             if isinstance(decision, SnoozeFor):
                 await self._confirmed(lambda: self._postpone(message, self._kept(message), delay_near(decision.delay)))

@@ -74,7 +74,7 @@ class Crew:
     def taken(self, delivered: Delivered) -> Message:
         """A message came in."""
         self._settling.tally.received += 1
-        return Message(delivered, self._settling.plan.name, self.tools.outlet)
+        return Message(delivered, self._settling.plan.name, self.tools.outlet, replies=self._replies)
 
     async def _work(self, slot: Slot) -> None:
         threads = self.tools.threads
@@ -102,7 +102,7 @@ class Crew:
                 await self.failed(message, error)
             else:
                 gate.succeeded()
-                if self._replies and message.reply_to is not None:
+                if message.asked:
                     await settling.answered(message, result)
                 else:
                     settling.succeeded(message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import KombuError
 
-__all__ = ["FleetError", "FleetMistake", "HandlerTimeout", "PayloadError", "RemoteError"]
+__all__ = ["AlreadyHandled", "FleetError", "FleetMistake", "HandlerTimeout", "PayloadError", "RemoteError"]
 
 _SHOWN_MAX = 40
 """Characters of a value that an error repeats: enough to recognise it by, too few to fill a header with."""
@@ -73,6 +73,10 @@ def _step(step: str | int) -> str:
     if isinstance(step, int):
         return f"[{step}]"
     return f".{step}" if step.isidentifier() and len(step) <= _SHOWN_MAX else f"[{shown(step)}]"
+
+
+class AlreadyHandled(FleetError):
+    """A request came a second time, and the inbox knows it: what was answered the first time is not kept."""
 
 
 class RemoteError(FleetError):

@@ -18,6 +18,7 @@ from ..supervisors import EventStream
 from ._address import Address
 from ._explain import explain
 from ._handlers import plan_handler, plan_key, plan_resource
+from ._inbox import Once, inbox
 from ._plans import ConsumerPlan, Middleware, ResourcePlan
 from ._registering import check_consumers, check_middleware, check_name, check_seconds, plan_consumer
 from ._running import EVENTS, Run
@@ -41,6 +42,7 @@ HANDLER_TIMEOUT = 1500.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 R = TypeVar("R", bound=Callable[..., AsyncIterator[Any]])
+OnceT = TypeVar("OnceT", bound=Once)
 
 
 class Fleet:
@@ -190,6 +192,19 @@ class Fleet:
         check_middleware(function)
         self._middleware.append(function)
         return function
+
+    def inbox(self, once: OnceT) -> OnceT:
+        """``@fleet.inbox``: skip messages that were handled before, by the program's own record of them.
+
+        ``once(message)`` makes an async context manager, as ``@asynccontextmanager`` does.  What it yields is whether
+        the message is new: then it is handled inside.  Left without an error it has to be on record from then on; left
+        with one, which is the handler's, not.  A message that isn't new is acked; where somebody waits for its answer,
+        which nobody has kept, the answer is ``AlreadyHandled``.
+
+        It is middleware: around what was registered after it, and not around batches.
+        """
+        self._middleware.append(inbox(once))
+        return once
 
     def _known(self) -> list[Any]:
         return [resource.function for resource in self._resources]

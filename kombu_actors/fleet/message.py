@@ -41,9 +41,12 @@ class Message:
     It is settled by what the handler does: returning, raising, ``Reject``, ``Snooze``; there is nothing to ack here.
     """
 
-    __slots__ = ("_delivered", "_failed_here", "_first_at", "_id", "_outlet", "_problem", "error", "payload", "queue")
+    __slots__ = (
+        *("_delivered", "_failed_here", "_first_at", "_id", "_outlet", "_problem", "_replies"),
+        *("error", "payload", "queue"),
+    )
 
-    def __init__(self, delivered: Delivered, queue: str, outlet: Outlet) -> None:
+    def __init__(self, delivered: Delivered, queue: str, outlet: Outlet, *, replies: bool = False) -> None:
         self.queue = queue
         """The queue that it was consumed from."""
         self.payload: object = None
@@ -52,6 +55,7 @@ class Message:
         """Of a batch: why this one failed; None as long as it has not."""
         self._delivered = delivered
         self._outlet = outlet
+        self._replies = replies
         self._id: str | None = None
         self._problem: Exception | None = None
         """Why no handler can be called with it."""
@@ -119,6 +123,11 @@ class Message:
     def lost(self) -> bool:
         """Whether the session that it came over is gone: the broker delivers it again, whatever becomes of it here."""
         return self._delivered.stale
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody waits for what the handler returns, or for what it raises."""
+        return self._replies and self._delivered.reply_to is not None
 
     def payload_as(self, kind: type[T]) -> T:
         """``payload``, made into a ``kind`` as a handler's annotation would have it: ``payload_as(list[Order])``.
