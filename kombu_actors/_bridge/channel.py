@@ -329,7 +329,6 @@ class ChannelHandle:
         async def get(epoch: Epoch) -> None:
             answer = await epoch.wire.get(self.names.current(queue), no_ack=no_ack)
             if answer is not None:
-                actor.saw_tag(answer[0].delivery_tag + epoch.tag_offset)
                 got.append((Arrival(answer[0], epoch), answer[1]))
 
         await self._owner.after_publishes(partial(self._owner.on_wire, actor, get), actor)

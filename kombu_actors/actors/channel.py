@@ -27,6 +27,7 @@ from ..supervisors import (
     Backoff,
     ChildSpec,
     Failed,
+    Hibernation,
     Outcome,
     Restart,
     RestartLimit,
@@ -131,8 +132,8 @@ class ChannelActor:
         """Publishes and settlements from other threads; bounded by the publish window and the prefetch."""
         self.bag_posted = False
         self._collecting = False
-        self.highest_tag = 0
-        """The highest delivery tag that anybody has been shown, over all epochs."""
+        self._former_tags = 0
+        """The highest delivery tag that anybody has been shown, over all former epochs."""
 
     @property
     def id(self) -> str:
@@ -199,11 +200,12 @@ class ChannelActor:
 
     def succeed(self, predecessor: ChannelActor) -> None:
         """Before it starts: take over a channel's QoS, and have its deliveries be those of a former epoch."""
-        self.qos, self.highest_tag = predecessor.qos, predecessor.highest_tag
+        self.qos, self._former_tags = predecessor.qos, predecessor.highest_tag
 
-    def saw_tag(self, tag: int) -> None:
-        """Remember a delivery tag handed to a caller outside of a consumer (``basic.get``)."""
-        self.highest_tag = max(self.highest_tag, tag)
+    @property
+    def highest_tag(self) -> int:
+        """The highest delivery tag that anybody has been shown, over all epochs."""
+        return self._former_tags if self.live is None else self.live.tag_offset + self.live.wire.highest_tag
 
     def collect(self) -> None:
         """``take_in``, and let it leave at once."""
@@ -272,7 +274,7 @@ class ChannelActor:
             wire.nack(tag, multiple=flag, requeue=action is Action.REQUEUE)
         return None
 
-    async def _serve_channel(self, ctx: ActorContext) -> None:
+    async def _serve_channel(self, ctx: ActorContext) -> Hibernation:
         link = self.owner.require_link()
         wire = await self._open(link)
         try:
@@ -283,17 +285,41 @@ class ChannelActor:
             self._has_been_open = True
             ctx.ready()
             with ctx.until_stopping():
-                await self.publisher.serve(wire, link)
+                await self.publisher.attach(wire, link)
+        except BaseException:
+            await self._leave(ctx, wire)
+            raise
+        died = partial(self._died, ctx, wire, link)
+        if wire.closed is None:
+            wire.on_closed(died)
+        else:
+            died()
+        return ctx.hibernate(partial(self._end_channel, wire=wire, link=link))
+
+    def _died(self, ctx: ActorContext, wire: LinkChannel, link: Link) -> None:
+        """The broker, or the link's end, has ended the channel."""
+        assert wire.closed is not None
+        self.publisher.channel_died(wire.closed, unread=link.blocked is not None)
+        self._enter(None)
+        if link.closed is None:
+            ctx.wake()  # else all channels have ended: that is the session's failure, and not theirs
+
+    async def _end_channel(self, ctx: ActorContext, *, wire: LinkChannel, link: Link) -> None:
+        """Raise why the channel has died, or close it."""
+        try:
             if wire.closed is not None:
-                self.publisher.channel_died(wire.closed, unread=link.blocked is not None)
-                if link.closed is not None:
-                    self._enter(None)
-                    await ctx.stopping.wait()  # all channels have ended: that is the session's failure, and not theirs
-                raise wire.closed
+                if link.closed is None:
+                    raise wire.closed
+                await ctx.stopping.wait()
         finally:
-            self._enter(None)
-            with self.owner.session.farewells.say(ctx):
-                await wire.aclose()
+            await self._leave(ctx, wire)
+
+    async def _leave(self, ctx: ActorContext, wire: LinkChannel) -> None:
+        wire.on_closed(None)
+        self.publisher.detach()
+        self._enter(None)
+        with self.owner.session.farewells.say(ctx):
+            await wire.aclose()
 
     async def _open(self, link: Link) -> LinkChannel:
         """Open the wire channel; of one that was open before it is said when that can't be done."""
@@ -323,6 +349,7 @@ class ChannelActor:
         return isinstance(error, answers) and not self._has_been_open
 
     def _enter(self, epoch: Epoch | None) -> None:
+        self._former_tags = self.highest_tag
         self.live = epoch
         if self.on_epoch is not None:
             self.on_epoch(epoch)

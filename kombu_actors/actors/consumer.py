@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -17,9 +18,9 @@ from amqp import exceptions as amqp_errors
 
 from .._values.model import ConsumerSpec, Delivery
 from ..errors import ChannelLimitExceeded, ConnectionLost
-from ..supervisors import ActorContext, Backoff, Event
+from ..supervisors import ActorContext, Backoff, Event, Hibernation
 from ..supervisors._interrupts import protected
-from ..transport._contract import LinkChannel
+from ..transport._contract import Link, LinkChannel
 from ._verdicts import CONSUMING, is_answer, may_concern, verdict
 from .waitlist import Waiting, refused_again
 
@@ -97,8 +98,12 @@ class ConsumerActor:
         self._channel = channel
         self._consumer = consumer
         self._owner = channel.owner
+        self._cancelled = False
+        """Whether the broker has ended the subscription."""
+        self._gapless: Link | None = None
+        """The link over which nothing is missed of what the broker keeps nothing for; None of everything else."""
 
-    async def serve(self, ctx: ActorContext) -> None:
+    async def serve(self, ctx: ActorContext) -> Hibernation:
         """Be subscribed until the broker ends it, or the actor is told to stop."""
         channel, consumer = self._channel, self._consumer
         epoch = channel.require_live()
@@ -106,42 +111,45 @@ class ConsumerActor:
             if consumer.on_refused is not None:
                 raise self._channel_died() from epoch.wire.closed
             raise epoch.wire.closed
-        cancelled = False
-        serving: trio.CancelScope | None = None
-
-        def cancel() -> None:
-            nonlocal cancelled
-            cancelled = True
-            if serving is not None:
-                serving.cancel(reason="the broker cancelled the consumer")
-
-        def sink(batch: list[Delivery]) -> None:
-            channel.highest_tag = max(channel.highest_tag, epoch.tag_offset + batch[-1].delivery_tag)
-            consumer.sink(epoch, batch)
-
+        self._cancelled, self._gapless = False, None
         try:
-            await self._subscribe(ctx, epoch, sink, cancel)
-            with self._noting_gaps(ctx, epoch.wire), ctx.until_stopping() as serving:
-                if not cancelled:
-                    await trio.sleep_forever()
-        finally:
-            granted, consumer.subscribed = consumer.subscribed, None
-            if granted is not None and consumer.on_end is not None:
-                consumer.on_end()
-            try:
-                if granted is not None and not cancelled:
-                    await self._unsubscribe(ctx, granted)
-            finally:
-                # Not cancelled by the program, or by the broker before that: then the queue is gone.
-                if consumer.spec.tag in channel.consumers or cancelled:
-                    self._owner.doubt_queue(consumer.spec.queue)
-        if cancelled:
+            await self._subscribe(ctx, epoch, partial(consumer.sink, epoch), partial(self._broker_cancelled, ctx))
+            self._watch_gaps(ctx, epoch.wire)
+        except BaseException:
+            await self._leave(ctx)
+            raise
+        return ctx.hibernate(self._end)
+
+    def _broker_cancelled(self, ctx: ActorContext) -> None:
+        self._cancelled = True
+        ctx.wake()
+
+    async def _end(self, ctx: ActorContext) -> None:
+        """Unsubscribe, or raise that the broker has ended the subscription."""
+        consumer = self._consumer
+        if self._gapless is not None:
+            consumer.deaf_since = time.time() - (trio.current_time() - self._gapless.last_heard)
+        await self._leave(ctx)
+        if self._cancelled:
             if consumer.on_cancel is not None:
                 consumer.on_cancel()
             raise amqp_errors.ConsumerCancelled(
                 f"the broker cancelled consumer {consumer.spec.tag!r}: "
                 f"queue {consumer.spec.queue!r} was deleted or failed over"
             )
+
+    async def _leave(self, ctx: ActorContext) -> None:
+        channel, consumer = self._channel, self._consumer
+        granted, consumer.subscribed = consumer.subscribed, None
+        if granted is not None and consumer.on_end is not None:
+            consumer.on_end()
+        try:
+            if granted is not None and not self._cancelled:
+                await self._unsubscribe(ctx, granted)
+        finally:
+            # Not cancelled by the program, or by the broker before that: then the queue is gone.
+            if consumer.spec.tag in channel.consumers or self._cancelled:
+                self._owner.doubt_queue(consumer.spec.queue)
 
     async def _unsubscribe(self, ctx: ActorContext, epoch: Epoch) -> None:
         """Cancel what was granted, also for who is cancelled: the channel lives on, and its consumers with it."""
@@ -233,24 +241,19 @@ class ConsumerActor:
         if waiting.loudness is not None:
             logger.log(waiting.loudness, "%s waits: %s; it is tried again until it succeeds", what, refusal)
 
-    @contextmanager
-    def _noting_gaps(self, ctx: ActorContext, wire: LinkChannel) -> Iterator[None]:
+    def _watch_gaps(self, ctx: ActorContext, wire: LinkChannel) -> None:
+        """Of what the broker keeps nothing for: report what was missed before, and what is dropped from now on."""
         consumer = self._consumer
 
         def dropped(since: float, until: float, count: int) -> None:
             ctx.report(SubscriptionGap, queue=consumer.spec.queue, since=since, until=until, dropped=count)
 
         if not wire.watch_gaps(consumer.spec.tag, dropped):
-            yield
             return
-        link = self._owner.require_link()
+        self._gapless = self._owner.require_link()
         if consumer.deaf_since is not None:
             ctx.report(SubscriptionGap, queue=consumer.spec.queue, since=consumer.deaf_since, until=time.time())
             consumer.deaf_since = None
-        try:
-            yield
-        finally:
-            consumer.deaf_since = time.time() - (trio.current_time() - link.last_heard)
 
 
 def _drop(batch: list[Delivery]) -> None:

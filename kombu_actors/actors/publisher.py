@@ -1,7 +1,7 @@
 """The publisher: writes what its channel's ledger holds, in order, whenever it may.
 
-The ledger is the desired state and outlives every epoch of the channel; ``Publisher.serve`` is
-the time during which one channel takes publishes, and part of the channel actor's own task.
+The ledger is the desired state and outlives every epoch of the channel; from ``Publisher.attach`` to
+``Publisher.detach`` one channel takes publishes.
 """
 
 from __future__ import annotations
@@ -99,6 +99,7 @@ class Publisher:
         self._link: Link | None = None
         self._confirming = False
         """Whether this epoch's channel has been told to confirm: before its first publish, many have none."""
+        self._unwatch: Callable[[], None] | None = None
         self.ended: BaseException | None = None
         """Why no channel comes any more; None while one may."""
         self._settled: trio.Event | None = None
@@ -276,28 +277,32 @@ class Publisher:
                 watcher(entry, Outcome.UNKNOWN, error)
         self._wake()
 
-    async def serve(self, channel: LinkChannel, link: Link) -> None:
-        """Publish over one channel until it dies.  Cancelled, what it has not confirmed is sent again over the next."""
+    async def attach(self, channel: LinkChannel, link: Link) -> None:
+        """Publish over a channel from now on, once what may have ended the former one has been sent alone.
+
+        Cancelled, or when the channel dies meanwhile, it is to be detached all the same.
+        """
         self._wire = channel
         with self._turn:
             self._record()
             # Normally the channel's end was told by ``channel_died``; one that was stopped says nothing of publishes.
             self.ledger.end_epoch(Blame.OTHER, ConnectionClosed("the channel was stopped"))
-        unwatch = link.on_blocked(self._on_blocked)
-        try:
-            if self.ledger.strict or self.ledger.suspects or self._quarantine.occupied:
-                await first_of(partial(self._publish_suspects, channel, link), channel.wait_closed)
-            if channel.closed is None:
-                with self._turn:
-                    self._channel, self._link = channel, link
-                self._pump()
-            await channel.wait_closed()
-        finally:
-            unwatch()
-            self._wire = None
+        self._unwatch = link.on_blocked(self._on_blocked)
+        if self.ledger.strict or self.ledger.suspects or self._quarantine.occupied:
+            await first_of(partial(self._publish_suspects, channel, link), channel.wait_closed)
+        if channel.closed is None:
             with self._turn:
-                self._channel = self._link = None
-                self._confirming = False
+                self._channel, self._link = channel, link
+            self._pump()
+
+    def detach(self) -> None:
+        """Publish over no channel; what the last one has not confirmed is sent again over the next.  Again: a no-op."""
+        if self._unwatch is not None:
+            self._unwatch()
+        self._unwatch = self._wire = None
+        with self._turn:
+            self._channel = self._link = None
+            self._confirming = False
 
     def _have_confirmed(self, channel: LinkChannel) -> None:
         if not self._confirming:

@@ -9,7 +9,7 @@
 """
 
 from . import events
-from ._actor import ActorContext, ActorRef
+from ._actor import ActorContext, ActorRef, Hibernation
 from ._backoff import Backoff, Delays, LinearBackoff
 from ._errors import (
     ActorDown,
@@ -58,6 +58,7 @@ __all__ = [
     "EventStream",
     "Failed",
     "Failure",
+    "Hibernation",
     "Inbox",
     "LinearBackoff",
     "MailboxFull",

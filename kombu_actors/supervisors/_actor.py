@@ -6,6 +6,7 @@ import contextvars
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import trio
 
 from ._errors import ActorDown, AskTimeout, SpecError
@@ -13,7 +14,7 @@ from ._interrupts import protected
 from ._mailbox import Envelope, Inbox, Mailbox
 from ._monitor import Monitor
 from ._outcome import Outcome, Stopped
-from ._spec import SupervisorSpec
+from ._spec import Start, SupervisorSpec
 
 if TYPE_CHECKING:
     from . import events as news
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 inside: contextvars.ContextVar[tuple[tuple[object, str], ...]] = contextvars.ContextVar("inside", default=())
 """The actors the current task belongs to, as (tree, path), outermost first."""
+
+
+@attrs.frozen
+class Hibernation:
+    """What ``start`` returns when the actor lives on without a task; see ``ActorContext.hibernate``."""
+
+    resume: Start
 
 
 @protected
@@ -126,6 +134,20 @@ class ActorContext:
         for one thing or the stop takes no second task this way.
         """
         return self._incarnation.until_stopping()
+
+    def hibernate(self, resume: Start) -> Hibernation:
+        """``return ctx.hibernate(self.resume)`` out of ``start``: the actor lives on without a task.
+
+        For thousands of actors that only wait: a task and its scopes take some kilobytes.  When somebody calls
+        ``wake``, or the actor is asked to stop, ``await resume(ctx)`` runs in a task of its own: how that ends is how
+        the actor ends, unless it hibernates again.  What ``start`` would do in a ``finally`` behind its wait,
+        ``resume`` does.
+        """
+        return Hibernation(resume)
+
+    def wake(self) -> None:
+        """End the hibernation; one that has not begun yet ends at once then.  A no-op when the actor is gone."""
+        self._incarnation.wake()
 
     def last_words(self, seconds: float) -> AbstractContextManager[trio.CancelScope]:
         """``with ctx.last_words(2):`` what the actor does in there goes on for that long after it was cancelled.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ._actor import ActorContext, inside
+from ._actor import ActorContext, Hibernation, inside
 from ._errors import StartMistake, StartTimeout
 from ._interrupts import protected, run_unprotected
 from ._mailbox import Inbox
@@ -68,7 +68,13 @@ class Incarnation:
             self, path=cell.path, epoch=cell.epoch, attempt=attempt, previous=cell.previous, inbox=inbox
         )
         # Shielded: an outer cancellation reaches the tree through its block only, as an ordered stop.
-        self.scope = trio.CancelScope(shield=True)
+        self._scope = trio.CancelScope(shield=True)
+        self._life = spec.start
+        """What its task runs; while it hibernates, what the next one is going to."""
+        self._asleep = False
+        """Whether it hibernates."""
+        self._woken = False
+        """Whether it was woken before it hibernates."""
         self.stop_reason: str | None = None
         self.degraded: str | None = None
         self.value: Any = None
@@ -86,20 +92,28 @@ class Incarnation:
 
     # -- the task -----------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Run the actor's ``start``; whatever comes of it is reported, nothing is raised."""
+    def begin(self) -> None:
+        """Start the task."""
+        self._set_alarm(self.spec.start_timeout, self._start_expired)
+        self.node.tree.spawn(self._run)
+
+    async def _run(self) -> None:
+        """Run what the actor is to do; whatever comes of it is reported, nothing is raised."""
         self.task = trio.lowlevel.current_task()
         inside.set((*inside.get(), (self.node.tree, self.cell.path)))
-        if self.stop_reason is None:
-            self._set_alarm(self.spec.start_timeout, self._start_expired)
         outcome: Outcome
         try:
-            with self.scope:
-                if self.spec.interruptible:
-                    value = await run_unprotected(live, self.spec.start, self.context)
-                else:
-                    value = await live(self.spec.start, self.context)
-            outcome = self._cancelled() if self.scope.cancelled_caught else self._returned(value)
+            with self._scope as scope:
+                value = await self._enter()
+                while isinstance(value, Hibernation):
+                    self._life = value.resume
+                    self._asleep = not (self._woken or scope.cancel_called or self.stop_reason is not None)
+                    if self._asleep:
+                        self.task = None
+                        return
+                    self._woken = False
+                    value = await self._enter()
+            outcome = self._cancelled() if scope.cancelled_caught else self._returned(value)
         except BaseException as error:
             outcome = self._raised(error)
         self._set_alarm(None, self._start_expired)
@@ -110,10 +124,29 @@ class Incarnation:
             self.context._inbox.close()
         self.node.tree.later(self.node.exited, self.cell, outcome)
 
+    def _enter(self) -> Awaitable[object]:
+        if self.spec.interruptible:
+            return run_unprotected(live, self._life, self.context)
+        return live(self._life, self.context)
+
+    def wake(self) -> None:
+        """See ``ActorContext.wake``."""
+        if self.done is None:
+            self._woken = True
+            self._rouse()
+
+    def _rouse(self) -> trio.CancelScope:
+        """The scope of its task, which it gets when it hibernates."""
+        if self._asleep:
+            self._asleep = self._woken = False
+            self._scope = trio.CancelScope(shield=True)
+            self.node.tree.spawn(self._run)
+        return self._scope
+
     @property
     def overdue(self) -> bool:
         """Whether it was cancelled for not becoming READY in time."""
-        return self.scope.cancel_called and self.stop_reason is None
+        return self._scope.cancel_called and self.stop_reason is None
 
     def _returned(self, value: object) -> Outcome:
         if self.overdue:
@@ -177,8 +210,12 @@ class Incarnation:
         if self.stop_reason is None:
             self.stop_reason = reason
             self._tell_stopping()
-        if not self.scope.cancel_called:
+        if not self._rouse().cancel_called:
             self._cancel_in(0.0, reason)
+
+    def abandon(self, reason: str) -> None:
+        """Nobody hears of its end any more: it is cancelled without further ado."""
+        self._rouse().cancel(reason=reason)
 
     @contextmanager
     def last_words(self, seconds: float) -> Iterator[trio.CancelScope]:
@@ -214,10 +251,11 @@ class Incarnation:
         self._cancel_in(0.0, "start timeout")
 
     def _cancel_in(self, seconds: float, reason: str) -> None:
+        scope = self._rouse()
         if seconds > 0.0:
-            self.scope.deadline = trio.current_time() + seconds
+            scope.deadline = trio.current_time() + seconds
         else:
-            self.scope.cancel(reason=f"{reason} ({self.cell.path})")
+            scope.cancel(reason=f"{reason} ({self.cell.path})")
         self._set_alarm(seconds + CANCEL_WAIT, self._stuck)
 
     def _stuck(self) -> None:

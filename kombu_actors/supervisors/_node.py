@@ -238,7 +238,7 @@ class Node:
         if isinstance(cell.spec, ChildSpec):
             incarnation = Incarnation(self, cell, cell.spec, attempt)
             cell.live = incarnation
-            self.tree.spawn(incarnation)
+            incarnation.begin()
         else:
             node = cell.live = self.nested[id] = Node(self.tree, cell, cell.spec, self)
             self.tree.later(node.begin)

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -90,9 +90,9 @@ class Tree:
         else:
             self._busy = False
 
-    def spawn(self, incarnation: Incarnation) -> None:
+    def spawn(self, life: Callable[[], Awaitable[None]]) -> None:
         """Start an actor's task, with the context variables of whoever opened the tree."""
-        self._context.copy().run(self.nursery.start_soon, incarnation.run)
+        self._context.copy().run(self.nursery.start_soon, life)
 
     # -- lookups ------------------------------------------------------------------------------
 
@@ -191,7 +191,7 @@ class Tree:
         for cell in self.cells():
             cell.changed.unpark_all()
             if isinstance(cell.live, Incarnation):
-                cell.live.scope.cancel(reason=repr(error))
+                cell.live.abandon(repr(error))
         self.block.cancel(reason=repr(error))
         self._tell_all()
 

@@ -90,6 +90,14 @@ class LinkChannel(Mortal, Protocol):
     number: int
     reorders: bool
     """Whether a request may reach the broker before what was published on the channel before it."""
+    highest_tag: int
+    """The highest delivery tag that has been handed over, to a sink or by ``get``; 0 before the first."""
+
+    def on_closed(self, watcher: Callable[[], object] | None) -> None:
+        """Have ``watcher()`` called once, when the channel dies; it must not raise.  There is one; None is nobody.
+
+        Of a channel that is dead already nobody is told.
+        """
 
     async def aclose(self) -> None:
         """Close politely; a no-op when already dead."""

@@ -13,19 +13,35 @@ __all__ = ["Ending", "OneLife", "Outbox", "PendingReply", "ReadGate"]
 class Ending:
     """How something ended, once: the first reason stays."""
 
+    __slots__ = ("_waiting", "reason", "watcher")
+
     def __init__(self) -> None:
         self.reason: BaseException | None = None
-        self._happened = trio.Event()
+        self.watcher: Callable[[], object] | None = None
+        self._waiting: trio.Event | None = None
+        """There while somebody waits."""
 
     def happen(self, reason: BaseException) -> None:
         """It ended now, for this reason, unless it ended before."""
         if self.reason is None:
             self.reason = reason
-            self._happened.set()
+            if self._waiting is not None:
+                self._waiting.set()
+
+    def announce(self) -> None:
+        """Tell the watcher, once, when all that the end means here has been done."""
+        watcher, self.watcher = self.watcher, None
+        if watcher is not None:
+            watcher()
 
     async def wait(self) -> BaseException:
         """Wait for the end and say why."""
-        await self._happened.wait()
+        if self.reason is None:
+            if self._waiting is None:
+                self._waiting = trio.Event()
+            await self._waiting.wait()
+        else:
+            await trio.lowlevel.checkpoint()
         assert self.reason is not None
         return self.reason
 
@@ -46,6 +62,10 @@ class OneLife:
     def closed(self) -> BaseException | None:
         """Why it is dead; None while it lives."""
         return self._ending.reason
+
+    def on_closed(self, watcher: Callable[[], object] | None) -> None:
+        """Have ``watcher`` called when it dies, where that is said; see ``transport._contract.LinkChannel``."""
+        self._ending.watcher = watcher
 
     async def wait_closed(self) -> BaseException:
         """Wait until it is dead and say why."""

@@ -49,6 +49,7 @@ class AMQPChannel(DeclaringChannel):
         super().__init__(link, number)
         self.check: Callable[[Prepared], None] = link.engine.check
         """Raise ``ValueError`` for what doesn't fit the limits agreed on with the broker."""
+        self.highest_tag = 0
         self._consumers: dict[str, _Consumer] = {}
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
         self._on_return: Callable[[Returned], None] | None = None
@@ -56,8 +57,8 @@ class AMQPChannel(DeclaringChannel):
 
     def die(self, reason: BaseException) -> None:
         """Take note that the channel is dead."""
-        super().die(reason)
         self._consumers.clear()
+        super().die(reason)
 
     # -- consuming -----------------------------------------------------------------------------
 
@@ -129,7 +130,10 @@ class AMQPChannel(DeclaringChannel):
         if isinstance(reply, Oversized):
             self._reject_oversized(reply, reply.arguments[0], queue, no_ack)
             raise too_large(reply.size, self._engine.body_max, queue=queue, no_ack=no_ack)
-        return (reply.delivery, reply.remaining) if isinstance(reply, Got) else None
+        if not isinstance(reply, Got):
+            return None
+        self.highest_tag = reply.delivery.delivery_tag
+        return reply.delivery, reply.remaining
 
     async def recover(self, *, requeue: bool = False) -> None:
         """Ask for all unacknowledged deliveries again."""
@@ -259,6 +263,7 @@ class AMQPChannel(DeclaringChannel):
         """Pass a batch to its consumer."""
         consumer = self._consumers.get(event.consumer_tag)
         if consumer is not None:
+            self.highest_tag = event.deliveries[-1].delivery_tag
             consumer.sink(event.deliveries)
         elif self._ending.reason is None:
             raise PeerProtocolError(503, f"a delivery for consumer {event.consumer_tag!r:.80}, which doesn't exist")

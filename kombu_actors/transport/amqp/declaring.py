@@ -67,6 +67,7 @@ class DeclaringChannel(OneLife):
         """Take note that the channel is dead."""
         with self._link.wire:  # so that nothing of it is written after what follows its end
             self._ending.happen(reason)
+        self._ending.announce()
 
     def forget(self) -> None:
         """Take note that the broker has forgotten the channel too."""

@@ -46,6 +46,7 @@ class MemoryChannel(OneLife):
     def __init__(self, link: MemoryLink, engine: Channel) -> None:
         super().__init__()
         self.number = engine.number
+        self.highest_tag = 0
         self._link = link
         self._engine = engine
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
@@ -76,6 +77,7 @@ class MemoryChannel(OneLife):
     def die(self, reason: BaseException) -> None:
         """Take note that the channel is dead."""
         self._ending.happen(reason)
+        self._ending.announce()
 
     async def _call(self, serve: Callable[[], R], *, undo: Callable[[R], None] | None = None) -> R:
         self._ending.check()
@@ -188,6 +190,8 @@ class MemoryChannel(OneLife):
         found = await self._call(lambda: self._engine.get(queue, no_ack=no_ack), undo=give_back)
         if found is not None and not self.without_oversized([found[0]], queue, no_ack=no_ack):
             raise too_large(len(found[0].body), self._link.body_max, queue=queue, no_ack=no_ack)
+        if found is not None:
+            self.highest_tag = found[0].delivery_tag
         return found
 
     async def recover(self, *, requeue: bool = False) -> None:

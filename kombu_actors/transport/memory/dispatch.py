@@ -69,6 +69,7 @@ class Dispatcher:
                 queue = effect.consumer.queue.spec.name
                 batch = channel.without_oversized(batch, queue, no_ack=effect.consumer.no_ack)
             if batch:
+                channel.highest_tag = batch[-1].delivery_tag
                 subscription.sink(batch)
 
     def _on_confirmed(self, effect: virtual.Confirmed) -> None:

@@ -55,6 +55,11 @@ class RedisChannel(DeclaringChannel):
         """What the server knows it by."""
         return tuple(claimer.name for claimer in self.deliveries.claimers if claimer.used or not claimer.no_ack)
 
+    @property
+    def highest_tag(self) -> int:
+        """The highest delivery tag so far."""
+        return self.deliveries.last
+
     async def aclose(self) -> None:
         """Close politely, once what was published has been answered; a no-op when already dead.
 
@@ -87,6 +92,7 @@ class RedisChannel(DeclaringChannel):
         self.deliveries.end()
         self._confirms.end()
         self.link.publishing.queue.drop(self)
+        self._ending.announce()
 
     # -- consuming -----------------------------------------------------------------------------
 

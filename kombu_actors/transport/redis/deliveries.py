@@ -32,7 +32,8 @@ class Deliveries:
         """For consumers that acknowledge, and for those that don't."""
         self._link = link
         self._settle = settle
-        self._last = 0
+        self.last = 0
+        """The highest number so far."""
         self._unsettled: dict[int, int | Broadcast] = {}
         """By delivery tag: the claim on the server, or a broadcast that is nowhere else."""
 
@@ -43,10 +44,10 @@ class Deliveries:
 
     def add(self, claim: int | Broadcast) -> int:
         """Number one delivery; 0 is a claim that nobody settles."""
-        self._last += 1
+        self.last += 1
         if claim:
-            self._unsettled[self._last] = claim
-        return self._last
+            self._unsettled[self.last] = claim
+        return self.last
 
     def tags(self, tag: int = 0, *, multiple: bool = True) -> list[int]:
         """The unsettled ones that a settlement speaks of: ``tag``, or all up to it, 0 being the last."""
