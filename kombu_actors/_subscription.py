@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
+from itertools import repeat
 
 import trio
 
 from ._native.backlog import Backlog
 from ._native.block import CALL_TIMEOUT
 from ._native.delivered import Delivered, Terms
+from ._native.takers import Takers
 from ._values.model import Delivery
 from .actors.channel import Epoch
 from .supervisors._interrupts import protected
+from .transport._contract import DeliverySink
 
 CHECKPOINT_EVERY = 32
 """Buffered messages a subscription hands out between two full checkpoints (~1 ms of fast handlers)."""
@@ -31,25 +35,29 @@ class Subscription:
         self._backlog = backlog
         self._leave = leave
         self._buffer: deque[tuple[Epoch, Delivery]] = deque()
-        self._arrived = trio.lowlevel.ParkingLot()
+        self._takers = Takers()
         self._failure: BaseException | None = None
         self._ended = False
         """Whether the iteration ends once nothing is buffered."""
         self._closed = False
         self._until_checkpoint = CHECKPOINT_EVERY
 
-    def put(self, epoch: Epoch, batch: list[Delivery]) -> None:
-        """Take a batch from the consumer actor; the backlog bounds what is taken, and so does the prefetch."""
+    def sink(self, epoch: Epoch) -> DeliverySink:
+        """What takes the batches that the consumer actor is sent in one epoch."""
+        return partial(self._put, epoch)
+
+    def _put(self, epoch: Epoch, batch: list[Delivery]) -> None:
+        """Take a batch; the backlog bounds what is taken, and so does the prefetch."""
         if self._closed:
             return  # it goes back with the channel
         if self._terms.stream is not None:
             for delivery in batch:
                 self._terms.stream.sent(delivery)
-        self._buffer.extend((epoch, delivery) for delivery in batch)
-        self._backlog.grew(len(batch), sum(len(delivery.body) for delivery in batch))
+        self._buffer.extend(zip(repeat(epoch), batch))
+        self._backlog.grew(len(batch), sum([len(delivery.body) for delivery in batch]))
         if self._ended and self.giving_back:
             self._give_back()
-        self._arrived.unpark(count=len(batch))
+        self._takers.wake(len(batch))
 
     @property
     def buffered(self) -> int:
@@ -78,18 +86,18 @@ class Subscription:
             self._ended = True
             if self.giving_back:
                 self._give_back()
-            self._arrived.unpark_all()
+            self._takers.wake_all()
 
     def fail(self, error: BaseException) -> None:
         """Have the iteration raise ``error``: supervision gave up on this subscription."""
         self._failure = error
-        self._arrived.unpark_all()
+        self._takers.wake_all()
 
     def close(self) -> None:
         """End the iteration; what is buffered goes back to the broker with the channel."""
         self._closed = True
         self._drop()
-        self._arrived.unpark_all()
+        self._takers.wake_all()
 
     def __aiter__(self) -> Subscription:
         return self
@@ -116,7 +124,7 @@ class Subscription:
                 raise StopAsyncIteration
             if self._failure is not None:
                 raise self._failure
-            await self._arrived.park()
+            await self._takers.wait()
 
     def _give_back(self) -> None:
         for epoch, delivery in self._buffer:

@@ -133,7 +133,7 @@ class Publishing(BlockingCall):
     def check(self) -> None:
         super().check()
         actor = self.channel.handle.actor
-        until(lambda: not actor.publisher.under_way and actor.idle, "publishes wait for nobody")
+        until(lambda: not actor.publisher.under_way and actor.owner.submissions.idle, "publishes wait for nobody")
         with self.connection.Consumer([self.queue], self.reader, on_message=self._arrived, no_ack=True):
             while self.accepted:
                 self.connection.drain_events(timeout=PATIENCE)
@@ -150,7 +150,7 @@ class PublishingAlone(Publishing):
 
 
 class PublishingInALoop(Publishing):
-    """Through the bag."""
+    """With all that is submitted to the runtime."""
 
     name = "publish, loop"
     count = 5

@@ -45,7 +45,7 @@ MAY_IMPORT = {
 # What in the runtime belongs to one thread.  The bridge's handles have doors to it, for the bridge.
 RUNTIME = {
     *("actor", "owner", "supervisor", "session", "selector", "dialler", "link", "topology", "quarantine"),
-    *("publisher", "ledger", "bag", "live", "wire"),
+    *("publisher", "ledger", "submissions", "live", "wire"),
 }
 
 # kombu's API has them make each other: ``connection.Pool()``, ``pool.connection``, ``connection.SimpleQueue()``.

@@ -1,6 +1,6 @@
 """A channel's actor, as threads see it: how publishes and settlements leave a thread, and what is asked in the runtime.
 
-What threads hand over goes alone and at once, or in a bag for the runtime.
+What threads hand over goes alone and at once, or with all that others hand over to the runtime.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from .._values.model import (
     Returned,
     Sent,
 )
-from ..actors.channel import ChannelActor, Epoch, Settlement
+from ..actors.channel import ChannelActor, Epoch
 from ..actors.connection import ConnectionActor
 from ..actors.consumer import Consumer
 from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
 from ..actors.receipts import Receipt
+from ..actors.submissions import Settlement
 from ..errors import ConnectionLost, DeadlineExceeded, PublishUnknown, StaleDelivery
 from ..protocols.ledger import Entry
+from ..transport._contract import DeliverySink
 from .ensuring import in_ensure
 from .feeds import Arrival, Feed, Notice
 from .forking import start_afresh_after_fork
@@ -44,7 +46,7 @@ LONE_AFTER = 0.0001
 """Seconds of silence after which a publish counts as alone: above the pace of any loop (~10 us), below a
 round trip to the broker (~150 us), so that asking and answering goes past the runtime."""
 LARGE = WINDOW_BYTES // WINDOW_MESSAGES
-"""Bytes above which a publish is handed over by itself: bounds what waits in the bag in bytes, too."""
+"""Bytes above which a publish is handed over by itself: bounds what is submitted in bytes, too."""
 TAG_MAX = 2**64 - 1
 """AMQP's delivery tags have 64 bits."""
 
@@ -64,7 +66,7 @@ class TopologyCalls(Protocol):
 class ChannelHandle:
     """One channel, in any thread.  What is ``async`` here is to be awaited in the runtime.
 
-    Publishes and settlements that come in a row go into the channel's bag, which the runtime empties in batches.
+    Publishes and settlements that come in a row are submitted: the runtime takes them in batches.
     What comes alone is written by the calling thread itself, when nothing waits before it: that
     spares a lone message the waking of the runtime.  Large publishes are handed over one by one.
     """
@@ -80,6 +82,7 @@ class ChannelHandle:
         """The channel's present life, None while it is not open; set in the runtime."""
         actor.on_epoch = self._enter
         self._owner = owner
+        self._submissions = owner.submissions
         self._inbox = inbox
         self._last_publish = 0.0
         start_afresh_after_fork(self)
@@ -113,13 +116,12 @@ class ChannelHandle:
 
     def report(self, returns: Addressee, refusals: Refusals) -> None:
         """Put what the broker returns into the inbox under ``returns``, and what nobody waits for into ``refusals``."""
-        inbox = self._inbox
-
-        def returned(message: Returned) -> None:
-            inbox.put(returns, [message])
-
-        self.actor.publisher.on_returned = returned
+        self._returns: Addressee = returns
+        self.actor.publisher.on_returned = self._returned
         self.actor.publisher.on_refused = refusals.put
+
+    def _returned(self, message: Returned) -> None:
+        self._inbox.put(self._returns, [message])
 
     def report_names(self, queue: str, notice: Notice) -> None:
         """Put ``(name, 0, 0)`` into the inbox under ``notice`` whenever the broker gives a queue another name."""
@@ -135,25 +137,24 @@ class ChannelHandle:
             ValueError: it can't be sent within the limits agreed on with the broker; nothing was accepted.
             DeadlineExceeded, ConnectionBlocked: the window stayed full: the broker confirms nothing.
         """
-        channel = self.actor
-        publisher = channel.publisher
+        publisher = self.actor.publisher
         publisher.check(entry)
         try:
             if entry.size > LARGE:
                 self.portal.call(self._accept, entry, timeout=timeout)
                 return
-            if len(channel.bag) + publisher.under_way >= WINDOW_MESSAGES:
+            if len(self._submissions.waiting) + publisher.under_way >= WINDOW_MESSAGES:
                 self.portal.call(publisher.wait_half_empty, timeout=timeout)
         except DeadlineExceeded:
             raise publisher.too_late(entry, timeout) from None
         if not self._left_alone(entry):
-            self._into_bag(entry)
+            self._submit(entry)
 
     def _left_alone(self, entry: Entry) -> bool:
         """Write a publish past the runtime, if it comes alone."""
         now = monotonic()
         alone, self._last_publish = now - self._last_publish > LONE_AFTER, now
-        return alone and self.actor.idle and self._left(partial(self.actor.publisher.publish_now, entry))
+        return alone and self._submissions.idle and self._left(partial(self.actor.publisher.publish_now, entry))
 
     def _sent(self, entry: Entry, receipt: Receipt) -> bool:
         """Write a publish past the runtime, for somebody who is going to wait for its receipt: the broker has it by the
@@ -223,15 +224,15 @@ class ChannelHandle:
         if not (
             alone
             and action is Action.ACK
-            and self.actor.idle
+            and self._submissions.idle
             and self._left(partial(epoch.wire.ack_now, tag, multiple=flag))
         ):
-            self._into_bag((epoch, action, tag, flag))
+            self._submit((epoch, action, tag, flag))
 
     def give_back(self, arrival: Arrival) -> None:
         """Requeue a delivery that no callback has had; a former epoch's comes again by itself."""
         if arrival.epoch is self.epoch:
-            self._into_bag((arrival.epoch, Action.REQUEUE, arrival.delivery.delivery_tag, False))
+            self._submit((arrival.epoch, Action.REQUEUE, arrival.delivery.delivery_tag, False))
 
     def _left(self, send: Callable[[], Sent]) -> bool:
         portal = self.portal
@@ -251,23 +252,16 @@ class ChannelHandle:
             portal.post(self.actor.flush)
         return sent is not Sent.NOTHING
 
-    def _into_bag(self, item: Entry | Settlement) -> None:
-        channel = self.actor
+    def _submit(self, item: Entry | Settlement) -> None:
+        submissions = self._submissions
         try:
-            channel.bag.append(item)
-            if not channel.bag_posted:
-                channel.bag_posted = True
-                self.portal.post(self._collect)
+            submissions.waiting.append((self.actor, item))
+            if not submissions.posted:
+                submissions.posted = True
+                self.portal.post(self._owner.collect)
         except BaseException:
-            self.portal.post(self._collect)  # who was interrupted may have said so and not have done it
+            self.portal.post(self._owner.collect)  # who was interrupted may have said so and not have done it
             raise
-
-    def _collect(self) -> None:
-        """Empty the bag, in the runtime.  What comes of it leaves together with that of all who have rung by now."""
-        self.actor.take_in()
-        if not self._owner.flush_due:
-            self._owner.flush_due = True
-            self.portal.post(self._owner.flush)
 
     async def _accept(self, entry: Entry) -> None:
         publisher = self.actor.publisher
@@ -282,17 +276,10 @@ class ChannelHandle:
         ``on_cancel`` gets ``(tag,)`` when the broker has ended the subscription.
         """
         number, inbox = self.number, self._inbox
-        feed: Feed | None = None
+        cancelled = partial(inbox.put, on_cancel, [(spec.tag,)]) if on_cancel is not None else None
 
-        def sink(epoch: Epoch, batch: list[Delivery]) -> None:
-            nonlocal feed
-            if feed is None or feed.epoch is not epoch:
-                feed = Feed(number, spec.tag, spec.no_ack, epoch)
-            inbox.put_deliveries(feed, batch)
-
-        def cancelled() -> None:
-            if on_cancel is not None:
-                inbox.put(on_cancel, [(spec.tag,)])
+        def sink(epoch: Epoch) -> DeliverySink:
+            return partial(inbox.put_deliveries, Feed(number, spec.tag, spec.no_ack, epoch))
 
         return Consumer(spec, sink, cancelled)
 
@@ -351,7 +338,7 @@ class ChannelHandle:
 
     async def close(self) -> None:
         """Hand out what was published, and close the channel."""
-        self.actor.collect()
+        self._submissions.take_in()
         await self.actor.publisher.wait_empty()
         await self._owner.close_channel(self.actor)
 

@@ -103,7 +103,7 @@ class ConnectionHandle:
     def unsent(self) -> bool:
         """Whether publishes or settlements wait for a session."""
         channels = list(self.actor.channels.values())
-        return any(channel.bag or len(channel.publisher.ledger) for channel in channels)
+        return bool(self.actor.submissions.waiting) or any(len(channel.publisher.ledger) for channel in channels)
 
     @property
     def server_properties(self) -> Mapping[str, Any]:

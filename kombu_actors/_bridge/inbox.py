@@ -69,12 +69,17 @@ class Inbox:
     def put(self, addressee: Addressee, batch: Iterable[Item]) -> None:
         """Add news for one addressee, in order."""
         self.waiting.extend(zip(repeat(addressee), batch))
-        self._sleepers.wake()
+        if self._sleepers:  # who falls asleep looks once more afterwards
+            self._sleepers.wake()
 
     def put_deliveries(self, addressee: Addressee, batch: list[Delivery]) -> None:
         """``put`` for messages, which count against the limit."""
-        self._unmeasured += sum([len(delivery.body) for delivery in batch])
+        self._unmeasured += len(batch[0].body) if len(batch) == 1 else sum([len(delivery.body) for delivery in batch])
         self.put(addressee, batch)
+        if self._unmeasured > self.limit // 8 or len(self.waiting) > MESSAGES:
+            self._measure()
+
+    def _measure(self) -> None:
         full = len(self.waiting) > MESSAGES
         if self._unmeasured > self.limit // 8:
             # Measured afresh each time, so that takers need not keep a shared count.

@@ -85,8 +85,7 @@ class Tenant:
         What the drain leaves of its time the goodbye may use; then the socket is closed without an answer.
         """
         publishers = [channel.publisher for channel in self.actor.channels.values()]
-        for channel in self.actor.channels.values():
-            channel.collect()
+        self.actor.submissions.take_in()
         if self.actor.failure is None and self._running:
             with self._until(self._deadline):
                 for publisher in publishers:

@@ -195,7 +195,7 @@ class Deliveries:
             await self._block.call(f"ending the subscription to queue {spec.queue!r}", timeout, end)
 
         subscription = Subscription(terms, self._backlog, leave)
-        consumer = Consumer(spec, subscription.put, on_end=go_on)
+        consumer = Consumer(spec, subscription.sink, on_end=go_on)
         try:
             await self._block.call(f"subscribing to queue {spec.queue!r}", timeout, enter)
             self._subscriptions.add(subscription)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import attrs
 import trio
@@ -15,6 +16,7 @@ from ..actors.consumer import Consumer
 from ..errors import ConnectionLost, PublishUnknown
 from ..protocols.ledger import Entry
 from ..supervisors._interrupts import protected
+from ..transport._contract import DeliverySink
 from ..utils.uuid import uuid
 from .channels import SharedChannel
 from .delivered import Delivered, Terms
@@ -91,12 +93,15 @@ class Requests:
             if self._consumer is None or self._consumer.spec.tag not in channel.consumers:
                 # With acks: what was on its way to a consumer whose caller gave up goes to the next one.
                 spec = ConsumerSpec(tag=uuid(), queue=name)
-                consumer = Consumer(spec, self._take, on_end=self._ended)
+                consumer = Consumer(spec, self._sink, on_end=self._ended)
                 await self._actor.add_consumer(channel, consumer)
                 self._consumer = consumer
             consumer = self._consumer
         await self._actor.wait_subscribed(channel, consumer)
         return name
+
+    def _sink(self, epoch: Epoch) -> DeliverySink:
+        return partial(self._take, epoch)
 
     def _take(self, epoch: Epoch, batch: list[Delivery]) -> None:
         for delivery in batch:

@@ -10,7 +10,6 @@ over.  A consumer's restart leaves the channel alone.
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -19,9 +18,8 @@ import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
-from .._values.model import Action, QoS
+from .._values.model import QoS
 from ..errors import ChannelLimitExceeded, ConnectionLost
-from ..protocols.ledger import Entry
 from ..supervisors import (
     ActorContext,
     Backoff,
@@ -48,6 +46,7 @@ from .topology import Topology
 
 if TYPE_CHECKING:
     from .ordering import Publishes
+    from .submissions import Submissions
 
 logger = logging.getLogger("kombu_actors.channel")
 
@@ -73,10 +72,6 @@ class Epoch:
     """Held by the consumer that is asking for its subscription: one at a time, so that who is refused is known."""
 
 
-Settlement = tuple[Epoch, Action, int, bool]
-"""(epoch, action, wire tag, flag): the flag is *multiple*, for REJECT it is *requeue*."""
-
-
 class ChannelOwner(Protocol):
     """What a channel and its consumers ask of the connection that they belong to."""
 
@@ -87,6 +82,7 @@ class ChannelOwner(Protocol):
     calls: Calls
     channels: dict[int, ChannelActor]
     publishes: Publishes
+    submissions: Submissions
 
     def require_link(self) -> Link:
         """The present link; ``ConnectionLost`` when there is none."""
@@ -117,7 +113,7 @@ class ChannelActor:
         self.publisher = Publisher(
             owner.deadlines, owner.quarantine, owner.blocked_because, owner.session.options.make_lock()
         )
-        self.publisher.on_first = partial(owner.publishes.publishes, self)
+        self.publisher.on_first = self._publishes
         self.consumers: dict[str, Consumer] = {}
         self.qos: QoS | None = None
         self.live: Epoch | None = None
@@ -128,10 +124,6 @@ class ChannelActor:
         self.obstacle: ChannelLimitExceeded | None = None
         """Why it can't be opened at this moment, though there is a session; it is tried again."""
         self._has_been_open = False
-        self.bag: deque[Entry | Settlement] = deque()
-        """Publishes and settlements from other threads; bounded by the publish window and the prefetch."""
-        self.bag_posted = False
-        self._collecting = False
         self._former_tags = 0
         """The highest delivery tag that anybody has been shown, over all former epochs."""
 
@@ -165,6 +157,9 @@ class ChannelActor:
 
     def _consumer_specs(self) -> tuple[ChildSpec, ...]:
         return tuple(map(self.consumer_spec, self.consumers.values()))
+
+    def _publishes(self) -> None:
+        self.owner.publishes.publishes(self)
 
     async def set_qos(self, qos: QoS) -> None:
         """Remember the QoS for every epoch and apply it to the present one.
@@ -207,72 +202,10 @@ class ChannelActor:
         """The highest delivery tag that anybody has been shown, over all epochs."""
         return self._former_tags if self.live is None else self.live.tag_offset + self.live.wire.highest_tag
 
-    def collect(self) -> None:
-        """``take_in``, and let it leave at once."""
-        self.take_in()
-        self.flush()
-
-    def take_in(self) -> None:
-        """Carry out what other threads put into the bag, in the order they did.
-
-        A publish followed by an ack goes out in that order: a worker that publishes its result
-        and then acks must not lose both.
-        """
-        self._collecting = True
-        self.bag_posted = False
-        bag = self.bag
-        entries: list[Entry] = []
-        late: list[BaseException] = []
-        try:
-            while bag:
-                item = bag.popleft()
-                if isinstance(item, Entry):
-                    entries.append(item)
-                    continue
-                if entries:
-                    self.publisher.accept(*entries)
-                    entries = []
-                died = self.settle(item)
-                if died is not None:
-                    late.append(died)
-        finally:
-            if entries:
-                self.publisher.accept(*entries)
-            self._collecting = False
-        if late:
-            logger.warning(
-                "channel %d: %d decisions (ack, reject, requeue) came too late, their messages are delivered again: %s",
-                self.number,
-                len(late),
-                late[-1],
-            )
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing that other threads put into the bag is still on its way.  Any thread.
-
-        The order of the questions is the opposite of the order in which ``collect`` answers them.
-        """
-        return not self.bag_posted and not self._collecting and not self.bag
-
     def flush(self) -> None:
         """Let what was appended to the wire leave at once."""
         if self.live is not None:
             self.live.wire.flush()
-
-    def settle(self, settlement: Settlement) -> BaseException | None:
-        """Ack, nack or reject; dropped when the delivery's epoch has died: returns of what."""
-        epoch, action, tag, flag = settlement
-        wire = epoch.wire
-        if wire.closed is not None:
-            return wire.closed
-        if action is Action.ACK:
-            wire.ack(tag, multiple=flag)
-        elif action is Action.REJECT:
-            wire.reject(tag, requeue=flag)
-        else:
-            wire.nack(tag, multiple=flag, requeue=action is Action.REQUEUE)
-        return None
 
     async def _serve_channel(self, ctx: ActorContext) -> Hibernation:
         link = self.owner.require_link()

@@ -61,6 +61,7 @@ from .ordering import Publishes
 from .quarantine import Quarantine
 from .session import DialWatcher, Session
 from .sharing import identity
+from .submissions import Submissions
 from .topology import Topology
 from .waitlist import Waiting
 
@@ -125,14 +126,13 @@ class ConnectionActor:
         self.quarantine = Quarantine()
         self.calls = Calls()
         self.channels: dict[int, ChannelActor] = {}
-        self.publishes = Publishes(self.channels)
+        self.submissions = Submissions()
+        self.publishes = Publishes(self.channels, self.submissions)
         self.insist = insist
         """Keep dialling when the very first attempt fails; otherwise the tree ends with that failure."""
         self.backoff = backoff
         self.stop_deadline = stop_deadline
         """Seconds for the whole tree to stop; then the link is dropped without an answer to its goodbye."""
-        self.flush_due = False
-        """Whether somebody is about to call ``flush``."""
         self.failure: BaseException | None = None
         """Why supervision gave up; None while it runs, or has not been started."""
         self.on_failure: Callable[[BaseException], None] | None = None
@@ -466,9 +466,13 @@ class ConnectionActor:
             await trio.lowlevel.checkpoint()  # as in ``_live_epoch``
             await self._or_failure(self.supervisor.wait_ready(path))
 
+    def collect(self) -> None:
+        """Carry out what threads have handed over, and let it leave at once."""
+        self.submissions.take_in()
+        self.flush()
+
     def flush(self) -> None:
         """Let what was written to the link leave at once."""
-        self.flush_due = False
         if self.session.link is not None:
             self.session.link.flush()
 

@@ -20,7 +20,7 @@ from .._values.model import ConsumerSpec, Delivery
 from ..errors import ChannelLimitExceeded, ConnectionLost
 from ..supervisors import ActorContext, Backoff, Event, Hibernation
 from ..supervisors._interrupts import protected
-from ..transport._contract import Link, LinkChannel
+from ..transport._contract import DeliverySink, Link, LinkChannel
 from ._verdicts import CONSUMING, is_answer, may_concern, verdict
 from .waitlist import Waiting, refused_again
 
@@ -35,7 +35,8 @@ CONSUMER_BACKOFF = Backoff(first=0.0, base=0.25, maximum=3.0, reset_after=10.0)
 """The cap of 3 s keeps a consumer's recovery within 5 s."""
 
 
-DeliverySink = Callable[["Epoch", list[Delivery]], None]
+SinkMaker = Callable[["Epoch"], DeliverySink]
+"""Makes what takes the deliveries of one epoch."""
 
 
 @attrs.frozen(kw_only=True)
@@ -61,7 +62,7 @@ class Consumer:
     """A subscription as wished for, and what hears of it."""
 
     spec: ConsumerSpec
-    sink: DeliverySink
+    sink: SinkMaker
     on_cancel: Callable[[], None] | None = None
     """Told when the broker ended the subscription; supervision restores it regardless."""
     on_end: Callable[[], None] | None = None
@@ -113,7 +114,7 @@ class ConsumerActor:
             raise epoch.wire.closed
         self._cancelled, self._gapless = False, None
         try:
-            await self._subscribe(ctx, epoch, partial(consumer.sink, epoch), partial(self._broker_cancelled, ctx))
+            await self._subscribe(ctx, epoch, consumer.sink(epoch), partial(self._broker_cancelled, ctx))
             self._watch_gaps(ctx, epoch.wire)
         except BaseException:
             await self._leave(ctx)
@@ -162,7 +163,7 @@ class ConsumerActor:
         self,
         ctx: ActorContext,
         epoch: Epoch,
-        sink: Callable[[list[Delivery]], None],
+        sink: DeliverySink,
         on_cancel: Callable[[], None],
     ) -> None:
         """Consume, and be READY."""

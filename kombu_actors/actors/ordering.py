@@ -14,6 +14,7 @@ import trio
 
 from ..transport._contract import Link
 from .channel import ChannelActor
+from .submissions import Submissions
 
 __all__ = ["Publishes"]
 
@@ -27,11 +28,12 @@ broker that doesn't confirm (a quorum queue without its quorum) must not keep an
 class Publishes:
     """The publishes of one connection, to those who ask after them; what ``transport._contract.Upstream`` describes.
 
-    ``channels`` is the connection's own table.
+    ``channels`` is the connection's own table, ``submissions`` what threads have published and is not in a ledger yet.
     """
 
-    def __init__(self, channels: Mapping[int, ChannelActor]) -> None:
+    def __init__(self, channels: Mapping[int, ChannelActor], submissions: Submissions) -> None:
         self._channels = channels
+        self._submissions = submissions
         self._publishing: dict[ChannelActor, None] = {}
         """Those that have published: whoever asks looks at these only, and not at a thousand that consume."""
         self._token: trio.lowlevel.TrioToken | None = None
@@ -39,13 +41,14 @@ class Publishes:
     @property
     def unwritten(self) -> bool:
         """Whether threads have published what isn't written yet.  Any thread."""
-        channels = list(self._channels.values())
-        return any(not channel.idle or channel.publisher.ledger.waiting for channel in channels)
+        if not self._submissions.idle:
+            return True
+        return any(channel.publisher.ledger.waiting for channel in list(self._channels.values()))
 
     @property
     def unseen(self) -> bool:
         """Whether the broker may not have seen some of them."""
-        return any(channel.bag or channel.publisher.under_way for channel in self._publishing)
+        return bool(self._submissions.waiting) or any(channel.publisher.under_way for channel in self._publishing)
 
     def publishes(self, channel: ChannelActor) -> None:
         """A channel has begun to publish."""
@@ -65,9 +68,8 @@ class Publishes:
 
         What was written to channel ``over`` is not waited for: a request over it comes after that.
         """
-        for channel in list(self._channels.values()):
-            if channel.bag:
-                channel.collect()
+        self._submissions.take_in()
+        for channel in list(self._publishing):
             publisher = channel.publisher
             if publisher.under_way and not (channel is over and _keeps_order(channel)):
                 await publisher.wait_settled()

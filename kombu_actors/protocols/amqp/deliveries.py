@@ -64,6 +64,7 @@ class DeliveryScanner:
         current, current_tag = -1, b""
         name = ""
         batch: list[Delivery] | None = None
+        began = position
         try:
             while True:
                 kind, number, size, method, tag, delivery_tag, again = _HEADS[data[position + 11]](data, position)
@@ -98,7 +99,11 @@ class DeliveryScanner:
                 if properties is None:
                     properties = self.properties(property_bytes)
                 if batch is None:
-                    batch = self._batch(current, name, events)
+                    if position == began:
+                        batch = self._batch(current, name, events)
+                    else:  # of somebody else than the one before
+                        batch = []
+                        events.append(_new(Delivered, (current, name, batch)))
                 batch.append(_new(Delivery, (name, delivery_tag, again & 1 == 1, route[0], route[1], properties, body)))
                 position = end + 1
         except (IndexError, struct.error, PeerProtocolError):

@@ -44,14 +44,15 @@ class Dispatcher:
 
     def handle(self, happened: Sequence[events.Event]) -> BaseException | None:
         """Dispatch events in order; return why the connection is over, or None."""
+        channels = self.channels
         for event in happened:
+            if type(event) is events.Delivered:  # most are
+                channels[event.channel].on_delivered(event)
+                continue
             reason = _HANDLERS[type(event)](self, event)
             if reason is not None:
                 return reason
         return None
-
-    def _on_delivered(self, event: events.Delivered) -> None:
-        self.channels[event.channel].on_delivered(event)
 
     def _on_confirmed(self, event: events.Confirmed) -> None:
         self.channels[event.channel].on_confirmed(event)
@@ -111,7 +112,6 @@ class Dispatcher:
 
 
 _HANDLERS: Final[dict[type, Callable[[Dispatcher, Any], BaseException | None]]] = {
-    events.Delivered: Dispatcher._on_delivered,
     events.Confirmed: Dispatcher._on_confirmed,
     events.Replied: Dispatcher._on_reply,
     events.Got: Dispatcher._on_reply,
