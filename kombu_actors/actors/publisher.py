@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import outcome
 import trio
@@ -41,6 +41,8 @@ WINDOW_MESSAGES = 4096
 """Publishes under way per publisher: enough to cover an fsync of the broker (~50 ms) at 50,000/s."""
 WINDOW_BYTES = 32 * 1024 * 1024
 """Bytes under way per publisher: half the default body limit, so one large message always fits."""
+NO_PUBLISHES: Final = Ledger()
+"""The ledger of all publishers that have accepted nothing so far: most channels of a program that has many consume."""
 
 
 def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseException | None) -> BaseException:
@@ -78,15 +80,14 @@ class Publisher:
         blocked_because: Callable[[], str | None],
         turn: AbstractContextManager[Any],
     ) -> None:
-        self.ledger = Ledger()
-        self.ledger.on_nacked = self._note_nacked
+        self.ledger = NO_PUBLISHES
         self._nacked: list[Entry] = []
         self._turn = turn
         """Held by whoever publishes: the order on the wire is the order of the tags."""
         self._aside: list[tuple[Entry, LonePublish]] = []
         """Sent by other threads, and not in the ledger yet; what an interrupt kept from being sent, too."""
         self.on_first: Callable[[], None] | None = None
-        """Told once, when it accepts its first publish: most channels of a program that has many only consume."""
+        """Told once, when it accepts its first publish."""
         self.on_returned: Callable[[Returned], None] | None = None
         self.on_refused: RefusalWatcher | None = None
         """Told of each publish that was refused, or given up as unknown, while nobody waited for it."""
@@ -141,11 +142,18 @@ class Publisher:
 
     def accept(self, *entries: Entry) -> None:
         """Put publishes on the books; they are written at once when a channel is up."""
-        if self.on_first is not None:
-            self.on_first()
-            self.on_first = None
+        if self.ledger is NO_PUBLISHES:
+            self._begin()
         self.ledger.accept(*entries)
         self._pump()
+
+    def _begin(self) -> None:
+        self.ledger = Ledger()
+        self.ledger.on_nacked = self._note_nacked
+        if self._unwatch is None and self._link is not None:
+            self._unwatch = self._link.on_blocked(self._on_blocked)
+        if self.on_first is not None:
+            self.on_first()
 
     async def wait_room(self) -> None:
         """Wait until the window has room.  Cancelling leaves nothing behind."""
@@ -283,11 +291,13 @@ class Publisher:
         Cancelled, or when the channel dies meanwhile, it is to be detached all the same.
         """
         self._wire = channel
-        with self._turn:
-            self._record()
-            # Normally the channel's end was told by ``channel_died``; one that was stopped says nothing of publishes.
-            self.ledger.end_epoch(Blame.OTHER, ConnectionClosed("the channel was stopped"))
-        self._unwatch = link.on_blocked(self._on_blocked)
+        if self.ledger is not NO_PUBLISHES:
+            with self._turn:
+                self._record()
+                # Mostly the channel's end was told by ``channel_died``; one that was stopped says nothing of publishes.
+                self.ledger.end_epoch(Blame.OTHER, ConnectionClosed("the channel was stopped"))
+        if self.ledger is not NO_PUBLISHES or self._quarantine.occupied:
+            self._unwatch = link.on_blocked(self._on_blocked)
         if self.ledger.strict or self.ledger.suspects or self._quarantine.occupied:
             await first_of(partial(self._publish_suspects, channel, link), channel.wait_closed)
         if channel.closed is None:
@@ -347,17 +357,20 @@ class Publisher:
 
         ``unread``: an alarm kept the broker from reading when it died.
         """
-        self._take_note()
-        with self._turn:
-            blame = Blame.UNREAD if unread else judge(reason)
-            settled = self.ledger.end_epoch(blame, reason)
-        for entry, result in settled:
-            self._tell(entry, result, reason if result is Outcome.REFUSED else self._given_up(entry, reason))
+        if self.ledger is not NO_PUBLISHES:
+            self._end_epoch(reason, Blame.UNREAD if unread else judge(reason))
         if self.ledger.strict:
             self._quarantine.enter(self)
         else:
             self._quarantine.leave(self)
         self._wake()
+
+    def _end_epoch(self, reason: BaseException, blame: Blame) -> None:
+        self._take_note()
+        with self._turn:
+            settled = self.ledger.end_epoch(blame, reason)
+        for entry, result in settled:
+            self._tell(entry, result, reason if result is Outcome.REFUSED else self._given_up(entry, reason))
 
     def _on_refused(self, tag: int, reason: BaseException) -> None:
         entry = self.ledger.refuse(tag)

@@ -76,7 +76,6 @@ class Ledger:
         self.written: dict[int, Entry] = {}
         self.settled = 0
         self.bytes = 0
-        self.counts: dict[Outcome, int] = dict.fromkeys(Outcome, 0)
         self.resent = 0
         self.on_nacked: Callable[[Entry], None] | None = None
         """Hears of each ``basic.nack`` for an entry that nobody watches."""
@@ -171,8 +170,8 @@ class Ledger:
         again = [entry for entry in lost if id(entry) not in fates]
         self.waiting.extendleft(reversed(again))
         self.resent += len(again)
-        for entry, outcome in settled:
-            self._settle(entry, outcome)
+        for entry, _ in settled:
+            self._settle(entry)
         if self.suspects or self.strict or (not guilty and self._is_suspicious(blame, unproven, again)):
             self.suspects += len(again)
             self.strict = bool(self.suspects) and (self.strict or blame in (Blame.UNNAMED, Blame.PUBLISH_SOMEWHERE))
@@ -187,14 +186,14 @@ class Ledger:
         self._explained = True
         entry = self.written.pop(tag, None)
         if entry is not None:
-            self._settle(entry, Outcome.REFUSED)
+            self._settle(entry)
         return entry
 
     def refuse_next(self) -> Entry:
         """Settle the oldest entry that waits: it can't be written.  Its watcher is the caller's to tell."""
         self.suspects -= self.suspects > 0
         entry = self.waiting.popleft()
-        self._settle(entry, Outcome.REFUSED)
+        self._settle(entry)
         return entry
 
     @staticmethod
@@ -209,10 +208,9 @@ class Ledger:
             return any(entry.tries >= SUSPECT_AFTER for entry in again)
         return blame in (Blame.PUBLISH, Blame.PUBLISH_SOMEWHERE) and bool(unproven)
 
-    def _settle(self, entry: Entry, outcome: Outcome) -> None:
+    def _settle(self, entry: Entry) -> None:
         self.settled += 1
         self.bytes -= entry.size
-        self.counts[outcome] += 1
 
     def confirm(self, tag: int, multiple: bool, accepted: bool) -> int:
         """Settle what ``basic.ack`` or ``basic.nack`` speaks of; returns how many entries that were.
@@ -244,18 +242,13 @@ class Ledger:
                     continue
                 self._tell(entry, accepted)
         self.settled += settled
-        if accepted:
-            self.counts[Outcome.CONFIRMED] += settled
         return settled
 
     def _tell(self, entry: Entry, accepted: bool) -> None:
         if not accepted:
             outcome = Outcome.REFUSED
-            self.counts[outcome] += 1
         elif entry.returned is not None:
             outcome = Outcome.RETURNED
-            self.counts[outcome] += 1
-            self.counts[Outcome.CONFIRMED] -= 1
         else:
             outcome = Outcome.CONFIRMED
         if entry.watcher is not None:
@@ -300,5 +293,4 @@ class Ledger:
         self.bytes -= entry.size
         if not entry.attempted:
             return None
-        self.counts[Outcome.UNKNOWN] += 1
         return Outcome.UNKNOWN
