@@ -85,6 +85,7 @@ class ChannelHandle:
         self._submissions = owner.submissions
         self._inbox = inbox
         self._last_publish = 0.0
+        self._prefetch_set = False
         start_afresh_after_fork(self)
 
     def _enter(self, epoch: Epoch | None) -> None:
@@ -102,7 +103,12 @@ class ChannelHandle:
     @property
     def has_qos(self) -> bool:
         """Whether anybody has bounded what may be unacknowledged."""
-        return self.actor.qos is not None
+        return self._prefetch_set or self.actor.qos is not None
+
+    def set_prefetch(self, count: int) -> None:
+        """Bound what may be unacknowledged of consumers that are subscribed from now on.  Never waits."""
+        self._prefetch_set = True
+        self.portal.post(self.actor.set_prefetch, count)
 
     def check_reopening(self, where: str) -> None:
         """Raise why the channel can't be opened at this moment; ``where`` is the broker's address."""

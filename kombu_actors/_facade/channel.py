@@ -170,7 +170,13 @@ class Channel(ChannelTopology):
     def basic_qos(self, prefetch_size: int, prefetch_count: int, a_global: bool) -> None:
         """Bound how many messages may be unsettled; kept over reconnects."""
         qos = QoS(prefetch_count=prefetch_count, prefetch_size=prefetch_size, apply_global=a_global)
-        self._call(self._present.set_qos, qos)
+        if not qos.plain:
+            self._call(self._present.set_qos, qos)
+            return
+        self._refusals.heed()
+        if not self._host.keeps(self):
+            self._check_reopening()
+        self._present.set_prefetch(prefetch_count)
 
     def basic_consume(
         self,

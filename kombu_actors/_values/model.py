@@ -173,6 +173,11 @@ class QoS:
     prefetch_size: int = attrs.field(default=0, validator=_at_most(0xFFFFFFFF))
     apply_global: bool = False
 
+    @property
+    def plain(self) -> bool:
+        """Whether it bounds nothing but the messages of consumers that come after it, which no broker refuses."""
+        return not (self.prefetch_size or self.apply_global)
+
 
 class QueueInfo(NamedTuple):
     """What ``queue.declare-ok`` says."""

@@ -161,6 +161,16 @@ class ChannelActor:
     def _publishes(self) -> None:
         self.owner.publishes.publishes(self)
 
+    def set_prefetch(self, count: int) -> None:
+        """``set_qos`` of a plain prefetch, which nobody waits for."""
+        self.qos = QoS(prefetch_count=count)
+        wire = self.live.wire if self.live is not None else None
+        try:
+            if wire is not None and wire.closed is None:
+                wire.prefetch(count)
+        except ConnectionLost as lost:
+            logger.debug("channel %d: prefetch is left to the next epoch: %s", self.number, lost)
+
     async def set_qos(self, qos: QoS) -> None:
         """Remember the QoS for every epoch and apply it to the present one.
 
@@ -289,6 +299,9 @@ class ChannelActor:
 
     async def _apply_qos(self, wire: LinkChannel) -> None:
         assert self.qos is not None
+        if self.qos.plain:
+            wire.prefetch(self.qos.prefetch_count)
+            return
         await wire.qos(
             prefetch_count=self.qos.prefetch_count,
             prefetch_size=self.qos.prefetch_size,

@@ -221,7 +221,7 @@ class ConsumerActor:
                     await stage.aclose()
 
             stack.push_async_callback(leave)
-            await stage.qos(prefetch_count=1)
+            stage.prefetch(1)
             await stage.consume(attrs.evolve(present, no_ack=False), _drop, _ignore)
             if self._owner.topology.outlives_consumers(present.queue):
                 await stack.aclose()

@@ -112,7 +112,15 @@ class LinkChannel(Mortal, Protocol):
     async def queue_unbind(self, binding: BindingSpec) -> None: ...
     async def queue_purge(self, name: str) -> int: ...
 
-    async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None: ...
+    def prefetch(self, count: int) -> None:
+        """Bound what may be unacknowledged of whoever consumes from now on; 0 is no bound.
+
+        Nobody waits for an answer: no broker refuses it.
+        """
+
+    async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None:
+        """``prefetch`` in all its forms, of which brokers refuse some."""
+
     async def consume(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> str:
         """Subscribe; return the tag once the broker said consume-ok.
 

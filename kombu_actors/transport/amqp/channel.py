@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
-import trio
 from amqp import spec as amqp_spec
 
 from ..._values.model import (
@@ -62,22 +61,20 @@ class AMQPChannel(DeclaringChannel):
 
     # -- consuming -----------------------------------------------------------------------------
 
-    async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None:
-        """Bound unacknowledged deliveries; 0 is no bound.
+    def prefetch(self, count: int) -> None:
+        """Bound unacknowledged deliveries; 0 is no bound.  It leaves with the next question, or in the next turn."""
+        self._ending.check()
+        try:
+            self._engine.request(self.number, request("basic.qos", 0, count, False), PendingReply())
+        except LocalProtocolError:
+            raise self._has_just_ended() from None
+        self._wake()
 
-        A plain ``prefetch_count`` is not waited for: no broker refuses it, and it holds for whoever consumes after it.
-        """
+    async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None:
+        """Bound unacknowledged deliveries; 0 is no bound."""
         if prefetch_size and self._link.is_rabbitmq:
             self._refuse(540, f"RabbitMQ has no prefetch_size (was {prefetch_size})", amqp_spec.Basic.Qos)
-        question = request("basic.qos", prefetch_size, prefetch_count, apply_global)
-        if prefetch_size or apply_global:
-            await self._call(question)
-            return
-        self._ending.check()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        self._engine.request(self.number, question, PendingReply())
-        self._link.ask()
-        await trio.lowlevel.cancel_shielded_checkpoint()
+        await self._call(request("basic.qos", prefetch_size, prefetch_count, apply_global))
 
     async def consume(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> str:
         """Subscribe; return the tag once the broker said consume-ok.

@@ -191,6 +191,7 @@ class AMQPLink(OneLife):
                 self._on_end_of_stream()
                 return
             self._heard = trio.current_time()
+            self._writer.heard()
             try:
                 reason = self._dispatcher.handle(self.engine.receive(data))
             except PeerProtocolError as error:

@@ -15,10 +15,6 @@ from .._waiting import Ending, Outbox
 
 __all__ = ["Writer"]
 
-ALONE = 0.0002
-"""Seconds without a question before one that leaves at once.  A program that asks one thing after the other saves the
-writer's turn; of a thousand channels that ask at the same time all but the first leave in one piece."""
-
 
 class Writer:
     """The only one who writes to a connection's stream, and who closes it.  ``lock`` is the sender's."""
@@ -28,7 +24,8 @@ class Writer:
         """Held while bytes leave without waiting, while a turn is taken, and while someone who sends ends."""
         self.last_sent = trio.current_time()
         """When bytes last went."""
-        self._last_asked = -ALONE
+        self._asked = False
+        """Whether a question has left since the broker was last heard."""
         self._sender = sender
         self._stream = stream
         self._outbox = Outbox()
@@ -82,13 +79,20 @@ class Writer:
             self.wake()
 
     def ask(self) -> None:
-        """A question to the broker has been appended: send it at once if it comes alone, with the others if not."""
-        now = trio.current_time()
-        alone, self._last_asked = now - self._last_asked > ALONE, now
-        if alone:
-            self.flush()
-        else:
+        """A question to the broker has been appended: send it at once if it comes alone, with the others if not.
+
+        A program that asks one thing after the other saves the writer's turn; of a thousand channels that ask at the
+        same time all but the first leave in one piece.
+        """
+        if self._asked:
             self.wake()
+            return
+        self._asked = True
+        self.flush()
+
+    def heard(self) -> None:
+        """The broker has said something: what is asked now may be what follows from that."""
+        self._asked = False
 
     def send_alone(self, lone: Lone, ending: Ending) -> Sent:
         """Send whole frames from any thread, unless something waits or who speaks them has ended."""

@@ -140,6 +140,10 @@ class MemoryChannel(OneLife):
 
     # -- consuming -----------------------------------------------------------------------------
 
+    def prefetch(self, count: int) -> None:
+        """Bound unacknowledged deliveries; 0 is no bound."""
+        self._send(self._engine.qos, prefetch_count=count)
+
     async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None:
         """Bound unacknowledged deliveries; 0 is no bound."""
         if prefetch_size:

@@ -104,9 +104,13 @@ class RedisChannel(DeclaringChannel):
             )
         if not 0 <= prefetch_count < 65_536:
             raise ValueError(f"prefetch_count must be from 0 (no limit of yours) to 65535, not {prefetch_count}")
-        self._ending.check()
         await trio.lowlevel.checkpoint()
-        self.deliveries.limit = prefetch_count or self.link.options.prefetch_limit
+        self.prefetch(prefetch_count)
+
+    def prefetch(self, count: int) -> None:
+        """Bound unacknowledged deliveries of the whole channel; 0 is ``prefetch_limit``."""
+        self._ending.check()
+        self.deliveries.limit = count or self.link.options.prefetch_limit
         self.deliveries.refill()
 
     async def consume(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> str:
