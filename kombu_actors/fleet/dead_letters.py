@@ -1,9 +1,9 @@
 """The dead letters of a queue: list, show, replay, drop.
 
-    async with fleet.dead_letters("orders") as dead:
-        for letter in await dead.list(error="CardDeclined"):
-            print(letter.id, letter.reason)
-        print(await dead.replay(error="CardDeclined", rate=50))
+async with fleet.dead_letters("orders") as dead:
+    for letter in await dead.list(error="CardDeclined"):
+        print(letter.id, letter.reason)
+    print(await dead.replay(error="CardDeclined", rate=50))
 """
 
 from __future__ import annotations

@@ -90,8 +90,10 @@ class LinkChannel(Mortal, Protocol):
     number: int
     reorders: bool
     """Whether a request may reach the broker before what was published on the channel before it."""
-    highest_tag: int
-    """The highest delivery tag that has been handed over, to a sink or by ``get``; 0 before the first."""
+
+    @property
+    def highest_tag(self) -> int:
+        """The highest delivery tag that has been handed over, to a sink or by ``get``; 0 before the first."""
 
     def on_closed(self, watcher: Callable[[], object] | None) -> None:
         """Have ``watcher()`` called once, when the channel dies; it must not raise.  There is one; None is nobody.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 
 import trio
@@ -29,7 +30,9 @@ async def test_a_consumer_that_comes_while_the_last_one_of_its_queue_goes_is_ser
             if delivery.body == b"last":
                 came.set()
 
-    consumers = [Consumer(ConsumerSpec(tag=f"c{number}", queue="q"), take) for number in range(ROUNDS)]
+    consumers = [
+        Consumer(ConsumerSpec(tag=f"c{number}", queue="q"), partial(partial, take)) for number in range(ROUNDS)
+    ]
     await actor.add_consumer(channel, consumers[0])
     for old, new in pairwise(consumers):
         came = trio.Event()
