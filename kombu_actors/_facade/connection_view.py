@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import attrs
 from amqp import exceptions as amqp_errors
 
 from .._values.endpoint import DEFAULT_PORTS, Endpoint
@@ -149,8 +148,7 @@ class ConnectionView:
         return self._parameters.link_options().heartbeat if self.supports_heartbeats else 0
 
 
-@attrs.frozen
-class Implements:
+class Implements(NamedTuple):
     """What kombu's code asks ``transport.implements``."""
 
     heartbeats: bool

@@ -218,8 +218,7 @@ It is RabbitMQ's own default limit before 4.0 (16 MiB since): what a broker has 
 what one message may cost the process is bounded all the same."""
 
 
-@attrs.frozen(kw_only=True)
-class RefusedPublish:
+class RefusedPublish(NamedTuple):
     """A publish that the broker refused, or that was given up, when nobody waited for its outcome."""
 
     exchange: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import ssl
 from collections.abc import Mapping
@@ -180,6 +179,8 @@ def _from_dict(given: dict[str, Any]) -> TLSSettings:
         if key in NOT_TAKEN:
             raise ValueError(f"TLS option {key!r} is not taken: {NOT_TAKEN[key]}")
         if key not in known and key != "ssl_version":
+            import difflib  # for a mistake only: it costs as much as this module
+
             close = difflib.get_close_matches(str(key), known, 1)
             meant = f" (did you mean {close[0]}?)" if close else ""
             raise ValueError(f"unknown TLS option {key!r}{meant}; known: {', '.join(known)}")

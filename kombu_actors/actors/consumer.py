@@ -39,7 +39,6 @@ SinkMaker = Callable[["Epoch"], DeliverySink]
 """Makes what takes the deliveries of one epoch."""
 
 
-@attrs.frozen(kw_only=True)
 class SubscriptionGap(Event):
     """A consumer of broadcasts has missed some, or may have: it was not subscribed, or has been too slow.
 

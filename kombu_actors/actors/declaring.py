@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
@@ -26,8 +25,7 @@ from .topology import Entity, Named, Topology
 from .waitlist import Waitlist
 
 
-@attrs.frozen
-class Request:
+class Request(NamedTuple):
     """One operation for the topology actor."""
 
     perform: Callable[[TopologyActor], Awaitable[Any]]

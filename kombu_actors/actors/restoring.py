@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from random import Random
 
-import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
@@ -28,7 +27,6 @@ NAMED_IN_DEGRADED = 8
 """Entities that the snapshot names of those that wait; more than that nobody reads."""
 
 
-@attrs.frozen(kw_only=True)
 class RestorationWaiting(Event):
     """The broker refused to restore something; it is tried again at ``next_at``, everything else goes on."""
 
@@ -39,7 +37,6 @@ class RestorationWaiting(Event):
     """Monotonic seconds; infinite when trying it again would end the session for everybody."""
 
 
-@attrs.frozen(kw_only=True)
 class RestorationSucceeded(Event):
     """What had waited is there, or is wished for no more."""
 
@@ -47,7 +44,6 @@ class RestorationSucceeded(Event):
     downtime: float
 
 
-@attrs.frozen(kw_only=True)
 class QueueRenamed(Event):
     """The broker gave a queue that it names another name; ``known`` is the name its declaration had."""
 

@@ -8,9 +8,9 @@ that others had made; whoever declared a queue or an exchange restores it, with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 from weakref import WeakSet
 
-import attrs
 import trio
 
 from .._values.endpoint import Endpoint
@@ -18,8 +18,7 @@ from ..transport._contract import Link
 from .topology import Topology
 
 
-@attrs.frozen(kw_only=True)
-class BrokerIdentity:
+class BrokerIdentity(NamedTuple):
     """Which broker a session is with, as far as a client can tell."""
 
     name: str

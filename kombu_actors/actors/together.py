@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-import attrs
 import trio
 from amqp.exceptions import AMQPError
 
@@ -19,8 +19,7 @@ AT_ONCE = 100
 """Queues under way at a time: the broker and this side both have something to do, and others have their turn."""
 
 
-@attrs.frozen
-class Wish:
+class Wish(NamedTuple):
     """A queue, and the bindings that lead to it."""
 
     queue: QueueSpec

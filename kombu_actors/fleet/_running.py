@@ -10,7 +10,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
-import attrs
 import trio
 
 from ..errors import AccessRefused, BrokerUnreachable, NotAllowed
@@ -164,7 +163,7 @@ class Run:
 
     def _heard_below(self, path: str, event: Event) -> None:
         """Of a connection's own tree."""
-        self.tell(attrs.evolve(event, path=f"{path}/{event.path}" if event.path else path))
+        self.tell(event.but(path=f"{path}/{event.path}" if event.path else path))
 
 
 async def obey_signals(run: Run, task_status: trio.TaskStatus[None]) -> None:

@@ -5,8 +5,6 @@ There is none for a message that is handled well: those are counted.
 
 from __future__ import annotations
 
-import attrs
-
 from ..supervisors.events import Event
 
 __all__ = [
@@ -21,7 +19,6 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
 class MessageRetried(Event):
     """A handler failed; the message comes again after ``delay`` seconds."""
 
@@ -33,7 +30,6 @@ class MessageRetried(Event):
     error: BaseException
 
 
-@attrs.frozen(kw_only=True)
 class MessageSnoozed(Event):
     """A handler put a message off."""
 
@@ -42,7 +38,6 @@ class MessageSnoozed(Event):
     delay: float
 
 
-@attrs.frozen(kw_only=True)
 class MessageDeadLettered(Event):
     """A message is in the dead letters."""
 
@@ -53,7 +48,6 @@ class MessageDeadLettered(Event):
     error: BaseException
 
 
-@attrs.frozen(kw_only=True)
 class MessageReturned(Event):
     """A message could not be put into its delay, or the dead letters, or be answered; it is back in its queue."""
 
@@ -62,7 +56,6 @@ class MessageReturned(Event):
     error: BaseException
 
 
-@attrs.frozen(kw_only=True)
 class HandlerStuck(Event):
     """A plain function is over its time, and a thread can't be cancelled; ``stack`` is where it is."""
 
@@ -71,21 +64,18 @@ class HandlerStuck(Event):
     stack: tuple[str, ...]
 
 
-@attrs.frozen(kw_only=True)
 class ConsumerPaused(Event):
     """A consumer takes no messages until it is resumed."""
 
     queue: str
 
 
-@attrs.frozen(kw_only=True)
 class ConsumerResumed(Event):
     """A consumer that was paused goes on."""
 
     queue: str
 
 
-@attrs.frozen(kw_only=True)
 class DrainBegan(Event):
     """The fleet takes no more messages, and ends when its handlers are done."""
 

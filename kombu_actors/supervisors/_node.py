@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from . import events as news
@@ -56,13 +55,13 @@ HISTORY = 32
 """Failures an escalation tells about: more than any sensible budget, few enough to read."""
 
 
-@attrs.define(eq=False)
 class FirstStart:
     """Someone waits for a dynamic child to become READY for the first time."""
 
-    over: trio.Event = attrs.field(factory=trio.Event)
-    outcome: Outcome | None = None
-    """How it went wrong; None: it is READY."""
+    def __init__(self) -> None:
+        self.over = trio.Event()
+        self.outcome: Outcome | None = None
+        """How it went wrong; None: it is READY."""
 
 
 class Node:

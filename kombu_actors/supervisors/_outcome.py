@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import trio
 
 from ._errors import ChildStartError, Escalation
 
 
-@attrs.frozen
-class Returned:
+class Returned(NamedTuple):
     """The child's ``start`` returned by itself."""
 
     value: Any = None
 
 
-@attrs.frozen
-class Failed:
+class Failed(NamedTuple):
     """The child raised; of a group ``error`` is the decisive leaf, ``leaves`` all of them."""
 
     error: BaseException
@@ -32,8 +29,7 @@ class Failed:
         return BaseExceptionGroup(f"{len(others) + 1} failures at once", [self.error, *others])
 
 
-@attrs.frozen
-class Stopped:
+class Stopped(NamedTuple):
     """The child was asked to stop and did."""
 
     reason: str = ""
@@ -42,8 +38,7 @@ class Stopped:
 Outcome = Returned | Failed | Stopped
 
 
-@attrs.frozen(kw_only=True)
-class Failure:
+class Failure(NamedTuple):
     """One failure in a supervisor's history."""
 
     path: str

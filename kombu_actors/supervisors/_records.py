@@ -1,7 +1,6 @@
 """What goes into the kernel and what comes out of it: immutable records, hashed in C."""
 
-from __future__ import annotations
-
+# Annotations are evaluated here: as text each would be compiled on its own, which doubles what these classes cost.
 from enum import Enum
 from typing import NamedTuple
 

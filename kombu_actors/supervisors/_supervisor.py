@@ -6,7 +6,6 @@ import random
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 
-import attrs
 import trio
 
 from ._actor import ActorRef, inside
@@ -327,7 +326,7 @@ def _view(cell: Cell, state: ChildState, node: Node | None, attempt: int, next_a
         nested = live if isinstance(live, Node) else None
         view = _view(own, own_state, nested, child.streak, alarm.at if alarm else None)
         if node is not None and child.limit is not None:
-            view = attrs.evolve(view, budget_left=node.budget_left(child))
+            view = view._replace(budget_left=node.budget_left(child))
         below.append(view)
     failure, box, live = cell.failure, cell.mailbox, cell.live
     spec = cell.spec

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from ._policy import ChildState
 
 
-@attrs.frozen(kw_only=True)
-class ChildView:
+class ChildView(NamedTuple):
     """One node of a snapshot: an actor, or a supervisor with its children."""
 
     id: str
@@ -36,7 +33,7 @@ class ChildView:
 
     def to_dict(self) -> dict[str, Any]:
         """The tree as dicts, lists, strings and numbers."""
-        record = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        record = self._asdict()
         record["state"] = self.state.value
         record["children"] = [child.to_dict() for child in self.children]
         return record

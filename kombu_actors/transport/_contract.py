@@ -8,9 +8,7 @@ in the trio thread; methods without ``async`` never block.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
-
-import attrs
+from typing import Any, NamedTuple, Protocol
 
 from .._values.endpoint import Endpoint, LinkOptions
 from .._values.model import (
@@ -38,8 +36,7 @@ class EndedByCall(ConnectionLost):
     """The broker ended the connection over this very call (540, 503, ...): ``__cause__`` is its answer."""
 
 
-@attrs.frozen(kw_only=True)
-class Capabilities:
+class Capabilities(NamedTuple):
     """What a transport can do, for facade attributes and the table in docs."""
 
     heartbeats: bool

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
+from typing import Any
 
+import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -120,6 +123,60 @@ async def test_events_carry_where_when_and_what_is_left(autojump_clock: MockCloc
     assert record["error"] == {"type": "OSError", "text": "no"}
     assert record["wall"] > 1e9
     assert all(json.dumps(event.to_dict()) for event in diary.events)
+
+
+class Measured(Event):
+    """A kind of event that a program has made up."""
+
+    seconds: float
+    unit: str = "s"
+
+
+def test_events_are_immutable_values() -> None:
+    """By name, with defaults and those of what they inherit; equal by kind and content; mistakes say what is wrong."""
+    place: dict[str, Any] = {"path": "a", "at": 1.0, "wall": 2.0}
+    one, same, other = Measured(**place, seconds=3.0), Measured(**place, seconds=3.0), Measured(**place, seconds=4.0)
+    assert (one.seconds, one.unit, one.epoch) == (3.0, "s", 0)
+    assert (one == same, one == other, len({one, same, other})) == (True, False, 2)
+    assert events.ChildStarting(**place) != events.ChildReady(**place)
+    assert pickle.loads(pickle.dumps(one)) == one
+    assert one.but(seconds=4.0) == other
+    assert repr(other).startswith("Measured(path='a', at=1.0,")
+    assert repr(other).endswith("seconds=4.0, unit='s')")
+    with pytest.raises(AttributeError, match="immutable"):
+        one.seconds = 5.0  # type: ignore[misc]  # what the test is about
+    with pytest.raises(AttributeError, match="immutable"):
+        del one.seconds
+    with pytest.raises(TypeError, match=r"Measured takes path, .*: seconds is missing, it has no minutes"):
+        Measured(**place, minutes=1)  # type: ignore[call-arg]  # likewise
+
+
+def test_no_kind_of_event_is_made_by_attrs() -> None:
+    """It would take its own annotations only, and none of those that it inherits."""
+    import kombu_actors.broker
+    import kombu_actors.fleet.events  # noqa: F401  # both have kinds of their own
+
+    kinds = list(Event.__subclasses__())
+    for kind in kinds:
+        kinds += kind.__subclasses__()
+    assert len(kinds) > 25
+    assert [kind for kind in kinds if attrs.has(kind)] == []
+
+
+async def test_a_child_reports_events_of_its_own(autojump_clock: MockClock) -> None:
+    """The supervisor adds where and when."""
+    diary = Diary()
+
+    async def measuring(ctx: ActorContext) -> None:
+        ctx.ready()
+        ctx.report(Measured, seconds=0.5)
+        await ctx.stopping.wait()
+
+    child = ChildSpec(id="a", start=measuring)
+    async with open_supervisor(SupervisorSpec(id="s", children=(child,)), listener=diary.events.append) as sup:
+        await sup.wait_ready()
+    (told,) = diary.of(Measured)
+    assert (told.path, told.epoch, told.seconds) == ("a", 1, 0.5)
 
 
 async def test_logs_rise_from_warning_to_error_to_critical(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import attrs
 from amqp.serialization import dumps
@@ -82,7 +82,6 @@ class AMQPlainCredentials:
         return table[4:]
 
 
-@attrs.frozen
 class ExternalCredentials:
     """The broker takes the identity from the TLS client certificate."""
 
@@ -93,8 +92,7 @@ class ExternalCredentials:
         return b""
 
 
-@attrs.frozen
-class Limits:
+class Limits(NamedTuple):
     """What connection.tune settles.  ``heartbeat`` is in seconds, 0 is none."""
 
     channel_max: int
