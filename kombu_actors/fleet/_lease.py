@@ -22,7 +22,7 @@ from ..errors import AccessRefused, ContentDisallowed, DecodeError
 from ..supervisors._interrupts import protected
 from ..utils.uuid import uuid
 
-__all__ = ["Lease"]
+__all__ = ["JobLease"]
 
 logger = logging.getLogger("kombu_actors.fleet")
 
@@ -60,7 +60,7 @@ class _Token:
 
 
 @protected
-class Lease:
+class JobLease:
     """The tokens that this process holds for a fleet's jobs, whose names are ``jobs``."""
 
     def __init__(

@@ -19,11 +19,12 @@ import trio
 from ..broker import Broker
 from ..supervisors import ActorContext
 from ..supervisors._interrupts import protected, run_unprotected, unprotected
-from ._lease import Lease
+from ._lease import JobLease
 from ._schedule import Job, is_ahead
 from .message import Message
+from .views import JobView
 
-__all__ = ["JobView", "Periodic"]
+__all__ = ["Periodic"]
 
 logger = logging.getLogger("kombu_actors.fleet")
 
@@ -31,23 +32,6 @@ CLOCK_LOOK = 10.0
 """Seconds between two looks at the clock: it may be set, or the machine have slept."""
 AGAIN = 1.0
 """Seconds until a tick is tried again whose resources are down."""
-
-
-@attrs.frozen(kw_only=True)
-class JobView:
-    """How a job stands, in this process."""
-
-    name: str
-    holding: bool
-    """Whether this process is the one to run it."""
-    next_at: float | None
-    """When it is due, seconds since 1970; None while it runs, or isn't this process's to run."""
-    running_since: float | None
-    """Since when it runs; None when it doesn't."""
-    ticks: int
-    """How often it ran here."""
-    failures: int
-    """How often it failed here."""
 
 
 @attrs.define(eq=False)
@@ -82,7 +66,7 @@ class Periodic:
         self._running = [_Running(job) for job in jobs]
         self._values = values
         self._clock = clock
-        self._lease = Lease(fleet, frozenset(job.name for job in jobs), consuming, publishing, clock)
+        self._lease = JobLease(fleet, frozenset(job.name for job in jobs), consuming, publishing, clock)
 
     def view(self) -> tuple[JobView, ...]:
         """How the jobs stand."""

@@ -136,6 +136,7 @@ class Run:
             tree=self._supervisor.snapshot(),
             connections={path: broker.snapshot() for path, broker in self._tree.connections.open.items()},
             consumers=tuple(look_at(one, self._tree.path_of(one), now) for one in self._tree.consumers),
+            jobs=() if self._tree.periodic is None else self._tree.periodic.view(),
         )
 
     @guarded

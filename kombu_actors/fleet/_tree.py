@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import attrs
+import trio
 
 from ..errors import AccessRefused, BrokerUnreachable, NotAllowed, PreconditionFailed
-from ..supervisors import ChildSpec, RestartLimit, Strategy, SupervisorSpec
+from ..supervisors import ActorContext, ChildSpec, RestartLimit, Strategy, SupervisorSpec
 from ..supervisors._interrupts import protected
 from ..supervisors.events import Event
 from ._address import Address
 from ._consumer import Consumer, Surroundings
 from ._cut import Cut
-from ._outgoing import CONSUMING, PUBLISHING, Connections
+from ._outgoing import CONSUMING, PUBLISHING, Connections, consuming_broker, outgoing_of
+from ._periodic import Periodic
 from ._plans import ConsumerPlan, Middleware, ResourcePlan
 from ._resources import SUPERVISOR as RESOURCES
 from ._resources import ResourceActor, Resources
+from ._schedule import Job
 
-WORK, CONSUMERS = "work", "consumers"
+WORK, CONSUMERS, PERIODIC = "work", "consumers", "periodic"
 GOODBYES = 5.0
 """Seconds beyond the drain that resources and connections have for their ends."""
 RESOURCE_START = 60.0
@@ -35,6 +38,7 @@ class FleetPlan:
     address: Address
     consumers: Sequence[ConsumerPlan]
     resources: Sequence[ResourcePlan]
+    jobs: Sequence[Job]
     middleware: Sequence[Middleware]
     drain_timeout: float
 
@@ -54,6 +58,8 @@ class Tree:
 
     def __init__(self, plan: FleetPlan, cut: Cut, listener: Callable[[str, Event], None]) -> None:
         self.connections = Connections(plan.address, listener)
+        self.periodic: Periodic | None = None
+        """The jobs, once their actor has started."""
         self._plan = plan
         self._cut = cut
         self._resources = Resources(plan.resources)
@@ -95,7 +101,20 @@ class Tree:
         return hopeless(error) or (isinstance(error, BrokerUnreachable) and not self.connections.were_up)
 
     def _work(self) -> tuple[ChildSpec | SupervisorSpec, ...]:
-        return (SupervisorSpec(id=CONSUMERS, children=self._consumers, escalate=hopeless),)
+        consumers = SupervisorSpec(id=CONSUMERS, children=self._consumers, escalate=hopeless)
+        if not self._plan.jobs:
+            return (consumers,)
+        periodic = ChildSpec(id=PERIODIC, start=self._periodic, stop_grace=self._plan.drain_timeout)
+        return (consumers, periodic)
+
+    async def _periodic(self, ctx: ActorContext) -> None:
+        def values(job: Job) -> list[object]:
+            return self._resources.values(ctx, job.handler.resources)
+
+        plan, consuming, publishing = self._plan, consuming_broker(ctx), outgoing_of(ctx).broker
+        self.periodic = periodic = Periodic(plan.name, plan.jobs, consuming, publishing, values)
+        with trio.CancelScope() as scope, self._cut.cancelled_by_it(scope):
+            await periodic.run(ctx)
 
     def _consumers(self) -> tuple[ChildSpec, ...]:
         drain = self._plan.drain_timeout

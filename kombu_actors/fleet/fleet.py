@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from os import PathLike
 from pathlib import Path
 from ssl import SSLContext
@@ -17,11 +17,12 @@ from ..broker import QueueSpec
 from ..supervisors import EventStream
 from ._address import Address
 from ._explain import explain
-from ._handlers import plan_handler, plan_key, plan_resource
+from ._handlers import plan_handler, plan_job, plan_key, plan_resource
 from ._inbox import Once, inbox
 from ._plans import ConsumerPlan, Middleware, ResourcePlan
 from ._registering import check_consumers, check_middleware, check_name, check_seconds, plan_consumer
 from ._running import EVENTS, Run
+from ._schedule import Job, job
 from ._tree import FleetPlan
 from .certificate import Certificate
 from .client import Client, open_client
@@ -81,6 +82,7 @@ class Fleet:
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, least=0.0)
         self._consumers: list[ConsumerPlan] = []
         self._resources: list[ResourcePlan] = []
+        self._jobs: list[Job] = []
         self._middleware: list[Middleware] = []
         self._run: Run | None = None
 
@@ -94,10 +96,11 @@ class Fleet:
         ``changes`` are arguments of ``Fleet``; all others are this one's, but for ``tls`` and ``options``, which
         belong to a broker.
         """
-        given = {"name": self.name, "retry": self._retry, "drain_timeout": self._drain_timeout, **changes}
-        other = Fleet(url, **given)
+        given = {"name": self.name, "retry": self._retry, "drain_timeout": self._drain_timeout}
+        other = Fleet(url, **{**given, **changes})
         other._consumers += self._consumers
         other._resources += self._resources
+        other._jobs += self._jobs
         other._middleware += self._middleware
         return other
 
@@ -170,6 +173,24 @@ class Fleet:
 
         return register
 
+    def every(self, schedule: str | float, *, timezone: str = "UTC") -> Callable[[F], F]:
+        """``@fleet.every("*/5 * * * *")``, or seconds: called then, once in all processes of fleets of this name.
+
+        Moments that nobody was there for are made up for once; those that come while the last call still runs are left
+        out.  A call that fails is logged, and the next moment is its next chance; one that is killed is made again.
+        60 is at each full minute.  The function takes resources only.  Cron takes ``kombu-actors[cron]``.
+        """
+        names = sys._getframe(1).f_locals
+
+        def register(function: F) -> F:
+            made = job(schedule, plan_job(function, resources=self._known(), names=names), timezone)
+            if any(other.name == made.name for other in self._jobs):
+                raise FleetMistake(f"fleet {self.name!r} has a job named {made.name!r} already: rename one of them")
+            self._jobs.append(made)
+            return function
+
+        return register
+
     def resource(self, function: R) -> R:
         """``@fleet.resource``: this async generator function yields something that handlers depend on.
 
@@ -238,7 +259,7 @@ class Fleet:
         """
         if self._run is not None:
             raise FleetError(f"fleet {self.name!r} is running already")
-        if not self._consumers:
+        if not self._consumers and not self._jobs:
             raise FleetMistake(f"fleet {self.name!r} has nothing to do: register a handler with @fleet.consumer(queue)")
         self._run = Run(self._plan())
         try:
@@ -308,18 +329,17 @@ class Fleet:
             address=self._address,
             consumers=tuple(self._consumers),
             resources=tuple(self._resources),
+            jobs=tuple(self._jobs),
             middleware=tuple(self._middleware),
             drain_timeout=self._drain_timeout,
         )
-
-    # -- the producing half -----------------------------------------------------------------------
 
     def open(self) -> AbstractAsyncContextManager[Client]:
         """``async with fleet.open() as client``: publish and ask, in a trio program."""
         return open_client(self._address)
 
-    def open_sync(self) -> AbstractContextManager[SyncClient]:
-        """``with fleet.open_sync() as client``: the same in Django, Flask, scripts and threads."""
+    def open_sync(self) -> SyncClient:
+        """``with fleet.open_sync() as client``, or without: the same in Django, Flask, scripts and threads."""
         from ._blocking import open_sync_client  # it starts a thread: only for who asks
 
         return open_sync_client(self._address)

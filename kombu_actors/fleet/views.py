@@ -70,6 +70,23 @@ class ConsumerView:
 
 
 @attrs.frozen(kw_only=True)
+class JobView:
+    """How a periodic job stands, in this process."""
+
+    name: str
+    holding: bool
+    """Whether this process is the one to run it."""
+    next_at: float | None
+    """When it is due, seconds since 1970; None while it runs, or isn't this process's to run."""
+    running_since: float | None
+    """Since when it runs; None when it doesn't."""
+    ticks: int
+    """How often it ran here."""
+    failures: int
+    """How often it failed here."""
+
+
+@attrs.frozen(kw_only=True)
 class FleetView:
     """A whole fleet."""
 
@@ -79,6 +96,7 @@ class FleetView:
     connections: Mapping[str, ChildView]
     """The tree of each connection, by its actor's path."""
     consumers: tuple[ConsumerView, ...]
+    jobs: tuple[JobView, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers."""
@@ -88,4 +106,5 @@ class FleetView:
             "tree": self.tree.to_dict(),
             "connections": {path: view.to_dict() for path, view in self.connections.items()},
             "consumers": [attrs.asdict(consumer) for consumer in self.consumers],
+            "jobs": [attrs.asdict(job) for job in self.jobs],
         }

@@ -5,22 +5,26 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 import trio
 from trio.testing import MockClock
 
 from kombu_actors.broker import Broker
+from kombu_actors.fleet import Depends
 from kombu_actors.fleet._periodic import Periodic
+from kombu_actors.fleet.errors import FleetMistake
 from kombu_actors.supervisors import open_supervisor
 from kombu_actors.transport.memory import memory_broker
 from tests.conformance.native import PATIENCE, payloads, ready
 from tests.conformance.realms import Realm
 from tests.conformance.test_recovery import lose_session
+from tests.fleet.support import make_fleet, running
 from tests.fleet.ticking import job_of, periodic_of, tree
 
 REPOSITORY = Path(__file__).parents[2]
@@ -246,3 +250,35 @@ def test_another_process_takes_over_within_five_seconds(realm: Realm) -> None:
     seconds = [int(moment) for moment in before + after]
     assert len(set(seconds)) >= len(seconds) - 1
     assert after[2] - after[1] == pytest.approx(1, abs=0.5)
+
+
+async def test_a_fleet_runs_its_jobs(realm: Realm) -> None:
+    """With their resources; they are seen in the snapshot, and it may have nothing else to do."""
+    fleet = make_fleet(realm)
+    values = list[int]()
+    twice = trio.Event()
+
+    @fleet.resource
+    async def pool() -> AsyncIterator[int]:
+        yield 42
+
+    @fleet.every(EVERY)
+    async def sweep(number: Annotated[int, Depends(pool)]) -> None:
+        values.append(number)
+        if len(values) == 2:
+            twice.set()
+
+    @fleet.every("* * * * *", timezone="Europe/Berlin")
+    def hourly() -> None:
+        """In a thread."""
+
+    with pytest.raises(FleetMistake, match=r"has a job named .*sweep.* already"):
+        fleet.every(60)(sweep)
+    async with running(fleet):
+        await twice.wait()
+        jobs = {job.name.rpartition(".")[2]: job for job in fleet.snapshot().jobs}
+        assert fleet.snapshot().to_dict()["jobs"]
+    assert values[:2] == [42, 42]
+    assert set(jobs) == {"sweep", "hourly"}
+    assert all(job.holding for job in jobs.values())
+    assert jobs["sweep"].failures == 0
