@@ -23,6 +23,7 @@ __all__ = [
     "Left",
     "Line",
     "Owner",
+    "Released",
     "Settled",
     "Subscribed",
     "Topic",
@@ -37,6 +38,7 @@ __all__ = [
     "read_topics",
     "release",
     "settle",
+    "unload",
 ]
 
 HOST: Final = "0"
@@ -80,6 +82,16 @@ class Left(NamedTuple):
 
     returned: int
     deaths: list[Death]
+    done: bool
+    """False: that was a step; call it again."""
+
+
+class Released(NamedTuple):
+    """What an owner had claimed when it ended."""
+
+    returned: int
+    done: bool
+    """False: that was a step; call it again."""
 
 
 class Topic(NamedTuple):
@@ -132,6 +144,10 @@ class Settled(NamedTuple):
     stale: Sequence[int]
     """Claims that were gone: their messages are somebody else's by now, or will be."""
     deaths: list[Death]
+    done: bool
+    """False: not all that was requeued is back yet; go on with ``unload``."""
+    unreached: Sequence[int] = ()
+    """Discards that are to be sent again: it was work enough for one call."""
 
 
 # leases; times in seconds
@@ -152,17 +168,21 @@ def beat(lease: float, visibility_timeout: float, *, renew: bool) -> Call[Beaten
     return Call(_BEAT, (_milliseconds(lease), _milliseconds(visibility_timeout), PRESENT[renew]), _read_beaten)
 
 
-def release(owner: str) -> Call[int]:
-    """End an owner that is known to be dead, or the caller itself; returns how many claims it had.
+def release(owner: str) -> Call[Released]:
+    """End an owner that is known to be dead, or the caller itself.
 
     Done once or more often, it's the same.
     """
-    return Call(ALL_SCRIPTS["release"], (owner.encode(),), lambda reply: int(reply[0]))
+    return Call(ALL_SCRIPTS["release"], (owner.encode(),), lambda reply: Released(reply[0], bool(reply[1])))
 
 
 def leave(channel: str) -> Call[Left]:
     """End what one channel of the caller holds: claims, subscriptions, its places in line."""
-    return Call(ALL_SCRIPTS["leave"], (channel.encode(),), lambda reply: Left(reply[0], read_deaths(reply[1])))
+
+    def parse(reply: Any) -> Left:
+        return Left(reply[0], read_deaths(reply[1]), bool(reply[2]))
+
+    return Call(ALL_SCRIPTS["leave"], (channel.encode(),), parse)
 
 
 # subscriptions
@@ -242,6 +262,11 @@ def settle(acked: Sequence[int] = (), requeued: Sequence[int] = (), discarded: S
     return Call(_SETTLE, arguments, _read_settled)
 
 
+def unload() -> Call[Settled]:
+    """Go on with what ``settle`` left to do."""
+    return Call(ALL_SCRIPTS["unload"], (), lambda reply: Settled((), read_deaths(reply[0]), bool(reply[1])))
+
+
 def quarantine(claim: int) -> Call[bool]:
     """Put a claimed message that can't be decoded aside; False if the claim was gone."""
     return Call(ALL_SCRIPTS["quarantine"], (b"%d" % claim,), lambda reply: bool(reply[0]))
@@ -274,8 +299,8 @@ def _read_claimed(reply: Any) -> Claimed:
 
 
 def _read_settled(reply: Any) -> Settled:
-    stale, deaths = reply
-    return Settled(stale, read_deaths(deaths) if deaths else [])
+    stale, deaths, done, unreached = reply
+    return Settled(stale, read_deaths(deaths) if deaths else [], bool(done), unreached)
 
 
 def read_topics(entries: Iterable[bytes], sep: str) -> list[Topic]:

@@ -39,12 +39,14 @@ class Published(NamedTuple):
     """What a batch came to."""
 
     codes: Sequence[int]
-    """``Code`` of each message, in order."""
+    """``Code`` of each message, in order; of the first ones, when that was work enough for one call."""
     errors: Mapping[int, str]
     """What the server said of messages that it could not store, by their place in the batch; their code is REFUSED."""
     next_timer: float | None
     """Seconds until the server's earliest timer."""
     deaths: list[Death]
+    state: bytes = b""
+    """To be sent with the messages that have no code yet: what is known of the first of them."""
 
 
 def settings(fanout_prefix: str, *, fanout_patterns: bool = True, deadletter_queue: str | None = None) -> Settings:
@@ -52,20 +54,23 @@ def settings(fanout_prefix: str, *, fanout_patterns: bool = True, deadletter_que
     return fanout_prefix.encode(), PRESENT[fanout_patterns], (deadletter_queue or "").encode()
 
 
-def publish(settings: Settings, messages: Iterable[tuple[bytes, ...]]) -> Call[Published]:
-    """Publish a batch in one step, in order; each message is ``preparing.PreparedMessage.arguments``.
+def publish(settings: Settings, messages: Iterable[tuple[bytes, ...]], state: bytes = b"") -> Call[Published]:
+    """Publish a batch in order; each message is ``preparing.PreparedMessage.arguments``.
+
+    One step, mostly: what the answer has no code for is to be sent again, with its ``state``.
 
     Refused as a whole, and with nothing done, when maxmemory is reached (error ``OOM``).
     """
-    return Call(_PUBLISH, [*settings, *chain.from_iterable(messages)], _read_published)
+    return Call(_PUBLISH, [*settings, state, *chain.from_iterable(messages)], _read_published)
 
 
-def bury(death: Death, settings: Settings, message: tuple[bytes, ...]) -> Call[Published | None]:
+def bury(death: Death, settings: Settings, message: tuple[bytes, ...], state: bytes = b"") -> Call[Published | None]:
     """Put a dead letter where it belongs and drop the claim on what died, in one step.
 
     ``message`` is what ``dead_letters.dead_letter_arguments`` makes.  None: that claim is gone, and nothing was done.
+    Without a code it is to be called again, with the answer's ``state``.
     """
-    return Call(_BURY, (b"%d" % death.claim, PRESENT[death.cut], *settings, *message), _read_buried)
+    return Call(_BURY, (b"%d" % death.claim, PRESENT[death.cut], *settings, state, *message), _read_buried)
 
 
 def adopt(queue: str, delivery_tag: str, envelope: bytes, *, step: int = 0, expiration: str = "") -> Call[Published]:
@@ -78,13 +83,13 @@ def adopt(queue: str, delivery_tag: str, envelope: bytes, *, step: int = 0, expi
 
 
 def _read_published(reply: Any) -> Published:
-    codes, timer, deaths = reply
+    codes, timer, deaths, state = reply
     errors: dict[int, str] = {}
     for index, code in enumerate(codes):
         if type(code) is bytes:
             errors[index] = code.decode(errors="replace")
             codes[index] = Code.REFUSED
-    return Published(codes, errors, read_timer(timer), read_deaths(deaths) if deaths else [])
+    return Published(codes, errors, read_timer(timer), read_deaths(deaths) if deaths else [], state)
 
 
 def _read_buried(reply: object) -> Published | None:

@@ -22,7 +22,9 @@ from typing import Final
 
 import attrs
 
-PARTS: Final = ("lib", "ending", "routing", "waiting", "claims", "departing", "restoring")
+PARTS: Final = (
+    "lib", "ending", "pushing", "indexing", "routing", "delivering", "waiting", "claims", "departing", "restoring"
+)
 """Files that are put in front of scripts, and aren't scripts."""
 
 

@@ -53,3 +53,4 @@ async def carry_out(estate: Estate, successor: Caller) -> None:
             raise
         else:
             settling.attend(settled.deaths)
+            estate.decisions.put_back(([], [], list(settled.unreached)))

@@ -59,6 +59,10 @@ class Keeper:
         self._later.add(claimer)
         self._schedule.bring_forward("later", trio.current_time() + LATER)
 
+    def beat_now(self) -> None:
+        """Work is left in the server."""
+        self._schedule.bring_forward("timer", trio.current_time())
+
     async def run(self) -> None:
         """Act on the schedule until the link is dead."""
         async with trio.open_nursery() as nursery:

@@ -153,7 +153,8 @@ class RedisLink(OneLife):
                 if self.settling.waits is None:
                     await self.settling.settled()
                 self._caller.parting = True
-                await self.call(consuming.release(self.terms.owner))
+                while not (await self.call(consuming.release(self.terms.owner))).done:
+                    pass  # it goes back step by step
                 nursery.cancel_scope.cancel()
         finally:
             self.kill(parted(self.name))
@@ -282,17 +283,23 @@ class RedisLink(OneLife):
     def _leave(self, channel: RedisChannel, done: Callable[[], None]) -> None:
         *others, last = channel.names
         for name in others:
-            self.settling.insist(consuming.leave(name), self._given_back, lambda _: None)
-        self.settling.insist(consuming.leave(last), partial(self._left, channel, done), lambda _: done())
+            self._leave_as(name, lambda: None)
+        self._leave_as(last, partial(self._left, channel, done))
 
-    def _left(self, channel: RedisChannel, done: Callable[[], None], left: Left) -> None:
+    def _leave_as(self, name: str, done: Callable[[], None]) -> None:
+        def answered(left: Left) -> None:
+            self.settling.attend(left.deaths)
+            if left.done:
+                done()
+            else:
+                self._leave_as(name, done)
+
+        self.settling.insist(consuming.leave(name), answered, lambda _: done())
+
+    def _left(self, channel: RedisChannel, done: Callable[[], None]) -> None:
         if self._channels.get(channel.number) is channel:
             del self._channels[channel.number]
-        self._given_back(left)
         done()
-
-    def _given_back(self, left: Left) -> None:
-        self.settling.attend(left.deaths)
 
     async def wait_settled(self) -> None:
         """Wait until the server has carried out what was decided about deliveries."""

@@ -109,6 +109,8 @@ class Listening:
             claimer, _, queue = name.partition(" ")
             for channel in self._link.channels():
                 channel.deliveries.look(claimer, queue)
+        elif word == "b":
+            self._link.keeper.beat_now()
         elif word == "x":
             for channel in self._link.channels():
                 channel.queue_deleted(name)

@@ -93,9 +93,10 @@ class PublishQueue:
         self.waiting.extendleft(reversed(self.under_way))
         self.under_way = []
 
-    def answered(self) -> list[Publish]:
-        """The batch under way has been answered: hand it over."""
-        batch, self.under_way = self.under_way, []
+    def answered(self, count: int | None = None) -> list[Publish]:
+        """The batch under way has been answered, or the first ``count`` of it: hand it over."""
+        batch = self.under_way[:count]
+        del self.under_way[:count]
         self.refused = None
         return batch
 
@@ -164,10 +165,9 @@ class Publishing:
             else:
                 self._send()
 
-    def _send(self) -> None:
-        call = publish_calls.publish(
-            self._caller.terms.settings, [publish.prepared.arguments for publish in self.queue.under_way]
-        )
+    def _send(self, state: bytes = b"") -> None:
+        messages = [publish.prepared.arguments for publish in self.queue.under_way]
+        call = publish_calls.publish(self._caller.terms.settings, messages, state)
         done = self._await_replicas if self._caller.terms.options.confirm_replicas else self._published
         self._caller.submit(call, done, self._refused, wire=self._wire)
 
@@ -209,7 +209,7 @@ class Publishing:
             self._wire.send(("WAIT", wanted, REPLICA_PATIENCE), heard)
 
     def _published(self, answer: Published) -> None:
-        batch = self.queue.answered()
+        batch = self.queue.answered(len(answer.codes))
         self.alarm.change(None)
         self._crowded_out = 0
         self._settling.attend(answer.deaths, answer.next_timer)
@@ -220,7 +220,9 @@ class Publishing:
             by_channel.setdefault(publish.channel, []).append((publish, code, error))
         for channel, publishes in by_channel.items():
             channel.answered(publishes)
-        if self.queue.waiting:
+        if self.queue.under_way:
+            self._send(answer.state)  # it was work enough for one call
+        elif self.queue.waiting:
             self._wire.wake()
 
     def _refused(self, error: BaseException) -> None:

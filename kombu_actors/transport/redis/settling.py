@@ -141,6 +141,11 @@ class Settling:
     def _settled(self, batch: Batch, settled: Settled) -> None:
         self._under_way.remove(batch)
         self.attend(settled.deaths)
+        if settled.unreached:
+            self._gathered.put_back(([], [], list(settled.unreached)))
+            self._schedule.bring_forward("later", trio.current_time())
+        if not settled.done:
+            self._unload()
         if settled.stale:
             logger.error(
                 "%s: %d decisions (ack, reject, requeue) came too late: a stock kombu consumer had taken the messages"
@@ -148,12 +153,22 @@ class Settling:
                 self._name,
                 len(settled.stale),
             )
-        if self.waits is not None:  # those before were refused
+        if self.waits is not None or settled.unreached:  # those before were refused, or it was not all
             self._afterwards[:0] = batch.afterwards
             return
         self._refused_before = False
         for act in batch.afterwards:
             act()
+
+    def _unload(self) -> None:
+        """Go on with the return of what was requeued: the server does so much of it per call."""
+
+        def unloaded(settled: Settled) -> None:
+            self.attend(settled.deaths)
+            if not settled.done:
+                self._unload()
+
+        self._submit(consuming.unload(), unloaded)
 
     def _refused(self, batch: Batch, error: BaseException) -> None:
         if self._caller.dead:
@@ -238,7 +253,7 @@ class Settling:
             except UndecodableEnvelope as error:
                 self._put_aside(death.queue, death.claim, error)
             else:
-                self._submit(publish_calls.bury(death, terms.settings, letter), self._buried)
+                self._bury(death, letter, b"")
 
     def _tell_oversized(self, death: Death, *, no_ack: bool) -> None:
         body_max = self._caller.terms.body_max
@@ -261,8 +276,14 @@ class Settling:
             no_ack=no_ack,
         )
 
-    def _buried(self, answer: Published | None) -> None:
+    def _bury(self, death: Death, letter: tuple[bytes, ...], state: bytes) -> None:
+        call = publish_calls.bury(death, self._caller.terms.settings, letter, state)
+        self._submit(call, partial(self._buried, death, letter))
+
+    def _buried(self, death: Death, letter: tuple[bytes, ...], answer: Published | None) -> None:
         if answer is not None:
+            if not answer.codes:
+                self._bury(death, letter, answer.state)
             for error in answer.errors.values():
                 logger.error("%s: a dead letter could not be stored, its message is kept: %s", self._name, error)
             self.attend(answer.deaths, answer.next_timer)

@@ -86,7 +86,9 @@ class Member(Driver):
         return self.run(calls.beat(lease, visibility_timeout, renew=renew))
 
     def release(self, owner: str) -> int:
-        return self.run(calls.release(owner))
+        released = self.run(calls.release(owner))
+        assert released.done
+        return released.returned
 
     def leave(self, channel: str = "1") -> Left:
         return self.run(calls.leave(channel))

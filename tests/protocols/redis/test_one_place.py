@@ -220,7 +220,7 @@ class Broker(RuleBasedStateMachine):
         claimed = member.claim(*queues, count=count, channel=channel, limit=limit, no_ack=no_ack, share=share)
         self.take(member, channel, queues, claimed, no_ack=no_ack)
         assert len(claimed.messages) <= count
-        assert (claimed.line is Line.SENTRY) == bool(claimed.sentry_for)
+        assert (claimed.line is Line.SENTRY) == bool(claimed.sentry_for and count)
         if claimed.line is Line.AWAY:
             assert len(claimed.messages) == count or sum(map(len, (raw for *_, raw in claimed.messages))) >= limit
         self.replied = ((member.owner, channel), queues, claimed)
@@ -341,7 +341,7 @@ class Broker(RuleBasedStateMachine):
             self.seen[name] = list(messages)
         members = {member.wake_channel: member for member in self.members}
         for heard, said in self.ear.hear():
-            word, channel = said.split(" ", 1)
+            word, channel, _ = said.split(" ", 2)
             assert word == "w"
             if heard in members and self.queues_of(members[heard], channel):
                 self.waiting.called.add((members[heard].owner, channel))

@@ -1,3 +1,4 @@
+-- needs: pushing
 -- adopt queue delivery_tag step expiration envelope -> [1|0, next_timer, deaths]
 -- What a stock publisher only PUBLISHed goes into the list of a durable fanout queue, once, however many links heard it.
 local name, tag, step, lifetime, envelope = unpack(ARGV, FIRST, FIRST + 4)

@@ -1,10 +1,11 @@
--- needs: ending routing waiting claims departing restoring
+-- needs: ending pushing indexing routing waiting claims departing restoring
 -- beat lease visibility_timeout renew -> [deaths, next_timer, [[owner, client, run], ..]]
 -- Renews the caller's lease (and with renew = "1" the scores of its claims), and does what is due: ends owners whose
--- lease is over, lets messages and queues expire, restores what stock kombus that died had claimed.  The owners are
--- the others, for the caller to see if they are still connected, when it's its turn to look.
+-- lease is over, lets messages and queues expire, restores what stock kombus that died had claimed, all for a step: with
+-- next_timer 0 it asks for another beat.  The owners are the others, for the caller to see if they are still connected,
+-- when it's its turn to look.
 local lease, patience, renew = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), ARGV[FIRST + 2] == '1'
-local MAX_OWNERS, MAX_TIMERS, MAX_EXPIRED, MAX_RESTORED = 5, 50, 200, 10 -- per call: a script must end
+local MAX_OWNERS, MAX_TIMERS, MAX_RESTORED = 5, 50, 10 -- per call
 local WATCH = 900 -- ms that pass until the next one may look for dead clients
 if not alive() then return fenced() end
 work_when_full()
@@ -20,31 +21,36 @@ local function attempt(deed, ...)
 end
 
 -- When nobody has renewed anything for longer than a lease (the server stood still, came back from a restart, or its
--- clock jumped), overdue leases say nothing about their owners: each gets a fresh one.
+-- clock jumped), overdue leases say nothing about their owners: each gets a fresh one.  So when the clock went back, or
+-- the dead would have theirs for as long as it went.
 local last = tonumber(call('GET', NS .. 'beaten') or nil)
 call('SET', NS .. 'beaten', now())
-if last and now() - last > lease then
+if last and (now() - last > lease or now() < last) then
   for _, owner in ipairs(call('ZRANGE', OWNERS, 0, -1)) do call('ZADD', OWNERS, now() + lease, owner) end
 end
 call('ZADD', OWNERS, now() + lease, OWNER)
 for _, owner in ipairs(call('ZRANGE', OWNERS, '-inf', '(' .. now(), 'BYSCORE', 'LIMIT', 0, MAX_OWNERS)) do
-  attempt(depart, owner)
+  call('ZREM', OWNERS, owner)
+  call('SADD', DEPARTING, owner)
 end
+for _, owner in ipairs(call('SRANDMEMBER', DEPARTING, MAX_OWNERS)) do
+  if not weary() then attempt(depart, owner) end
+end
+attempt(sweep)
 
 -- Let what has expired at the heads of a queue's lists die, and see when to look again.
 local function expire(name)
-  local most, due = MAX_EXPIRED, math.huge
+  local due = math.huge
   for _, suffix in ipairs(SUFFIXES) do
     local list = P .. name .. suffix
     local raw = call('LINDEX', list, -1)
     while raw do
       local _, expires = metadata(raw)
       if expires == 0 then break end
-      if expires > now() or most == 0 then
+      if expires > now() or weary() then
         due = math.min(due, expires)
         break
       end
-      most = most - 1
       call('RPOP', list)
       die(deaths, name, list, raw, 'expired')
       raw = call('LINDEX', list, -1)
@@ -61,19 +67,30 @@ local function fire(kind, name)
   end
 end
 for _, timer in ipairs(call('ZRANGE', TIMERS, '-inf', now(), 'BYSCORE', 'LIMIT', 0, MAX_TIMERS)) do
+  if weary() then break end
   call('ZREM', TIMERS, timer)
   attempt(fire, string.match(timer, '^(%a+) (.*)$'))
 end
 
+-- The scores of the caller's claims, from where the beat before stopped.
 local function renew_claims()
-  local seqs = call('HKEYS', NS .. 'claims.' .. OWNER)
-  for first = 1, #seqs, 500 do
+  local progress = NS .. 'owner.' .. OWNER
+  local cursor = call('HGET', progress, 'renewed') or renew and '0'
+  while cursor and not weary() do
+    local page = call('HSCAN', NS .. 'claims.' .. OWNER, cursor, 'COUNT', 200)
     local scores = {}
-    for i = first, math.min(first + 499, #seqs) do
-      scores[#scores + 1], scores[#scores + 2] = now() / 1000, OWNER .. ':' .. seqs[i]
+    for i = 1, #page[2], 2 do
+      scores[#scores + 1], scores[#scores + 2] = now() / 1000, OWNER .. ':' .. page[2][i]
+      if #scores == 1000 then
+        call('ZADD', INDEX, 'XX', unpack(scores))
+        scores = {}
+      end
     end
-    call('ZADD', INDEX, 'XX', unpack(scores))
+    if #scores > 0 then call('ZADD', INDEX, 'XX', unpack(scores)) end
+    toil(#page[2] * 25)
+    cursor = page[1] ~= '0' and page[1]
   end
+  if cursor then call('HSET', progress, 'renewed', cursor) else call('HDEL', progress, 'renewed') end
 end
 
 -- The youngest first, so that the oldest will be in front.
@@ -82,7 +99,8 @@ local function restore_stock()
   local overdue = {'(' .. (now() - patience) / 1000, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, 100}
   for _, field in ipairs(call('ZRANGE', INDEX, unpack(overdue))) do
     local owner = string.match(field, '^(%x+):%d+$')
-    if not (owner and call('ZSCORE', OWNERS, owner)) and restored < MAX_RESTORED then
+    local known = owner and (call('ZSCORE', OWNERS, owner) or call('SISMEMBER', DEPARTING, owner) == 1)
+    if not known and restored < MAX_RESTORED and not weary() then
       local value = call('HGET', UNACKED, field)
       call('ZREM', INDEX, field)
       call('HDEL', UNACKED, field)
@@ -94,16 +112,16 @@ local function restore_stock()
   end
 end
 
-if renew then
-  renew_claims()
-  restore_stock()
-end
+renew_claims()
+if renew then restore_stock() end
 
 local others = {}
-if call('SET', NS .. 'watch', OWNER, 'NX', 'PX', WATCH) then
+local watched = tonumber(call('GET', NS .. 'watch') or nil)
+if not watched or now() - watched >= WATCH or now() < watched then
+  call('SET', NS .. 'watch', now()) -- no expiry: the clock may go back
   for _, owner in ipairs(call('ZRANGE', OWNERS, 0, -1)) do
     local known_as = call('HMGET', NS .. 'owner.' .. owner, 'client', 'run')
     if owner ~= OWNER then others[#others + 1] = {owner, known_as[1] or '', known_as[2] or ''} end
   end
 end
-return {deaths, next_timer(), others}
+return {deaths, weary() and 0 or next_timer(), others}

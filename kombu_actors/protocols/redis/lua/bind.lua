@@ -44,6 +44,7 @@ if kind == 'exchange' or exchange.type == 'headers' or (fanout and durable) then
 else
   call('SADD', TABLE .. name, in_table)
   call('SADD', PERMANENT .. name, in_table)
+  if call('EXISTS', NS .. 'index.' .. name) == 1 then call('ZADD', NS .. 'index.' .. name, 0, in_table) end
   call('SADD', bound_key(kind, destination), cjson.encode{name, 't', in_table})
   if fanout then remove_from_hash(name, in_hash) end
 end

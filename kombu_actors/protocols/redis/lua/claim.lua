@@ -9,12 +9,12 @@ local channel, room, bytes = ARGV[FIRST], tonumber(ARGV[FIRST + 1]), tonumber(AR
 local no_ack, share = ARGV[FIRST + 3] == '1', ARGV[FIRST + 4] == '1'
 local queues = {unpack(ARGV, FIRST + 6, FIRST + 5 + ARGV[FIRST + 5])}
 local MAX_POP = 500 -- what unpack takes in one go, twice
-local MAX_DEATHS = 500 -- per call: a script must end, however much has expired
 if not alive() then return fenced() end
 -- It begins with an RPOP, or a ZREM: see work_when_full.
 
 local me = OWNER .. '/' .. channel
-local taken, deaths, died, served = {}, {}, 0, {}
+local taken, deaths, served = {}, {}, {}
+local held = lists_held_back()
 
 -- How much of a queue is for the caller when others wait as well.
 local in_line = {} -- per queue, at the beginning
@@ -31,12 +31,12 @@ end
 -- Take up to `most` messages from one list; returns how many it were.
 local function take(index, name, list, most)
   local wanted, chunk, policy = most, 1, queue_of(name).policy
-  while wanted > 0 and bytes > 0 and died < MAX_DEATHS do
+  while wanted > 0 and bytes > 0 and not weary() do
     local popped = call('RPOP', list, chunk)
     if not popped then break end
     local size = 0
     for i, raw in ipairs(popped) do
-      if bytes <= 0 then
+      if bytes <= 0 or weary() then
         -- Larger ones than those before: the rest goes back as it was, the last popped first.
         for j = #popped, i, -1 do call('RPUSH', list, popped[j]) end
         break
@@ -44,8 +44,6 @@ local function take(index, name, list, most)
       local cause, large = cause_of_death(raw, policy)
       if cause then
         die(deaths, name, list, raw, cause, large)
-        died = died + 1
-        if large then bytes = bytes - #raw end -- looking at one of those is work enough for one call
       else
         taken[#taken + 1], served[index] = {index, list, raw}, true
         wanted, room, bytes = wanted - 1, room - 1, bytes - #raw
@@ -62,8 +60,9 @@ local quota, failure, broken = {}, nil, {}
 local function serve(index, suffix, most) -- returns whether that list is empty now
   local name = queues[index]
   quota[index] = quota[index] or fair_share(index, name)
-  local wanted = math.min(most, quota[index], room)
-  local got = take(index, name, P .. name .. suffix, wanted)
+  local wanted, list = math.min(most, quota[index], room), P .. name .. suffix
+  if held[list] then return true end
+  local got = take(index, name, list, wanted)
   quota[index] = quota[index] - got
   return got < wanted
 end
@@ -126,7 +125,7 @@ elseif #taken > 0 then
 end
 
 -- Who got less than it has room for waits for more.
-local waits = room > 0 and bytes > 0 and died < MAX_DEATHS
+local waits = room > 0 and bytes > 0 and not weary()
 local sentry_for = {}
 
 local function wait_in_line(index, name)
@@ -134,21 +133,22 @@ local function wait_in_line(index, name)
   local time = call('TIME')
   local arrival = string.format('%d%06d', time[1], time[2])
   local before = call('ZSCORE', line, me)
-  if not before then call('SADD', NS .. 'held.' .. OWNER, 'w:' .. name) end
+  if not before then call('SADD', NS .. 'held.' .. OWNER, concat({'w:' .. name, channel}, '\0')) end
   -- Who was served goes to the end of the line; who came in vain keeps its place.
   call('ZADD', line, (before and not served[index]) and string.gsub(before, '-', '') or arrival, me)
-  local left = length(name)
+  local left, coming = length(name), false
+  for _, suffix in ipairs(SUFFIXES) do coming = coming or held[P .. name .. suffix] end
   local armed, mine = call('SCARD', sentries), call('SISMEMBER', sentries, me)
   local others = call('ZCARD', line) - 1 - (armed - mine) -- who wait and aren't sentries
   -- A sentry hears of the next arrival first, so who was served lets others; and an arrival is no news while some is left.
-  local fit = left == 0 and not (served[index] and others > 0) and armed - mine < ENOUGH
+  local fit = left == 0 and not coming and not (served[index] and others > 0) and armed - mine < ENOUGH
   if fit then
     if mine == 0 then call('SADD', sentries, me) end
     sentry_for[#sentry_for + 1] = index
   elseif mine == 1 then
     call('SREM', sentries, me)
   end
-  attend(name, left)
+  if not coming then attend(name, left) end -- else who completes the return does
 end
 
 -- Whether nobody would be any better off if the caller left the line.

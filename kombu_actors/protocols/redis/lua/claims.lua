@@ -1,4 +1,4 @@
--- Part for the scripts that hand out claims and take them back.
+-- Part for the scripts that hand out claims and take them back.  Needs: waiting.
 
 -- Why a message at the head of a queue is not to be handed out, and of how many bytes its body is if that is why; nil if
 -- it is.
@@ -23,4 +23,54 @@ end
 
 local function has_queue(name)
   return queue_of(name).recorded or has_lists(name)
+end
+
+-- Claims on their way back to their queues: NS"back."<owner> has their numbers, NS"returns."<owner> the lists that they
+-- go to.  The latest go first, each to the head of its list, so that in the end all lists are as they were.
+
+local function returns_of(owner) return NS .. 'returns.' .. owner end
+
+-- Note that claims go back; places: as they are in NS"claims.", [seq, place, ..].
+local function send_back(owner, places)
+  local seqs, lists = {}, {}
+  for i = 1, #places, 2 do
+    seqs[#seqs + 1], seqs[#seqs + 2] = places[i], places[i]
+    lists[string.match(places[i + 1], '^%S* .(.*)$')] = true
+  end
+  if #seqs == 0 then return end
+  call('ZADD', NS .. 'back.' .. owner, unpack(seqs))
+  for list in pairs(lists) do call('SADD', returns_of(owner), list) end
+  toil(#places / 20)
+end
+
+-- Give back what was noted, for a step; returns how many claims that were, and whether it's done.
+-- deaths: nil if nobody is there to bury them; then a message that came back too often dies when it's claimed next.
+local function go_back(owner, deaths)
+  local back, count = NS .. 'back.' .. owner, 0
+  while not weary() do
+    local seq = call('ZRANGE', back, 0, 0, 'REV')[1]
+    if not seq then break end
+    local found = claimed(owner, seq)
+    if found then
+      if deaths then requeue(deaths, seq, found) else give_back(owner, seq, found) end
+      count = count + 1
+    else
+      call('HDEL', NS .. 'claims.' .. owner, seq) -- a stock kombu restored it
+    end
+    call('ZREM', back, seq)
+  end
+  if call('EXISTS', back) == 1 then
+    call('SADD', NS .. 'returners', owner)
+    return count, false
+  end
+  -- Who waits for these lists was kept from looking.
+  if call('SREM', NS .. 'returners', owner) == 1 then
+    local queues = {}
+    for _, list in ipairs(call('SMEMBERS', returns_of(owner))) do queues[queue_of_list(list)] = true end
+    call('DEL', returns_of(owner))
+    for name in pairs(queues) do attend(name, length(name)) end
+  else
+    call('DEL', returns_of(owner))
+  end
+  return count, true
 end

@@ -1,4 +1,4 @@
--- needs: claims
+-- needs: waiting claims
 -- consume channel tag queue exclusive -> ["ok", flagged-spec or "", [fanout topics]] | ["missing"] | ["locked"] | ["refused"]
 local channel, tag, queue, exclusive = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3]
 if not alive() then return fenced() end

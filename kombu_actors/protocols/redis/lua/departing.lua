@@ -1,23 +1,33 @@
 -- Part for the scripts with which an owner, or one channel of it, goes.  Needs: ending waiting claims.
 
--- Give an owner's claims back, the latest first, so that all lists are as they were; only one channel's if it's named.
--- deaths: nil if nobody is there to bury them; then a message that came back too often dies when it's claimed next.
-local function return_claims(owner, channel, deaths)
-  local entries, seqs, count = call('HGETALL', NS .. 'claims.' .. owner), {}, 0
-  for i = 1, #entries, 2 do
-    if not channel or string.match(entries[i + 1], '^%S*') == channel then seqs[#seqs + 1] = tonumber(entries[i]) end
-  end
-  table.sort(seqs, function(a, b) return a > b end)
-  for _, seq in ipairs(seqs) do
-    local found = claimed(owner, seq)
-    if not found then
-      call('HDEL', NS .. 'claims.' .. owner, seq) -- a stock kombu restored it
-    else
-      if deaths then requeue(deaths, seq, found) else give_back(owner, seq, found) end
-      count = count + 1
+local DEPARTING = NS .. 'departing' -- owners that are gone, and hold something still: whoever beats goes on with them
+
+-- Note all claims of an owner that go back, a step of them; only one channel's if it's named.  Returns whether it's done.
+local function gather(owner, channel)
+  local progress, mine = NS .. 'progress.' .. owner, channel or ''
+  local cursor = call('HGET', progress, mine)
+  if cursor == 'done' then return true end
+  cursor = cursor or '0'
+  repeat
+    local page = call('HSCAN', NS .. 'claims.' .. owner, cursor, 'COUNT', 200)
+    local places = {}
+    for i = 1, #page[2], 2 do
+      if not channel or string.match(page[2][i + 1], '^%S*') == channel then
+        places[#places + 1], places[#places + 2] = page[2][i], page[2][i + 1]
+        if #places == 1000 then
+          send_back(owner, places)
+          places = {}
+        end
+      end
     end
-  end
-  return count
+    send_back(owner, places)
+    toil(#page[2] / 20)
+    cursor = page[1]
+  until cursor == '0' or weary()
+  local done = cursor == '0'
+  call('HSET', progress, mine, done and 'done' or cursor)
+  if not done then call('SADD', NS .. 'returners', owner) end
+  return done
 end
 
 -- End one subscription; its queue ends with the last one if it's auto-delete.
@@ -28,28 +38,45 @@ local function unsubscribe(owner, channel, tag, queue)
   if queue_of(queue).auto_delete and call('HLEN', NS .. 'consumers.' .. queue) == 0 then end_queue(queue) end
 end
 
--- All that an owner, or one channel of it, holds.  Claims go first: queues that end take them along.
+-- All that an owner, or one channel of it, holds.  Claims go first: queues that end take them along.  Returns how many
+-- claims went back, and whether it holds nothing any more; if not, this is to be called again.
 local function depart(owner, channel, deaths)
-  local count = return_claims(owner, channel, deaths)
+  if not channel then -- fenced from now on
+    call('ZREM', OWNERS, owner)
+    call('SADD', DEPARTING, owner)
+  end
+  local count, done = 0, gather(owner, channel)
+  if done then count, done = go_back(owner, deaths) end
+  if not done then return count, false end
   local held = NS .. 'held.' .. owner
   for _, entry in ipairs(call('SMEMBERS', held)) do
+    if weary() then return count, false end
     local kind, rest = string.sub(entry, 1, 2), string.sub(entry, 3)
     if kind == 'c:' then
       local queue, number, tag = string.match(rest, '^(.-)%z(.-)%z(.*)$')
-      if not channel or channel == number then unsubscribe(owner, number, tag, queue) end
-    elseif kind == 'w:' and channel then
-      quit_line(rest, owner .. '/' .. channel)
-    elseif kind == 'w:' then
-      for _, waiter in ipairs(call('ZRANGE', line_of(rest), 0, -1)) do
-        if string.match(waiter, '^[^/]*') == owner then quit_line(rest, waiter) end
+      if not channel or channel == number then
+        unsubscribe(owner, number, tag, queue)
+        toil()
       end
-    elseif not channel and queue_of(rest).owner == owner then
-      end_queue(rest)
+    elseif kind == 'w:' then
+      local queue, number = string.match(rest, '^(.-)%z(.*)$')
+      if not channel or channel == number then
+        quit_line(queue, owner .. '/' .. number)
+        call('SREM', held, entry)
+        toil()
+      end
+    elseif not channel then
+      if queue_of(rest).owner == owner then end_queue(rest) end
+      call('SREM', held, entry)
+      toil()
     end
   end
-  if not channel then
-    call('DEL', held, NS .. 'claims.' .. owner, NS .. 'owner.' .. owner)
-    call('ZREM', OWNERS, owner)
+  if not sweep() then leave_work() end
+  if channel then
+    call('HDEL', NS .. 'progress.' .. owner, channel)
+  else
+    call('DEL', held, NS .. 'claims.' .. owner, NS .. 'owner.' .. owner, NS .. 'progress.' .. owner)
+    call('SREM', DEPARTING, owner)
   end
-  return count
+  return count, true
 end

@@ -35,6 +35,7 @@ local function remove_from_table(exchange, member)
     forget_topic(exchange, false, key, queue)
   end
   call('SREM', PERMANENT .. exchange, member)
+  call('ZREM', NS .. 'index.' .. exchange, member)
   return call('SREM', TABLE .. exchange, member) == 1
 end
 
@@ -49,40 +50,72 @@ local function is_unused(exchange)
   return call('EXISTS', TABLE .. exchange, PERMANENT .. exchange, NS .. 'bindings.' .. exchange, kept_key(exchange)) == 0
 end
 
--- Take the bindings out that lead to a destination; returns the exchanges they came from.
-local function remove_arriving(kind, name)
-  local sources = {}
-  for _, entry in ipairs(call('SMEMBERS', bound_key(kind, name))) do
-    local exchange, where, member = unpack(cjson.decode(entry))
-    sources[#sources + 1] = exchange
-    if where == 't' then remove_from_table(exchange, member) else remove_from_hash(exchange, member) end
-  end
-  return sources
+-- What ends may have had more bindings than one call can take out.  They are set aside under names of their own, NS"debris."
+-- and the kind of what is gone: "q:" and "x:" have entries of a reverse index, "t:" and "h:" members of an exchange's table
+-- and hash.  `sweep` takes them out, a step at a time; what has been bound again meanwhile stays.
+local DEBRIS = NS .. 'debris'
+
+local function set_aside(kind, name, key)
+  if call('EXISTS', key) == 0 then return end
+  local pile = concat({NS .. 'debris.' .. kind .. name, OWNER, unpack(call('TIME'))}, '\0') -- no other has that name
+  call('RENAME', key, pile)
+  call('SADD', DEBRIS, pile)
 end
 
--- End an exchange; returns the exchanges that were bound to it.
+-- End an exchange; its bindings are set aside.
 local function uproot(exchange)
-  for _, member in ipairs(call('SMEMBERS', TABLE .. exchange)) do remove_from_table(exchange, member) end
-  for _, member in ipairs(members_of_hash(exchange)) do remove_from_hash(exchange, member) end
-  call('DEL', PERMANENT .. exchange)
+  set_aside('t:', exchange, TABLE .. exchange)
+  members_of_hash(exchange)
+  set_aside('h:', exchange, kept_key(exchange))
+  call('UNLINK', PERMANENT .. exchange, NS .. 'bindings.' .. exchange, NS .. 'index.' .. exchange)
   call('HDEL', EXCHANGES, exchange)
+  call('HDEL', NS .. 'indexes', exchange)
   met[exchange] = nil
-  return remove_arriving('exchange', exchange)
+  set_aside('x:', exchange, bound_key('exchange', exchange))
 end
 
--- End those of the exchanges that were declared auto-delete and lost their last binding, and so on upwards: each ends
--- once, so this does too.
+-- End those of the exchanges that were declared auto-delete and lost their last binding; `sweep` goes on upwards.
 local function end_unused(exchanges)
-  while #exchanges > 0 do
-    local exchange = table.remove(exchanges)
+  for exchange in pairs(exchanges) do
     local text = call('HGET', EXCHANGES, exchange)
     if text and cjson.decode(text).auto_delete == true and is_unused(exchange) then
-      for _, source in ipairs(uproot(exchange)) do exchanges[#exchanges + 1] = source end
+      uproot(exchange)
     end
   end
 end
 
--- End a queue with everything that belongs to it; returns how many messages waited in it.
+-- Take one binding out that was set aside; returns the exchange that has one less.
+local function clear(kind, name, member)
+  if kind == 't' then
+    if call('SISMEMBER', TABLE .. name, member) == 0 then remove_from_table(name, member) end
+  elseif kind == 'h' then
+    if call('SISMEMBER', kept_key(name), member) == 0 then remove_from_hash(name, member) end
+  elseif call('SISMEMBER', bound_key(kind == 'q' and 'queue' or 'exchange', name), member) == 0 then
+    local exchange, where, binding = unpack(cjson.decode(member))
+    if where == 't' then remove_from_table(exchange, binding) else remove_from_hash(exchange, binding) end
+    return exchange
+  end
+end
+
+-- Take bindings out that were set aside, for a step; returns whether all are out.
+local function sweep()
+  while not weary() do
+    local pile = call('SRANDMEMBER', DEBRIS)
+    if not pile then return true end
+    local kind, name = string.match(pile, '^(.):(.-)%z', #NS + #'debris.' + 1)
+    local exchanges, members = {}, call('SPOP', pile, 50)
+    for _, member in ipairs(members) do
+      local exchange = clear(kind, name, member)
+      if exchange then exchanges[exchange] = true end
+      toil()
+    end
+    if #members == 0 then call('SREM', DEBRIS, pile) end
+    end_unused(exchanges)
+  end
+  return call('EXISTS', DEBRIS) == 0
+end
+
+-- End a queue with everything that belongs to it, its bindings set aside; returns how many messages waited in it.
 local function end_queue(name)
   local count = length(name)
   tell_consumers(name, 'x')
@@ -91,7 +124,8 @@ local function end_queue(name)
     call('SREM', NS .. 'held.' .. owner, concat({'c:' .. name, channel, tag}, '\0'))
   end
   for _, waiter in ipairs(call('ZRANGE', NS .. 'waiting.' .. name, 0, -1)) do
-    call('SREM', NS .. 'held.' .. string.match(waiter, '^[^/]*'), 'w:' .. name)
+    local owner, channel = string.match(waiter, '^([^/]*)/(.*)$')
+    call('SREM', NS .. 'held.' .. owner, concat({'w:' .. name, channel}, '\0'))
   end
   local queue = queue_of(name)
   if queue.owner then call('SREM', NS .. 'held.' .. queue.owner, 'q:' .. name) end
@@ -99,8 +133,8 @@ local function end_queue(name)
   call('ZREM', TIMERS, 'ttl ' .. name, 'idle ' .. name)
   call('HDEL', QUEUES, name)
   known[name] = nil
-  for _, suffix in ipairs(SUFFIXES) do call('DEL', P .. name .. suffix) end
-  end_unused(remove_arriving('queue', name))
+  for _, suffix in ipairs(SUFFIXES) do call('UNLINK', P .. name .. suffix) end
+  set_aside('q:', name, bound_key('queue', name))
   call('DEL', NS .. 'fanout.' .. name)
   return count
 end

@@ -1,4 +1,4 @@
--- needs: claims
+-- needs: waiting claims
 -- get channel queue no_ack -> ["ok", seq or 0, raw, remaining, deaths] | ["empty", deaths] | ["more", deaths]
 --   | ["missing"] | ["locked"]; more: ask again, this was work enough for one call
 local channel, queue, no_ack = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2] == '1'
@@ -7,8 +7,7 @@ work_when_full()
 if not has_queue(queue) then return {'missing'} end
 if locked(queue_of(queue)) then return {'locked'} end
 used(queue)
-local deaths, died = {}, 0
-local MAX_DEATHS = 500
+local deaths = {}
 for _, suffix in ipairs(SUFFIXES) do
   local list = P .. queue .. suffix
   while true do
@@ -19,8 +18,7 @@ for _, suffix in ipairs(SUFFIXES) do
       return {'ok', no_ack and 0 or claim(queue, list, raw, channel), raw, length(queue), deaths}
     end
     die(deaths, queue, list, raw, cause, large)
-    died = died + 1
-    if large or died == MAX_DEATHS then return {'more', deaths} end
+    if large or weary() then return {'more', deaths} end
   end
 end
 return {'empty', deaths}

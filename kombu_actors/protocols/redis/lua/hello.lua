@@ -3,7 +3,7 @@
 -- predecessor: the former link of the same program, whose claims need not wait until its lease ends.
 local client, run, lease, predecessor = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3]
 work_when_full()
-if predecessor ~= '' then depart(predecessor) end
+if predecessor ~= '' then depart(predecessor) end -- for a step; beats go on with it
 
 -- A script that fails is not undone: where a claim is recorded must not turn out to be forbidden, or of another type,
 -- when its message has left the queue.  So that is tried here, before there is any.
@@ -15,4 +15,4 @@ unclaim(OWNER, {'0'})
 
 call('ZADD', OWNERS, now() + lease, OWNER)
 call('HSET', NS .. 'owner.' .. OWNER, 'client', client, 'run', run)
-return {'ok', next_timer()}
+return {'ok', call('EXISTS', DEPARTING) == 1 and 0 or next_timer()}

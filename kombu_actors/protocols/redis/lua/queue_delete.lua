@@ -5,4 +5,6 @@ if not alive() then return fenced() end
 if locked(queue_of(name)) then return {'locked'} end
 if if_unused and call('HLEN', NS .. 'consumers.' .. name) > 0 then return {'in-use'} end
 if if_empty and length(name) > 0 then return {'not-empty'} end
-return {'ok', end_queue(name)}
+local count = end_queue(name)
+if not sweep() then leave_work() end
+return {'ok', count}

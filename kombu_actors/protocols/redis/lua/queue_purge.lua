@@ -5,6 +5,6 @@ local queue = queue_of(name)
 if locked(queue) then return {'locked'} end
 if not queue.recorded and not has_lists(name) then return {'missing'} end
 local count = length(name)
-for _, suffix in ipairs(SUFFIXES) do call('DEL', P .. name .. suffix) end
+for _, suffix in ipairs(SUFFIXES) do call('UNLINK', P .. name .. suffix) end
 call('ZREM', TIMERS, 'ttl ' .. name)
 return {'ok', count}

@@ -48,7 +48,7 @@ local function destinations(exchange, key)
   local kind = declared and declared.type or 'stock'
   if kind == 'fanout' then return nil end
   local found = {}
-  for _, binding in ipairs(bindings_of(exchange)) do
+  for _, binding in ipairs(bindings_with(exchange, kind, key)) do
     if binding.kind == 'queue' and AGREES[kind](binding, key, function() return {} end) then
       found[#found + 1] = binding.destination
     end

@@ -1,4 +1,4 @@
--- Part for the scripts that publish: where a message goes, and its delivery there.
+-- Part for the scripts that publish: where a message goes.  Needs: indexing.
 
 -- Topic patterns.
 
@@ -71,8 +71,6 @@ end
 
 -- Bindings.
 
-local FEW = 2
-
 local function add_table(found, members)
   for _, member in ipairs(members) do
     local key, pattern, queue = parse_member(member)
@@ -94,32 +92,35 @@ local function bindings_of(exchange)
   local found = tables[exchange]
   if not found then
     found = {}
-    local members = call('SMEMBERS', TABLE .. exchange)
-    if #members == 0 and call('SUNIONSTORE', TABLE .. exchange, PERMANENT .. exchange) > 0 then
-      -- Evicted, or deleted by somebody: kombu 5.7 and we keep the same members there.
-      members = call('SMEMBERS', TABLE .. exchange)
-    end
-    add_table(found, members)
+    add_table(found, call('SMEMBERS', TABLE .. exchange))
     add_hash(found, exchange)
     tables[exchange] = found
   end
   return found
 end
 
--- Of a direct exchange with many bindings the server finds those of one key ten times faster than they are read here.
--- A call with many keys reads them all, once.
-local scans = 0
-local function bindings_with(exchange, key)
-  if tables[exchange] or scans == FEW then return bindings_of(exchange) end
-  scans = scans + 1
-  local pattern = string.gsub(key .. SEP, '[%*%?%[%]\\]', '\\%0') .. '*'
-  local found, cursor = {}, '0'
-  repeat
-    local page = call('SSCAN', TABLE .. exchange, cursor, 'MATCH', pattern, 'COUNT', 100000)
-    cursor = page[1]
-    add_table(found, page[2])
-  until cursor == '0'
-  if #found == 0 and call('EXISTS', TABLE .. exchange) == 0 then return bindings_of(exchange) end
+local sizes = {}
+local function size_of(exchange)
+  local size = sizes[exchange]
+  if not size then
+    size = call('SCARD', TABLE .. exchange)
+    if size == 0 and call('EXISTS', PERMANENT .. exchange) == 1 then
+      -- Evicted, or deleted by somebody: kombu 5.7 and we keep the same members there.
+      size = call('SUNIONSTORE', TABLE .. exchange, PERMANENT .. exchange)
+    end
+    sizes[exchange] = size
+  end
+  return size
+end
+
+-- The bindings among which all are that agree with a key: of few, all.
+local function bindings_with(exchange, kind, key)
+  local size = size_of(exchange)
+  if size <= FEW or kind == 'fanout' or kind == 'headers' then return bindings_of(exchange) end
+  ready_index(exchange, size)
+  local found = {}
+  if kind ~= 'topic' then add_table(found, indexed_by_key(exchange, key)) end
+  if kind ~= 'direct' then add_table(found, indexed_by_pattern(exchange, words(key))) end
   add_hash(found, exchange)
   return found
 end
@@ -169,7 +170,7 @@ local function follow(route, start, key, headers)
       if kind == 'fanout' or kind == 'stock' then route.listened[name] = true end
       if kind == 'stock' then route.instead[name] = route.instead[name] or {} end
       if kind == 'headers' then route.constant = false end
-      for _, binding in ipairs(kind == 'direct' and bindings_with(name, key) or bindings_of(name)) do
+      for _, binding in ipairs(bindings_with(name, kind, key)) do
         if AGREES[kind](binding, key, headers) then
           matched = true
           if binding.kind == 'exchange' then
@@ -210,83 +211,4 @@ local function route_of(message)
     if route.constant then routes[way] = route end
   end
   return route
-end
-
--- Delivery.
-
-local ACCEPTED, UNROUTED, MISSING, REFUSED, INTERNAL = 0, 1, 2, 3, 4
-
--- Fanout subscribers, stock kombu's among them, get it now or never; returns how many there were.
-local function broadcast(settings, exchange, message)
-  local expires = message.lifetime and now() + message.lifetime or 0
-  local text = with_metadata(message.envelope, 0, expires) -- tells it from what stock kombu publishes
-  local topic = P .. settings.fanout_prefix .. exchange
-  if not settings.fanout_patterns then return call('PUBLISH', topic, text) end
-  local receivers = 0
-  for _, key in ipairs(message.keys) do
-    receivers = receivers + call('PUBLISH', key == '' and topic or topic .. '/' .. key, text)
-  end
-  return receivers
-end
-
--- settings: {fanout_prefix, fanout_patterns, deadletter_queue ("" for none)}
--- message: {exchange, mandatory, suffix, lifetime, keys, skip, envelope}
--- Raises an error when all was done that could be, if some queue couldn't store it.
-local function deliver(deaths, settings, message)
-  local took, refused, failure, reached = false, false, nil, {}
-  local function offer(queue)
-    if reached[queue] or message.skip[queue] then return end
-    reached[queue] = true
-    -- A queue that can't store it (a key of its name holds something else) keeps no other queue from it.
-    local good, accepted = pcall(push, deaths, queue, message.suffix, message.envelope, message.lifetime)
-    if not good then
-      failure = accepted
-    elseif accepted then
-      took = true
-    else
-      refused = true
-    end
-  end
-
-  local route = route_of(message)
-  local heard = route.transient
-  for exchange in pairs(route.listened) do
-    local receivers = broadcast(settings, exchange, message)
-    if receivers > 0 then
-      heard = true
-    else
-      for _, queue in ipairs(route.instead[exchange] or {}) do offer(queue) end
-    end
-  end
-  for queue in pairs(route.queues) do offer(queue) end
-  for queue in pairs(route.named) do
-    -- An unknown queue gets it all the same, if it may: a stock consumer leaves no trace while its queue is empty.
-    if not message.mandatory or queue_of(queue).recorded or has_lists(queue) then offer(queue) end
-  end
-
-  if failure then error(failure, 0) end
-  if not took and not refused and not heard and settings.deadletter_queue ~= '' then offer(settings.deadletter_queue) end
-  if refused then return REFUSED end
-  if took or heard then return ACCEPTED end
-  if message.exchange ~= '' and not exchange_of(message.exchange) then return MISSING end
-  return UNROUTED
-end
-
-local function reason_of(failure) -- as text; Redis 7 raises tables
-  return type(failure) == 'table' and failure.err or tostring(failure)
-end
-
--- Read one message's arguments; returns it and the index after it.
-local function read_message(at)
-  local message = {exchange = ARGV[at], mandatory = ARGV[at + 1] == '1', keys = {}, skip = {}}
-  message.suffix = ARGV[at + 2] == '0' and '' or SEP .. ARGV[at + 2]
-  message.lifetime = tonumber(ARGV[at + 3])
-  at = at + 4
-  local last = at + ARGV[at]
-  for i = at + 1, last do message.keys[i - at] = ARGV[i] end
-  at = last + 1
-  last = at + ARGV[at]
-  for i = at + 1, last do message.skip[ARGV[i]] = true end
-  message.envelope = ARGV[last + 1]
-  return message, last + 2
 end

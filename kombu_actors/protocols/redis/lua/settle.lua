@@ -1,5 +1,6 @@
--- needs: claims
--- settle na seq.. nr seq.. nd seq.. -> [[seqs of stale ones], deaths]: acks, requeues, discards.
+-- needs: waiting claims
+-- settle na seq.. nr seq.. nd seq.. -> [[seqs of stale ones], deaths, 1|0, [seqs of discards that were not reached]]:
+-- acks, requeues, discards; 0: not all is back yet, which `unload` goes on with.
 -- Stale is what isn't claimed any more: it was given to someone else, or is about to be.
 if not alive() then return fenced() end
 local position = FIRST
@@ -10,7 +11,7 @@ local function block()
   return seqs
 end
 local acks, requeues, discards = block(), block(), block()
-local stale, deaths = {}, {}
+local stale, deaths, unreached = {}, {}, {}
 if #requeues + #discards > 0 then work_when_full() end
 
 for first = 1, #acks, 1000 do
@@ -22,19 +23,33 @@ for first = 1, #acks, 1000 do
   unclaim(OWNER, seqs)
 end
 
-local function each_claimed(seqs, settle)
-  for _, seq in ipairs(seqs) do
-    local found = claimed(OWNER, seq)
-    if found then
-      settle(tonumber(seq), found)
+for first = 1, #requeues, 500 do
+  local seqs, places = {unpack(requeues, first, math.min(first + 499, #requeues))}, {}
+  local found = call('HMGET', NS .. 'claims.' .. OWNER, unpack(seqs))
+  for i, seq in ipairs(seqs) do
+    if found[i] and call('HEXISTS', UNACKED, OWNER .. ':' .. seq) == 1 then
+      places[#places + 1], places[#places + 2] = seq, found[i]
     else
       stale[#stale + 1] = tonumber(seq)
-      call('HDEL', NS .. 'claims.' .. OWNER, seq)
+      if found[i] then call('HDEL', NS .. 'claims.' .. OWNER, seq) end
     end
   end
+  send_back(OWNER, places)
 end
--- The latest first: each goes to the head of its list, so the earliest will be in front.
-table.sort(requeues, function(a, b) return tonumber(a) > tonumber(b) end)
-each_claimed(requeues, function(seq, found) requeue(deaths, seq, found) end)
-each_claimed(discards, function(seq, found) condemn(deaths, seq, found, 'rejected') end)
-return {stale, deaths}
+local done = 1
+if #requeues > 0 then
+  local _, all = go_back(OWNER, deaths)
+  done = all and 1 or 0
+end
+for _, seq in ipairs(discards) do
+  local found = not weary() and claimed(OWNER, seq)
+  if found then
+    condemn(deaths, tonumber(seq), found, 'rejected')
+  elseif weary() then
+    unreached[#unreached + 1] = tonumber(seq)
+  else
+    stale[#stale + 1] = tonumber(seq)
+    call('HDEL', NS .. 'claims.' .. OWNER, seq)
+  end
+end
+return {stale, deaths, done, unreached}

@@ -11,5 +11,8 @@ if kind == 'queue' then
   removed = remove_from_table(name, concat({key, '', destination}, SEP)) or removed
 end
 removed = remove_from_hash(name, cjson.encode{kind, destination, key, arguments}) or removed
-if removed then end_unused{name} end
+if removed then
+  end_unused{[name] = true}
+  if not sweep() then leave_work() end
+end
 return {'ok'}

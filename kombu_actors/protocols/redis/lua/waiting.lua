@@ -44,3 +44,13 @@ local function quit_line(queue, waiter)
   call('SREM', sentries_of(queue), waiter)
   if call('ZCARD', line_of(queue)) > 0 then attend(queue, length(queue)) end
 end
+
+-- Lists to which an owner is giving messages back, in more than one step: nobody is to take the later ones before the
+-- earlier ones are there, too.
+local function lists_held_back()
+  local held = {}
+  for _, owner in ipairs(call('SMEMBERS', NS .. 'returners')) do
+    for _, list in ipairs(call('SMEMBERS', NS .. 'returns.' .. owner)) do held[list] = true end
+  end
+  return held
+end
