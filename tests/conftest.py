@@ -16,6 +16,7 @@ import pytest
 from tests.support.brokers import RabbitMQNode, RedisNode, SentinelGroup, start_sentinel_group
 from tests.support.certs import Certificates, make_certificates
 from tests.support.proxy import FaultProxy
+from tests.support.redis_server import PROGRAM
 
 _vhost_numbers = itertools.count(1)
 
@@ -99,7 +100,7 @@ def own_rabbitmq(
 @pytest.fixture(scope="session")
 def redis_server(node_directory: Path, certificates: Certificates) -> Iterator[RedisNode]:
     """The run's shared Redis server, with TLS on ``tls_port``.  Never kill it: see ``own_redis``."""
-    node = RedisNode(node_directory / "redis", tls=certificates)
+    node = RedisNode(node_directory / "redis", tls=certificates if PROGRAM == "redis-server" else None)
     try:
         node.start()
         yield node

@@ -45,7 +45,7 @@ class Busy(Refusing):
     """Has it refuse everything: a script of somebody's runs on and on."""
 
     def begin(self) -> None:
-        self.node.ask("CONFIG", "SET", "busy-reply-threshold", 50)
+        self.node.ask("CONFIG", "SET", "lua-time-limit", 50)
         self._script = threading.Thread(target=self._run)
         self._script.start()
         wait_until(self._is_busy, timeout=PATIENCE, waiting_for="the script")
@@ -66,7 +66,7 @@ class Busy(Refusing):
         with redis.Redis(port=self.node.port) as client:
             client.script_kill()
         self._script.join()
-        self.node.ask("CONFIG", "SET", "busy-reply-threshold", 5000)
+        self.node.ask("CONFIG", "SET", "lua-time-limit", 5000)
 
 
 @pytest.fixture(params=[Refusing, Busy], ids=["no replicas", "busy"])

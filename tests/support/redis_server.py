@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import socket
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -14,12 +15,15 @@ import hiredis
 from .certs import Certificates
 from .processes import ServerProcess, answers, free_port, wait_until
 
+PROGRAM = os.environ.get("REDIS_SERVER", "redis-server")
+"""What the run's servers are, Debian's unless the environment names another (``tests.support.redis_versions``)."""
+
 
 class RedisNode(ServerProcess):
     """One ``redis-server``; ``conf`` are extra lines of its configuration file.
 
     ``durable`` writes every command to disk before answering, so that ``kill9`` loses nothing;
-    without it a kill loses everything.  ``tls`` adds a listener on ``tls_port``.
+    without it a kill loses everything.  ``tls`` adds a listener on ``tls_port``.  ``program`` is the binary.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class RedisNode(ServerProcess):
         tls: Certificates | None = None,
         require_client_certificate: bool = False,
         sentinel: bool = False,
+        program: str = PROGRAM,
     ) -> None:
         base.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
@@ -58,7 +63,7 @@ class RedisNode(ServerProcess):
         configuration = base / "redis.conf"
         configuration.write_text("\n".join([*lines, *conf]) + "\n")
         super().__init__(
-            ["redis-server", str(configuration), *(["--sentinel"] if sentinel else [])],
+            [program, str(configuration), *(["--sentinel"] if sentinel else [])],
             directory=base,
             environment={"PATH": "/usr/bin:/bin", "HOME": str(base), "LANG": "C.UTF-8"},
             # -LOADING is an answer too, but not yet service.
@@ -82,14 +87,17 @@ class RedisNode(ServerProcess):
 
     def ask(self, *words: Any) -> Any:
         """Send one command and return its whole answer, texts as bytes; an error reply is raised."""
-        parser = hiredis.Reader()
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-            connection.sendall(hiredis.pack_command(words))
-            while (answer := parser.gets()) is False:
-                received = connection.recv(65536)
-                if not received:
-                    raise ConnectionResetError(f"the server on port {self.port} hung up on {words[0]!r}")
-                parser.feed(received)
+            return self._answer(connection, words)
+
+    def _answer(self, connection: socket.socket, words: tuple[Any, ...]) -> Any:
+        parser = hiredis.Reader()
+        connection.sendall(hiredis.pack_command(words))
+        while (answer := parser.gets()) is False:
+            received = connection.recv(65536)
+            if not received:
+                raise ConnectionResetError(f"the server on port {self.port} hung up on {words[0]!r}")
+            parser.feed(received)
         if isinstance(answer, Exception):
             raise answer
         return answer
@@ -101,12 +109,14 @@ class RedisNode(ServerProcess):
 
     def clients(self) -> list[dict[str, str]]:
         """Who is connected, by ``CLIENT LIST``'s fields; this very question, sentinels and replicas left out."""
-        lines = self.ask("CLIENT", "LIST").decode().splitlines()
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            lines = self._answer(connection, ("CLIENT", "LIST")).decode().splitlines()
+            host, port = connection.getsockname()
         rows = [dict(word.partition("=")[::2] for word in line.split(" ")) for line in lines]
         return [
             row
             for row in rows
-            if row["cmd"] != "client|list" and not row["name"].startswith("sentinel-") and "S" not in row["flags"]
+            if row["addr"] != f"{host}:{port}" and not row["name"].startswith("sentinel-") and "S" not in row["flags"]
         ]
 
     def wait_until_no_clients(self, timeout: float = 10.0) -> None:

@@ -11,7 +11,7 @@ from amqp import exceptions as amqp_errors
 
 from kombu_actors.errors import ConnectionBlocked, ConnectionLost, InconsistencyError, OperationalError
 from kombu_actors.transport.redis.errors import Consequence, ErrorReply, consequence_of, translate
-from tests.support.brokers import RedisNode, free_port
+from tests.support.brokers import RedisNode
 from tests.support_redis_server import open_test_wire
 
 
@@ -106,7 +106,7 @@ async def test_a_key_of_another_type_is_a_failed_precondition(redis_url: str, re
 
 async def test_a_cluster_node_ends_the_link(own_redis: Callable[..., RedisNode]) -> None:
     """CLUSTERDOWN, MOVED: not where we wanted to be."""
-    node = own_redis(conf=["cluster-enabled yes", f"cluster-port {free_port()}"])
+    node = own_redis(conf=["cluster-enabled yes"])
     means(await refusal(node, ("LPUSH", "q", "1")), Consequence.LINK_DIES, ConnectionLost, "cluster")
     means("MOVED 3999 127.0.0.1:6381", Consequence.LINK_DIES, ConnectionLost, "cluster")
 
@@ -129,7 +129,42 @@ def test_a_disk_that_is_full_blocks() -> None:
     means("MISCONF Redis is configured to save RDB snapshots", Consequence.BLOCKED, ConnectionBlocked, "disk")
 
 
-@pytest.mark.parametrize("text", ["ERR unknown command 'X'", "UNBLOCKED client unblocked via CLIENT UNBLOCK", "X"])
+async def test_a_command_that_the_server_does_not_have_is_access_refused(own_redis: Callable[..., RedisNode]) -> None:
+    """``rename-command``: named, and nothing of what it was to do is repeated."""
+    node = own_redis(conf=['rename-command LPUSH ""'])
+    text = await refusal(node, ("LPUSH", "q", "s3cret"))
+    error = translate(text, "to publish")
+    assert isinstance(error, amqp_errors.AccessRefused)
+    assert "LPUSH" in str(error)
+    assert "s3cret" in text
+    assert "s3cret" not in str(error)
+
+
+REFUSED_BY_SCRIPT = "local call = redis.call {} call('LPUSH', 'q', 'm')"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "consequence"),
+    [
+        (("CONFIG", "SET", "maxmemory", 1), "", Consequence.BLOCKED),
+        (("CONFIG", "SET", "min-replicas-to-write", 1), "", Consequence.BLOCKED),
+        (("REPLICAOF", "127.0.0.1", 1), "", Consequence.LINK_DIES),
+        (("SET", "q", "text"), "", Consequence.NONE),
+        (("CONFIG", "SET", "maxmemory", 1), "local good, why = pcall(call, 'SET', 'a', 'b')", Consequence.BLOCKED),
+    ],
+    ids=["no memory", "no replicas", "replica", "another type", "caught before"],
+)
+async def test_what_a_script_meets_is_understood_as_what_a_command_meets(
+    own_redis: Callable[..., RedisNode], before: tuple[Any, ...], after: str, consequence: Consequence
+) -> None:
+    """Each version says something else around it; the first word is the same."""
+    node = own_redis()
+    text = await refusal(node, before, ("EVAL", REFUSED_BY_SCRIPT.format(after), 0))
+    assert consequence_of(text) is consequence
+    assert text.partition(" ")[0] in ("OOM", "NOREPLICAS", "READONLY", "WRONGTYPE")
+
+
+@pytest.mark.parametrize("text", ["ERR syntax error", "UNBLOCKED client unblocked via CLIENT UNBLOCK", "X"])
 def test_anything_else_is_just_an_error(text: str) -> None:
     """The command failed; the link goes on."""
     means(text, Consequence.NONE, OperationalError, "")

@@ -39,6 +39,10 @@ class Call(Generic[T]):
         """The command as it is sent."""
         return (b"EVALSHA", self.script.sha1.encode(), *common, *self.arguments)
 
+    def command_with_text(self, common: Sequence[bytes]) -> tuple[bytes, ...]:
+        """The same for a server that may not know the script: longer by some 20 kB."""
+        return (b"EVAL", self.script.text.encode(), *common, *self.arguments)
+
 
 class Death(NamedTuple):
     """A message that died in a queue with a dead letter exchange; its claim is the caller's, who is to ``bury`` it."""

@@ -65,6 +65,8 @@ class Owner(NamedTuple):
     """CLIENT ID of its connection for commands."""
     run: str
     """``run_id`` of the server that gave this id."""
+    silent: float
+    """Seconds since it renewed its lease."""
 
 
 class Beaten(NamedTuple):
@@ -154,9 +156,22 @@ class Settled(NamedTuple):
 
 
 def hello(client: int, run: str, lease: float, predecessor: str = "") -> Call[float | None]:
-    """Register the caller for ``lease`` seconds, and release the predecessor; returns seconds until the next timer."""
+    """Register the caller for ``lease`` seconds, and release the predecessor; returns seconds until the next timer.
+
+    Raises 403, naming the commands, if the scripts may not use all that they need.
+    """
+
+    def parse(reply: Any) -> float | None:
+        if reply[0] == b"refused":
+            commands = [command.decode() for command in reply[1]]
+            raise access_refused(
+                f"Redis lets our scripts not use {', '.join(map(str.upper, commands))}: its ACL must allow"
+                f" {' '.join('+' + command for command in commands)}, and no rename-command may hide them"
+            )
+        return read_timer(reply[1])
+
     arguments = (b"%d" % client, run.encode(), _milliseconds(lease), predecessor.encode())
-    return Call(ALL_SCRIPTS["hello"], arguments, lambda reply: read_timer(reply[1]))
+    return Call(ALL_SCRIPTS["hello"], arguments, parse)
 
 
 def beat(lease: float, visibility_timeout: float, *, renew: bool) -> Call[Beaten]:
@@ -286,7 +301,9 @@ def _milliseconds(seconds: float) -> bytes:
 
 def _read_beaten(reply: Any) -> Beaten:
     deaths, timer, owners = reply
-    others = [Owner(owner.decode(), int(client or 0), run.decode()) for owner, client, run in owners]
+    others = [
+        Owner(owner.decode(), int(client or 0), run.decode(), silent / 1000) for owner, client, run, silent in owners
+    ]
     return Beaten(read_deaths(deaths), read_timer(timer), others)
 
 

@@ -169,7 +169,7 @@ UNUSED: Final[Mapping[str, str]] = {
     "max_connections": "a connection is two sockets, whatever is done with it",
     "retry_on_timeout": "a command whose fate is unknown is never repeated; supervision connects anew",
     "reauth_check_interval": "credentials are asked for at each connect",
-    "polling_interval": "nothing polls",
+    "polling_interval": "the server tells of arrivals; where it can't, lists are looked at every 0.1 s",
 }
 """kombu's options that are taken and change nothing here, and why."""
 _ELSEWHERE: Final = frozenset({

@@ -23,7 +23,8 @@ from typing import Final
 import attrs
 
 PARTS: Final = (
-    "lib", "ending", "pushing", "indexing", "routing", "delivering", "waiting", "claims", "departing", "restoring"
+    "lib", "ending", "pushing", "indexing", "routing", "delivering", "waiting", "claims", "departing", "restoring",
+    "rights",
 )
 """Files that are put in front of scripts, and aren't scripts."""
 

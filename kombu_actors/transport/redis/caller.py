@@ -18,6 +18,7 @@ from ...protocols.redis.options import RedisOptions
 from ...protocols.redis.scripts import ALL_SCRIPTS
 from .._waiting import Ending, PendingReply
 from .errors import Consequence, ErrorReply, LeaseLost, consequence_of, translate
+from .scripting import Scripting
 from .wire import RedisWire, parted
 
 __all__ = ["Caller", "Terms", "Wires"]
@@ -49,6 +50,8 @@ class Terms:
     """Its id as holder of a lease."""
     run_id: str
     """Which run of the server it is connected to; empty when that may not be known."""
+    client_id: int
+    """The server's number for the main connection."""
     layout: Layout
     options: RedisOptions
     body_max: int
@@ -77,6 +80,7 @@ class Caller:
         self.wires = wires
         self.terms = terms
         self.kill = kill
+        self.scripting = Scripting()
         self.parting = False
         """Whether the lease is being given back: what the server then refuses is no loss of it."""
         self.ending = ending
@@ -101,9 +105,21 @@ class Caller:
         wire: RedisWire | None = None,
     ) -> None:
         """Call a script; ``done(what it said)`` or ``failed(why not)`` is called once, in the order of the calls."""
-        wire = wire or self.wires.main
+        self._send(call, done, failed, wire or self.wires.main, again=False)
+
+    def _send(
+        self,
+        call: Call[T],
+        done: Callable[[T], None],
+        failed: Callable[[BaseException], None] | None,
+        wire: RedisWire,
+        *,
+        again: bool,
+    ) -> None:
+        """``again``: the server has just been given the scripts, because it didn't know this one."""
         if self.serves(wire):
-            wire.send(call.command(self.terms.common), partial(self._answered, call, done, failed, wire))
+            command = self.scripting.command(call, self.terms.common)
+            wire.send(command, partial(self._answered, call, done, failed, wire, again))
         elif failed is not None and self.ending.reason is not None:
             failed(self.ending.reason)
 
@@ -113,6 +129,7 @@ class Caller:
         done: Callable[[T], None],
         failed: Callable[[BaseException], None] | None,
         wire: RedisWire,
+        again: bool,
         reply: object,
     ) -> None:
         error: BaseException
@@ -127,10 +144,14 @@ class Caller:
         elif isinstance(reply, ErrorReply):
             consequence = consequence_of(reply.text)
             if consequence is Consequence.RELOAD:
-                self._load_scripts(wire)
-                self.submit(call, done, failed, wire=wire)
+                if self.scripting.forgotten(again=again):
+                    self._load_scripts(wire)
+                self._send(call, done, failed, wire, again=True)
                 return
-            error = translate(reply.text, call.script.name)
+            if self.scripting.refused(reply.text):
+                self._send(call, done, failed, wire, again=False)
+                return
+            error = self.scripting.refusal(reply.text) or translate(reply.text, call.script.name)
             if self.parting and isinstance(error, LeaseLost):
                 error = parted(wire.name)
             elif consequence is Consequence.LINK_DIES:
@@ -148,7 +169,10 @@ class Caller:
 
     def _loaded(self, reply: object) -> None:
         if isinstance(reply, ErrorReply):
-            self.kill(translate(reply.text, "SCRIPT LOAD"))
+            if consequence_of(reply.text) is Consequence.NONE:
+                self.scripting.cannot_load()
+            else:
+                self.kill(translate(reply.text, "SCRIPT LOAD"))
 
     async def call(self, call: Call[T], *, undo: Callable[[T], None] | None = None) -> T:
         """Call a script and wait for what it says.  Cancelled, what it says goes to ``undo``."""

@@ -24,6 +24,7 @@ from ...protocols.redis import consuming_calls as calls
 from ...protocols.redis.calls import Call
 from ...protocols.redis.envelope import Envelope
 from .._contract import DeliverySink
+from .listening import Sentry
 from .settling import Decision
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Claimer:
         self._refused_before = False
         """The server takes no writes now, and that has been said."""
         self._answered = trio.Event()
-        self._watched: dict[str, tuple[bytes, ...]] = {}
+        self._sentry = Sentry(self, link.listening)
 
     # -- who is to be served -------------------------------------------------------------------
 
@@ -152,7 +153,7 @@ class Claimer:
         if queue in self._order:
             self._order.remove(queue)
         self._lines.forget(queue)
-        self._link.listening.forget(self, self._watched.pop(queue, ()))
+        self._sentry.forget(queue)
 
     def stop(self) -> None:
         """Serve nobody: the channel is dead."""
@@ -160,9 +161,7 @@ class Claimer:
         self._order.clear()
         self._lines = Lines()
         self._answered.set()
-        for lists in self._watched.values():
-            self._link.listening.forget(self, lists)
-        self._watched.clear()
+        self._sentry.end()
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -269,9 +268,11 @@ class Claimer:
         lines = self._lines
         unreadable = {queues[index - 1] for index in claimed.unreadable}
         watched = {queues[index - 1] for index in claimed.sentry_for}
+        self._sentry.served({queues[index - 1] for index, _, _ in claimed.messages})
         for queue in queues:
             if queue not in self._order:
                 continue
+            self._sentry.leave(queue)
             lines.unreadable.discard(queue)
             lines.waiting.discard(queue)
             if queue in unreadable:
@@ -281,8 +282,7 @@ class Claimer:
             else:
                 lines.waiting.add(queue)
             if queue in watched and queue in lines.waiting:
-                self._watched[queue] = self._link.layout.list_keys(queue)
-                self._link.listening.watch(self, queue, self._watched[queue])
+                self._sentry.watch(queue, self._link.layout.list_keys(queue))
 
     def _deliver(self, queues: list[str], messages: Sequence[tuple[int, int, bytes]]) -> None:
         batch: list[tuple[Subscription, Delivery]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import Final
 
@@ -9,7 +10,7 @@ from amqp import exceptions as amqp_errors
 
 from ...errors import ConnectionBlocked, ConnectionLost, InconsistencyError, OperationalError
 
-__all__ = ["Consequence", "ErrorReply", "LeaseLost", "consequence_of", "translate"]
+__all__ = ["NOT_TAKEN", "Consequence", "ErrorReply", "LeaseLost", "consequence_of", "translate", "without_arguments"]
 
 
 class LeaseLost(ConnectionLost):
@@ -21,13 +22,18 @@ class ErrorReply(Exception):
 
     @property
     def text(self) -> str:
-        """The whole line."""
-        return str(self)
+        """The line; without what Redis before 7.0 says around errors that come from inside a script."""
+        return _FROM_SCRIPT.sub("", str(self))
 
     @property
     def code(self) -> str:
         """Its first word: ``ERR``, ``NOPERM``, ``WRONGTYPE``, ..."""
-        return str(self).partition(" ")[0]
+        return self.text.partition(" ")[0]
+
+
+_FROM_SCRIPT: Final = re.compile(
+    r"^(?:ERR Error running script \(call to f_\w+\): @user_script:\d+: )?(?:@user_script: ?\d+: )?-?(?=[A-Z]+ )"
+)
 
 
 class Consequence(Enum):
@@ -66,14 +72,25 @@ def consequence_of(text: str) -> Consequence:
     return _MEANINGS.get(text.partition(" ")[0], (Consequence.NONE, ""))[0]
 
 
+def without_arguments(text: str) -> str:
+    """An error reply without what it repeats of the command: long, and maybe not for everybody's eyes."""
+    return _REPEATED.sub("", text)
+
+
+_REPEATED: Final = re.compile(r",? with args beginning with.*", re.DOTALL)
+NOT_TAKEN: Final = re.compile(r"(?i)\b(unknown|unsupported|disabled|not (allowed|supported|permitted))\b")
+"""What servers, and services' fronts, say of commands that they don't have; no two of them the same."""
+
+
 def translate(text: str, what: str) -> Exception:
     """The exception for an error reply to ``what`` (a command or a deed, with its object, in words).
 
     ``ConnectionLost`` for what must end the link (``LeaseLost`` when it was fenced), ``ConnectionBlocked`` while
-    the server takes no writes, ``AccessRefused`` (403) for NOPERM, ``PreconditionFailed`` (406) for a key of
-    another type, ``InconsistencyError`` for scripts that are gone even after loading, else ``OperationalError``.
+    the server takes no writes, ``AccessRefused`` (403) for NOPERM and for commands that it doesn't have,
+    ``PreconditionFailed`` (406) for a key of another type, ``InconsistencyError`` for scripts that are gone even
+    after loading, else ``OperationalError``.
     """
-    code = text.partition(" ")[0]
+    code, text = text.partition(" ")[0], without_arguments(text)
     consequence, meaning = _MEANINGS.get(code, (Consequence.NONE, ""))
     if consequence is Consequence.LINK_DIES:
         return (LeaseLost if code == "FENCED" else ConnectionLost)(f"Redis refused {what}: {meaning} ({text})")
@@ -81,9 +98,10 @@ def translate(text: str, what: str) -> Exception:
         return ConnectionBlocked(f"Redis refused {what}: {meaning} ({text})")
     if consequence is Consequence.RELOAD:
         return InconsistencyError(f"Redis refused {what}: {meaning} ({text})")
-    if code == "NOPERM":
+    if code == "NOPERM" or NOT_TAKEN.search(text):
+        remedy = "its ACL must allow that" if code == "NOPERM" else "it is blocked there, or has another name"
         refused: Exception = amqp_errors.AccessRefused(
-            f"ACCESS_REFUSED - Redis refused {what}: {text}; its ACL must allow that", reply_code=403
+            f"ACCESS_REFUSED - Redis refused {what}: {text}; {remedy}", reply_code=403
         )
         return refused
     if code == "WRONGTYPE":

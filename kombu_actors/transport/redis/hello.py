@@ -16,7 +16,7 @@ from amqp import exceptions as amqp_errors
 
 from ...errors import BrokerUnreachable, HandshakeFailed
 from .._tls import explain_tls
-from .errors import ErrorReply
+from .errors import NOT_TAKEN, ErrorReply
 from .replies import BadReply
 from .wire import Argument, RedisWire
 
@@ -177,8 +177,10 @@ def refused_login(said: ErrorReply, we: Introduction) -> Exception:
         )
     if said.code == "NOPERM":
         return _access_refused(f"{we.where} refused {we.who}: {text}")
-    if "unknown command" in text:  # and such servers repeat what they were told: nothing of it is shown
-        return HandshakeFailed(f"{we.where} doesn't know HELLO: Redis 6.2 or newer is needed")
+    if NOT_TAKEN.search(text):  # and such servers repeat what they were told: nothing of it is shown
+        return HandshakeFailed(
+            f"{we.where} doesn't take HELLO: Redis 6.2 or newer is needed, with nothing before it that blocks HELLO 3"
+        )
     if said.code == "NOPROTO":
         return HandshakeFailed(f"{we.where} doesn't speak RESP3: Redis 6.2 or newer is needed")
     return BrokerUnreachable(f"{we.where} refused to serve us: {text}")

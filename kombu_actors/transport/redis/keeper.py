@@ -14,6 +14,8 @@ from ...protocols.redis import consuming_calls as consuming
 from ...protocols.redis.consuming_calls import Beaten, Owner
 from .caller import Caller
 from .claims import Claimer
+from .errors import Consequence, ErrorReply, consequence_of
+from .listening import Listening
 from .publishing import Publishing
 from .schedule import LATER, Schedule
 from .settling import Settling
@@ -24,7 +26,9 @@ logger = logging.getLogger("kombu_actors.redis")
 
 BEAT: Final = 1.0
 """Seconds between renewals of the lease, which also look for what others left behind: a dead process's messages
-are found within two of them, and 0.1 % of a core pays for it."""
+are found within some two of them, and 0.1 % of a core pays for it."""
+SILENCE: Final = 1.5 * BEAT
+"""Seconds without a renewal after which others see if a link's connection is still there."""
 
 
 class Keeper:
@@ -40,6 +44,7 @@ class Keeper:
         schedule: Schedule,
         settling: Settling,
         publishing: Publishing,
+        listening: Listening,
         *,
         heartbeat: float,
         lookout: Callable[[], Awaitable[None]] | None,
@@ -48,11 +53,14 @@ class Keeper:
         self._schedule = schedule
         self._settling = settling
         self._publishing = publishing
+        self._listening = listening
         self._heartbeat = heartbeat
         self._lookout = lookout
         self._later: set[Claimer] = set()
         self._refused = False
         """The server takes no writes, and that has been said."""
+        self._may_list = True
+        """We may ask the server who is connected, as far as is known."""
 
     def look_later(self, claimer: Claimer) -> None:
         """Have a claimer look in a moment: a little room may become more."""
@@ -76,6 +84,8 @@ class Keeper:
                     self._do_small_things()
                 if now >= min(self._schedule.beat, self._schedule.timer):
                     self._beat(now)
+                if now >= self._schedule.poll:
+                    self._listening.poll(now)
                 await self._schedule.wait()
             nursery.cancel_scope.cancel()
 
@@ -118,23 +128,32 @@ class Keeper:
             self._look_after(beaten.owners)
 
     def _look_after(self, others: Sequence[Owner]) -> None:
-        """Give back what links hold whose connection is gone: their process died, or dropped them."""
-        run_id, main = self._caller.terms.run_id, self._caller.wires.main
-        here = [other for other in others if other.run == run_id or not (other.run and run_id)]
-        for other in others:
+        """Give back what links hold whose connection is gone: their process died, or dropped them.
+
+        The server's word is needed for that, and that they have missed a beat: behind some services' address are
+        several servers, each of which knows of its own connections only.
+        """
+        silent = [other for other in others if other.silent >= SILENCE]
+        run_id, own, main = self._caller.terms.run_id, self._caller.terms.client_id, self._caller.wires.main
+        here = [other for other in silent if other.run == run_id or not (other.run and run_id)]
+        for other in silent:
             if other not in here:
                 self._release(other.owner)
 
         def listed(reply: Any) -> None:
-            if isinstance(reply, BaseException):
-                return  # not allowed to look: their leases run out in time
+            if isinstance(reply, ErrorReply):
+                self._may_list = consequence_of(reply.text) is not Consequence.NONE
+            if not isinstance(reply, bytes):
+                return  # their leases run out in time
             alive = {line.partition(b" ")[0].removeprefix(b"id=") for line in reply.split(b"\n")}
+            if b"%d" % own not in alive:
+                return  # a list without ourselves says nothing of others
             for other in here:
                 if b"%d" % other.client not in alive:
                     self._release(other.owner)
 
-        if here and self._caller.serves(main):
-            main.send(("CLIENT", "LIST", "ID", *(other.client for other in here)), listed)
+        if here and self._may_list and self._caller.serves(main):
+            main.send(("CLIENT", "LIST", "ID", own, *(other.client for other in here)), listed)
 
     def _release(self, owner: str) -> None:
         logger.info("%s: giving back what link %s held, whose connection is gone", self._caller.wires.main.name, owner)

@@ -28,6 +28,7 @@ from .._numbers import free_number
 from .._waiting import OneLife
 from .caller import Caller, Terms, Wires
 from .channel import RedisChannel
+from .errors import ErrorReply, translate
 from .estate import Estate, carry_out
 from .fanout import Fanout
 from .keeper import Keeper
@@ -77,8 +78,10 @@ class RedisLink(OneLife):
         self._schedule = schedule = Schedule()
         self.settling = Settling(caller, schedule)
         self.publishing = Publishing(caller, self.settling)
-        self.keeper = Keeper(caller, schedule, self.settling, self.publishing, heartbeat=heartbeat, lookout=lookout)
-        self.listening = Listening(caller, self)
+        self.listening = Listening(caller, self, schedule)
+        self.keeper = Keeper(
+            *(caller, schedule, self.settling, self.publishing, self.listening), heartbeat=heartbeat, lookout=lookout
+        )
         self.fanout = Fanout(self, estate.leftovers)
         self._estate = estate
 
@@ -125,13 +128,18 @@ class RedisLink(OneLife):
         else:
             self._estate.decisions = decisions
 
-    async def begin(self, client_id: int) -> None:
+    async def begin(self) -> None:
         """Take the lease, and what is the server's to say; the wires are served meanwhile."""
         await self.listening.begin()
+        if self.options.confirm_replicas:
+            try:
+                await self._caller.wires.main.call("WAIT", 0, 0)
+            except ErrorReply as error:
+                raise translate(error.text, "WAIT, which confirm_replicas needs") from None
         predecessor = self._estate.owner
         if self._estate.decisions.count:
             await carry_out(self._estate, self._caller)
-        hello = consuming.hello(client_id, self.terms.run_id, self.options.lease, predecessor)
+        hello = consuming.hello(self.terms.client_id, self.terms.run_id, self.options.lease, predecessor)
         self.settling.attend((), await self.call(hello))
         self._estate.owner = self.terms.owner
 

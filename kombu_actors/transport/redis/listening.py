@@ -2,27 +2,91 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
 
 from ...protocols.redis.consuming_calls import read_topics
 from .caller import Caller
-from .errors import ErrorReply, translate
+from .errors import Consequence, ErrorReply, consequence_of, translate, without_arguments
+from .schedule import Schedule
 
 if TYPE_CHECKING:
     from .claims import Claimer
     from .link import RedisLink
 
-__all__ = ["Listening"]
+__all__ = ["Listening", "Sentry"]
+
+
+logger = logging.getLogger("kombu_actors.redis")
+
+POLL: Final = 0.1
+"""Seconds between two looks at lists of which the server doesn't tell when they change."""
+POLLED_PER_SECOND: Final = 20_000
+"""Lists looked at by one link, at most: 1 % of the server's time.  Who watches more looks less often."""
+
+
+VAIN_MAX: Final = 10
+"""Claims in a row that brought nothing, after which the server isn't believed when it says that a list changed: it says
+so of lists it has no room to remember (``tracking-table-max-keys``).  Two sentries that are told of the same message
+come in vain as well, but hardly as often in a row."""
+
+
+class Sentry:
+    """The queues that one claimer watches: it is woken when something is put into one of their lists."""
+
+    def __init__(self, claimer: Claimer, listening: Listening) -> None:
+        self._claimer = claimer
+        self._listening = listening
+        self._lists: dict[str, tuple[bytes, ...]] = {}
+        self._vain: dict[str, int] = {}
+        """By queue: claims in a row that brought nothing, though it was to be watched."""
+
+    def watch(self, queue: str, lists: tuple[bytes, ...]) -> None:
+        """Watch one more; it was empty just now."""
+        vain = self._vain[queue] = self._vain.get(queue, 0) + 1
+        self._lists[queue] = lists
+        self._listening.watch(self._claimer, queue, lists, patiently=vain > VAIN_MAX)
+
+    def leave(self, queue: str) -> None:
+        """Watch this one no longer, as it is being claimed from."""
+        if queue in self._lists:
+            self._listening.forget(self._claimer, queue, self._lists.pop(queue))
+
+    def served(self, queues: Iterable[str]) -> None:
+        """There was something in these: it was right to say so."""
+        for queue in queues:
+            self._vain.pop(queue, None)
+
+    def forget(self, queue: str) -> None:
+        """Nobody consumes from it any more."""
+        self.leave(queue)
+        self._vain.pop(queue, None)
+
+    def end(self) -> None:
+        """Watch none."""
+        for queue in tuple(self._lists):
+            self.forget(queue)
 
 
 class Listening:
-    """The listener's connection of one link, and the lists whose sentries its claimers are."""
+    """The listener's connection of one link, and the lists whose sentries its claimers are.
 
-    def __init__(self, caller: Caller, link: RedisLink) -> None:
+    The server tells when a list changes (``CLIENT TRACKING``).  Where it may not be asked to, or forgets what it was
+    asked (``tracking-table-max-keys``), the lists are looked at, ``POLL`` seconds apart.
+    """
+
+    def __init__(self, caller: Caller, link: RedisLink, schedule: Schedule) -> None:
         self._caller = caller
         self._link = link
+        self._schedule = schedule
         self._wire = caller.wires.listener
+        self._tracks = True
+        self._polled: dict[tuple[Claimer, str], tuple[bytes, ...]] = {}
         self._sentries: dict[bytes, dict[Claimer, str]] = {}
         self._wire.on_push = self._pushed
 
@@ -34,28 +98,64 @@ class Listening:
         """
         terms = self._caller.terms
         words = terms.layout.namespace + b"wake." + terms.owner.encode()
-        for command in (("CLIENT", "TRACKING", "ON"), ("SUBSCRIBE", words)):
-            try:
-                await self._wire.call(*command)
-            except ErrorReply as error:
-                raise translate(error.text, command[0]) from None
+        try:
+            await self._wire.call("CLIENT", "TRACKING", "ON")
+        except ErrorReply as error:
+            if consequence_of(error.text) is not Consequence.NONE:
+                raise translate(error.text, "CLIENT TRACKING") from None
+            self._tracks = False
+            logger.info(
+                "%s: looks for messages every %g s, as the server may not tell of them (CLIENT TRACKING: %s)",
+                *(self._wire.name, POLL, without_arguments(error.text)),
+            )
+        try:
+            await self._wire.call("SUBSCRIBE", words)
+        except ErrorReply as error:
+            raise translate(error.text, "SUBSCRIBE") from None
 
     # -- sentries --------------------------------------------------------------------------------
 
-    def watch(self, claimer: Claimer, queue: str, lists: tuple[bytes, ...]) -> None:
-        """Wake a claimer when one of a queue's lists changes; at once, if one holds something now."""
-        for key in lists:
-            self._sentries.setdefault(key, {})[claimer] = queue
-        self._ask(("EXISTS", *lists), lambda found: claimer.woken([queue]) if found else None)
+    def watch(self, claimer: Claimer, queue: str, lists: tuple[bytes, ...], *, patiently: bool) -> None:
+        """Wake a claimer when one of a queue's lists changes; at once, if one holds something now.
 
-    def forget(self, claimer: Claimer, lists: Iterable[bytes]) -> None:
-        """Wake it no longer for these."""
+        ``patiently``: being told was of no use lately, so they are looked at for once.
+        """
+        if self._tracks and not patiently:
+            for key in lists:
+                self._sentries.setdefault(key, {})[claimer] = queue
+            self._ask(("EXISTS", *lists), partial(self._looked, claimer, queue))
+        else:
+            self._polled[claimer, queue] = lists
+            self._schedule.bring_forward("poll", trio.current_time() + POLL)
+
+    def forget(self, claimer: Claimer, queue: str, lists: Iterable[bytes]) -> None:
+        """Wake it no longer for this one."""
+        self._polled.pop((claimer, queue), None)
         for key in lists:
             claimers = self._sentries.get(key)
             if claimers is not None:
                 claimers.pop(claimer, None)
                 if not claimers:
                     del self._sentries[key]
+
+    def poll(self, now: float) -> None:
+        """Look at the lists of which the server tells nothing: at all at once, and at each if one has something."""
+        self._schedule.poll = inf
+        lists = [key for each in self._polled.values() for key in each]
+        if lists and self._caller.serves(self._caller.wires.main):
+            self._caller.wires.main.send(("EXISTS", *lists), self._polled_some)
+            self._schedule.bring_forward("poll", now + max(POLL, len(lists) / POLLED_PER_SECOND))
+
+    def _polled_some(self, found: object) -> None:
+        main = self._caller.wires.main
+        for (claimer, queue), lists in tuple(self._polled.items()) if isinstance(found, int) and found else ():
+            if self._caller.serves(main):
+                main.send(("EXISTS", *lists), partial(self._looked, claimer, queue))
+
+    def _looked(self, claimer: Claimer, queue: str, found: object) -> None:
+        if isinstance(found, int) and found:
+            self._polled.pop((claimer, queue), None)
+            claimer.woken([queue])
 
     def _changed(self, keys: Iterable[bytes] | None) -> None:
         """The server says that these keys changed; None is all of them."""

@@ -24,6 +24,8 @@ class Schedule:
     """The next message or queue that expires, as far as we were told."""
     later: float = inf
     """Small things that wait for more of their kind."""
+    poll: float = inf
+    """Lists of which the server doesn't tell when they change."""
     renewal: float = 0.0
     """When stock kombu would begin to take our messages for abandoned."""
     changed: trio.Event = attrs.field(factory=trio.Event)
@@ -48,5 +50,5 @@ class Schedule:
     async def wait(self) -> None:
         """Wait until something is due, or brought forward."""
         self.changed = trio.Event()
-        with trio.move_on_at(min(self.beat, self.timer, self.later)):
+        with trio.move_on_at(min(self.beat, self.timer, self.later, self.poll)):
             await self.changed.wait()

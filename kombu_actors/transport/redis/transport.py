@@ -90,6 +90,7 @@ class RedisTransport:
             Terms(
                 uuid4().hex,
                 main.server.run_id,
+                main.server.client_id,
                 self.options.layout_in(endpoint.database),
                 self.options,
                 options.body_max,
@@ -103,9 +104,8 @@ class RedisTransport:
         )
 
     async def _begin(self, link: RedisLink, opened: Mapping[str, OpenedWire]) -> None:
-        main, listener = opened["main"], opened["listener"]
-        begin = partial(link.begin, main.server.client_id)
-        await served_meanwhile(main.wire, lambda: served_meanwhile(listener.wire, begin))
+        main, listener = opened["main"].wire, opened["listener"].wire
+        await served_meanwhile(main, lambda: served_meanwhile(listener, link.begin))
 
     def prepare(
         self,

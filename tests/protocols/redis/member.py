@@ -70,8 +70,8 @@ class Member(Driver):
     def wake_channel(self) -> str:
         return self.key(f"wake.{self.owner}")
 
-    def join(self, lease: float = LEASE, predecessor: str = "") -> Member:
-        self.run(calls.hello(int(self.client.client_id()), "run", lease, predecessor))
+    def join(self, lease: float = LEASE, predecessor: str = "", *, client_id: int = 0, run: str = "run") -> Member:
+        self.run(calls.hello(client_id or int(self.client.client_id()), run, lease, predecessor))
         return self
 
     def another(self) -> Member:

@@ -234,10 +234,25 @@ def test_an_unused_queue_ends_and_a_used_one_does_not(member: Member) -> None:
 
 def test_one_at_a_time_looks_for_dead_clients(member: Member, other: Member) -> None:
     """Who beats first is told of all others and how they are connected; the next one only after a while."""
-    assert member.beat().owners == [calls.Owner(other.owner, int(other.client.client_id()), "run")]
+    (told,) = member.beat().owners
+    assert told == calls.Owner(other.owner, int(other.client.client_id()), "run", told.silent)
+    assert 0 <= told.silent < 10
     assert other.beat().owners == []
     wait_for_server(member.client, int(member.client.get(member.key("watch")) or 0) + 900)
     assert [owner.owner for owner in other.beat().owners] == [member.owner]
+
+
+def test_who_beats_is_told_for_how_long_the_others_have_been_silent(member: Member, other: Member) -> None:
+    """Since their last renewal, whatever their lease; it counts as long if the clock was put back since."""
+    other.beat()
+    wait_for_server(member.client, server_ms(member.client) + 30)
+    member.client.delete(member.key("watch"))
+    (told,) = member.beat().owners
+    assert 0.03 <= told.silent < 1
+    member.client.zincrby(member.key("owners"), 3_600_000, other.owner)
+    member.client.delete(member.key("watch"))
+    (told,) = member.beat(lease=40).owners
+    assert told.silent == 40
 
 
 def test_a_beat_ends_some_owners_and_the_next_the_others(member: Member) -> None:

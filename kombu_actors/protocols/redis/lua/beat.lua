@@ -1,9 +1,9 @@
 -- needs: ending pushing indexing routing waiting claims departing restoring
--- beat lease visibility_timeout renew -> [deaths, next_timer, [[owner, client, run], ..]]
+-- beat lease visibility_timeout renew -> [deaths, next_timer, [[owner, client, run, silent], ..]]
 -- Renews the caller's lease (and with renew = "1" the scores of its claims), and does what is due: ends owners whose
 -- lease is over, lets messages and queues expire, restores what stock kombus that died had claimed, all for a step: with
--- next_timer 0 it asks for another beat.  The owners are the others, for the caller to see if they are still connected,
--- when it's its turn to look.
+-- next_timer 0 it asks for another beat.  The owners are the others, and for how many ms nothing was heard of each, for
+-- the caller to see if they are still connected, when it's its turn to look.
 local lease, patience, renew = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), ARGV[FIRST + 2] == '1'
 local MAX_OWNERS, MAX_TIMERS, MAX_RESTORED = 5, 50, 10 -- per call
 local WATCH = 900 -- ms that pass until the next one may look for dead clients
@@ -119,9 +119,13 @@ local others = {}
 local watched = tonumber(call('GET', NS .. 'watch') or nil)
 if not watched or now() - watched >= WATCH or now() < watched then
   call('SET', NS .. 'watch', now()) -- no expiry: the clock may go back
-  for _, owner in ipairs(call('ZRANGE', OWNERS, 0, -1)) do
-    local known_as = call('HMGET', NS .. 'owner.' .. owner, 'client', 'run')
-    if owner ~= OWNER then others[#others + 1] = {owner, known_as[1] or '', known_as[2] or ''} end
+  local leases = call('ZRANGE', OWNERS, 0, -1, 'WITHSCORES')
+  for i = 1, #leases, 2 do
+    local owner, ends = leases[i], tonumber(leases[i + 1])
+    local client, run, length = unpack(call('HMGET', NS .. 'owner.' .. owner, 'client', 'run', 'lease'))
+    local silent = now() - (ends - (tonumber(length or nil) or 0))
+    if silent < 0 then silent = lease end -- the clock was put back: who knows
+    if owner ~= OWNER then others[#others + 1] = {owner, client or '', run or '', silent} end
   end
 end
 return {deaths, weary() and 0 or next_timer(), others}

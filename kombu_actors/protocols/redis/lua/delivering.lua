@@ -115,8 +115,8 @@ local function deliver(deaths, settings, message)
   return UNROUTED
 end
 
-local function reason_of(failure) -- as text; Redis 7 raises tables
-  return type(failure) == 'table' and failure.err or tostring(failure)
+local function reason_of(failure) -- as text; Redis 7 raises tables, and 6.2 says where, too
+  return type(failure) == 'table' and failure.err or (string.gsub(tostring(failure), '^@user_script: ?%d+: %-?', ''))
 end
 
 -- Read one message's arguments; returns it and the index after it.
