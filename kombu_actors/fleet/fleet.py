@@ -90,15 +90,34 @@ class Fleet:
         queues = ", ".join(consumer.name for consumer in self._consumers)
         return f"<Fleet {self.name!r}: {queues or 'no consumers'}>"
 
-    def on(self, url: str | Sequence[str], **changes: Any) -> Fleet:
-        """The same handlers as a fleet of its own on another broker: for tests, and for trying things.
+    def on(
+        self,
+        url: str | Sequence[str] | None = None,
+        *,
+        queues: Collection[str] | None = None,
+        **changes: Any,
+    ) -> Fleet:
+        """The same handlers as a fleet of its own: on another broker, or only some of them.
 
-        ``changes`` are arguments of ``Fleet``; all others are this one's, but for ``tls`` and ``options``, which
-        belong to a broker.
+        Args:
+            url: another broker, for tests and for trying things; None: the same.
+            queues: only the consumers of these; None: all.  Periodic jobs are the whole fleet's, and stay.
+            changes: further arguments of ``Fleet``; all others are this one's, but that ``tls`` and ``options``
+                belong to a broker and don't go over to another.
+
+        Raises:
+            InvalidURL, FleetMistake: as ``Fleet``; there is no consumer of one of ``queues``.
         """
-        given = {"name": self.name, "retry": self._retry, "drain_timeout": self._drain_timeout}
-        other = Fleet(url, **{**given, **changes})
-        other._consumers += self._consumers
+        given = {"name": self.name, "retry": self._retry, "drain_timeout": self._drain_timeout, **changes}
+        if url is None:
+            own = dict(self._address.options)
+            given = {"tls": own.pop("tls"), "options": own, **given}
+        other = Fleet(self._address.url if url is None else url, **given)
+        unknown = set(queues or ()) - {consumer.name for consumer in self._consumers}
+        if unknown:
+            known = ", ".join(consumer.name for consumer in self._consumers)
+            raise FleetMistake(f"fleet {self.name!r} has no consumer of {', '.join(sorted(unknown))}, only of {known}")
+        other._consumers += [each for each in self._consumers if queues is None or each.name in queues]
         other._resources += self._resources
         other._jobs += self._jobs
         other._middleware += self._middleware
