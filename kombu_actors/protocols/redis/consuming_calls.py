@@ -174,13 +174,16 @@ def hello(client: int, run: str, lease: float, predecessor: str = "") -> Call[fl
     return Call(ALL_SCRIPTS["hello"], arguments, parse)
 
 
-def beat(lease: float, visibility_timeout: float, *, renew: bool) -> Call[Beaten]:
+def beat(lease: float, visibility_timeout: float, *, renew: bool, queues: Iterable[str] = ()) -> Call[Beaten]:
     """Renew the lease, and do what is due on the server.
 
-    ``renew`` also keeps stock kombus from restoring the caller's claims, and restores theirs that are
-    older than ``visibility_timeout``: to be set several times in that time.
+    ``renew`` also keeps stock kombus from restoring the caller's claims, and restores theirs, from ``queues`` (those
+    that the caller consumes from), that are older than the longest ``visibility_timeout`` of any owner: to be set
+    several times in that time.
     """
-    return Call(_BEAT, (_milliseconds(lease), _milliseconds(visibility_timeout), PRESENT[renew]), _read_beaten)
+    names = [queue.encode() for queue in queues]
+    arguments = (_milliseconds(lease), _milliseconds(visibility_timeout), PRESENT[renew], *names)
+    return Call(_BEAT, arguments, _read_beaten)
 
 
 def release(owner: str) -> Call[Released]:

@@ -60,6 +60,11 @@ class RedisChannel(DeclaringChannel):
         """The highest delivery tag so far."""
         return self.deliveries.last
 
+    @property
+    def consumed(self) -> list[str]:
+        """The queues it consumes from."""
+        return [subscription.spec.queue for subscription in self._consumers.values()]
+
     async def aclose(self) -> None:
         """Close politely, once what was published has been answered; a no-op when already dead.
 

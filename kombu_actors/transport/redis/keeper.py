@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from math import inf
 from typing import Any, Final
 
@@ -35,7 +35,7 @@ class Keeper:
     """One task per link.
 
     ``heartbeat`` is the pulse of its wires in seconds; ``lookout`` ends when this server is no longer the primary,
-    and raises ``ConnectionLost`` then.
+    and raises ``ConnectionLost`` then.  ``consumed`` are the queues that the link consumes from.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class Keeper:
         *,
         heartbeat: float,
         lookout: Callable[[], Awaitable[None]] | None,
+        consumed: Callable[[], Iterable[str]],
     ) -> None:
         self._caller = caller
         self._schedule = schedule
@@ -56,6 +57,7 @@ class Keeper:
         self._listening = listening
         self._heartbeat = heartbeat
         self._lookout = lookout
+        self._consumed = consumed
         self._later: set[Claimer] = set()
         self._refused = False
         """The server takes no writes, and that has been said."""
@@ -112,7 +114,7 @@ class Keeper:
         for act in schedule.take_postponed():
             act()
         self._publishing.try_again()  # after what was decided: publishes that follow it have waited for it
-        beat = consuming.beat(options.lease, options.visibility_timeout, renew=renew)
+        beat = consuming.beat(options.lease, options.visibility_timeout, renew=renew, queues=self._consumed())
         self._caller.submit(beat, self._beaten, self._not_beaten)
 
     def _not_beaten(self, error: BaseException) -> None:

@@ -80,7 +80,10 @@ class RedisLink(OneLife):
         self.publishing = Publishing(caller, self.settling)
         self.listening = Listening(caller, self, schedule)
         self.keeper = Keeper(
-            *(caller, schedule, self.settling, self.publishing, self.listening), heartbeat=heartbeat, lookout=lookout
+            *(caller, schedule, self.settling, self.publishing, self.listening),
+            heartbeat=heartbeat,
+            lookout=lookout,
+            consumed=self._consumed,
         )
         self.fanout = Fanout(self, estate.leftovers)
         self._estate = estate
@@ -259,6 +262,9 @@ class RedisLink(OneLife):
     def channels(self) -> tuple[RedisChannel, ...]:
         """Those that are open, or being closed."""
         return tuple(self._channels.values())
+
+    def _consumed(self) -> set[str]:
+        return {queue for channel in self.channels() for queue in channel.consumed}
 
     async def open_channel(self, *, kept: bool = False) -> RedisChannel:
         """Open a channel; raises ``ChannelLimitExceeded`` when no number is left."""

@@ -82,8 +82,11 @@ class Member(Driver):
 
     # calls
 
-    def beat(self, visibility_timeout: float = 3600.0, *, lease: float = LEASE, renew: bool = True) -> Beaten:
-        return self.run(calls.beat(lease, visibility_timeout, renew=renew))
+    def beat(
+        self, visibility_timeout: float = 3600.0, *, lease: float = LEASE, renew: bool = True,
+        queues: Iterable[str] = ("q",),
+    ) -> Beaten:  # fmt: skip
+        return self.run(calls.beat(lease, visibility_timeout, renew=renew, queues=queues))
 
     def release(self, owner: str) -> int:
         released = self.run(calls.release(owner))

@@ -8,9 +8,10 @@ import pytest
 import redis
 
 from kombu_actors.protocols.redis.bindings import key_to_pattern
+from kombu_actors.protocols.redis.consuming_calls import beat
 from kombu_actors.protocols.redis.publish_calls import Code, publish
 
-from .driver import Driver
+from .driver import FAR, Driver
 
 SEP = "\x06\x16"
 MANY = 400
@@ -110,6 +111,9 @@ def test_an_exchange_that_is_deleted_takes_its_index_along(driver: Driver) -> No
     assert driver.publish("key.3", exchange="e") is Code.NO_ROUTE
     driver.delete_queue("to q")
     driver.delete_exchange("e")
+    while driver.run(beat(FAR / 1000, 60, renew=False)).next_timer == 0:
+        pass
+    driver.client.delete(driver.key("beaten"), driver.key("watch"))
     assert driver.leftovers() == set()
 
 

@@ -143,7 +143,8 @@ def test_a_claim_gives_back_what_it_took(lua: Any, raw: bytes, queue: str, chann
     found = lua(
         "(function() local seq = claim(ARGV[6], P .. ARGV[6] .. SEP .. '3', ARGV[7], ARGV[8]) "
         "local c = claimed(OWNER, seq) unclaim(OWNER, {seq}) "
-        "return {c.channel, tostring(c.recorded), c.list, c.queue, c.raw, tostring(claimed(OWNER, seq))} end)()",
+        "return {c.channel, tostring(c.recorded), c.list, c.queue, envelope_of(c), tostring(claimed(OWNER, seq))} "
+        "end)()",
         name, raw, channel.encode(),
     )  # fmt: skip
     assert found == [channel.encode(), b"false", name + b"\x06\x163", name, raw, b"nil"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import redis
 
-from .member import Member, body, numbers, put, seqs, stock, unacked
+from .member import Member, body, numbers, put, seqs, server_ms, stock, unacked
 
 kombu: Any = import_module("kombu")
 
@@ -54,7 +54,7 @@ def test_what_stock_kombu_left_unacknowledged_is_restored_in_order(member: Membe
     member.beat(3600)
     assert channel.client.hlen("unacked") == 5
     forget(channel)
-    member.beat(3600)
+    member.beat(3600, queues=("q", queue.name))
     assert [payload.decode() for payload in member.bodies(queue.name)] == ["0", "1", "3", "2"]
     assert member.client.llen(f"{queue.name}\x06\x163") == 1
     assert member.bodies("q") == [b"default"]
@@ -72,7 +72,7 @@ def test_a_topic_exchanges_message_is_restored_by_its_words(member: Member, chan
     kombu.Producer(channel).publish("0", exchange=exchange, routing_key="a.b.c.d")
     channel.basic_get("words")
     forget(channel)
-    member.beat(3600)
+    member.beat(3600, queues=["words"])
     assert (member.bodies("words"), member.bodies("others")) == ([b"0"], [])
 
 
@@ -195,7 +195,41 @@ def test_names_that_need_escapes_are_told_apart(member: Member) -> None:
         member.queue(name)
         member.client.hset("unacked", f"tag-{age}", json.dumps([json.loads(stock(age)), "", name]))
         member.client.zadd("unacked_index", {f"tag-{age}": 1})
-        member.beat(3600)
+        member.beat(3600, queues=[name])
         assert member.bodies(name) == [str(age)]
         member.settle(requeued=seqs(member.claim(name)))
         assert member.bodies(name) == [str(age)]
+
+
+def test_only_who_consumes_a_queue_gives_its_messages_back(member: Member) -> None:
+    """A publisher, or who consumes from other queues, leaves them where they are, however many are older."""
+    for number in range(400):
+        queue = "q" if number == 399 else "elsewhere"
+        member.client.hset("unacked", f"tag-{number}", json.dumps([json.loads(stock(number)), "", queue]))
+        member.client.zadd("unacked_index", {f"tag-{number}": 1000 - number})
+    for queues in ((), ("r",)):
+        while member.beat(1, renew=True, queues=queues).next_timer == 0:
+            pass
+        assert member.client.hlen("unacked") == 400
+    while member.beat(1, renew=False, queues=["q"]).next_timer == 0:
+        pass
+    assert member.bodies("q") == []
+    member.beat(1, queues=["q"])
+    while member.beat(1, renew=False, queues=["q"]).next_timer == 0:
+        pass
+    assert member.bodies("q") == ["399"]
+    assert member.client.hlen("unacked") == 399
+
+
+def test_the_longest_promise_of_anybody_counts(member: Member) -> None:
+    """A publisher's short visibility timeout, or one consumer's, takes no long task from a stock worker's hands."""
+    other = member.another().join()
+    other.beat(visibility_timeout=7200, queues=[])
+    member.client.hset("unacked", "tag", json.dumps([json.loads(stock(0)), "", "q"]))
+    member.client.zadd("unacked_index", {"tag": server_ms(member.client) / 1000 - 3600})
+    member.beat(visibility_timeout=1)
+    assert member.bodies("q") == []
+    assert other.release(other.owner) == 0
+    member.beat(visibility_timeout=1)
+    assert member.bodies("q") == ["0"]
+    other.close()

@@ -1,15 +1,17 @@
 -- needs: ending pushing indexing routing waiting claims departing restoring
--- beat lease visibility_timeout renew -> [deaths, next_timer, [[owner, client, run, silent], ..]]
+-- beat lease visibility_timeout renew queue.. -> [deaths, next_timer, [[owner, client, run, silent], ..]]
 -- Renews the caller's lease (and with renew = "1" the scores of its claims), and does what is due: ends owners whose
 -- lease is over, lets messages and queues expire, restores what stock kombus that died had claimed, all for a step: with
 -- next_timer 0 it asks for another beat.  The owners are the others, and for how many ms nothing was heard of each, for
--- the caller to see if they are still connected, when it's its turn to look.
+-- the caller to see if they are still connected, when it's its turn to look.  queues: those that the caller consumes from.
 local lease, patience, renew = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]), ARGV[FIRST + 2] == '1'
 local MAX_OWNERS, MAX_TIMERS, MAX_RESTORED = 5, 50, 10 -- per call
+local consumed = {unpack(ARGV, FIRST + 3)}
+for _, queue in ipairs(consumed) do consumed[queue] = true end
 local WATCH = 900 -- ms that pass until the next one may look for dead clients
 if not alive() then return fenced() end
 work_when_full()
-local deaths = {}
+local deaths, again = {}, false
 
 -- What can't be done (a key holds something else than it should) must not keep the rest from being done, beat after beat.
 local function attempt(deed, ...)
@@ -17,7 +19,7 @@ local function attempt(deed, ...)
   if not good then
     redis.log(redis.LOG_WARNING, 'kombu_actors: ' .. (type(why) == 'table' and why.err or tostring(why)))
   end
-  return good
+  return good, why
 end
 
 -- When nobody has renewed anything for longer than a lease (the server stood still, came back from a restart, or its
@@ -87,33 +89,49 @@ local function renew_claims()
       end
     end
     if #scores > 0 then call('ZADD', INDEX, 'XX', unpack(scores)) end
-    toil(#page[2] * 25)
+    toil(#page[2] / 20)
     cursor = page[1] ~= '0' and page[1]
   end
   if cursor then call('HSET', progress, 'renewed', cursor) else call('HDEL', progress, 'renewed') end
 end
 
--- The youngest first, so that the oldest will be in front.
+-- Who consumes a queue gives its messages back, when they are older than the longest promise that anyone of us has made:
+-- a publisher with a short one knows nothing of the tasks that run.  The youngest first, so that the oldest will be in
+-- front; from where the beat before stopped.
 local function restore_stock()
-  local restored = 0
-  local overdue = {'(' .. (now() - patience) / 1000, '-inf', 'BYSCORE', 'REV', 'LIMIT', 0, 100}
-  for _, field in ipairs(call('ZRANGE', INDEX, unpack(overdue))) do
+  local progress, restored = NS .. 'owner.' .. OWNER, 0
+  local skipped = tonumber(call('HGET', progress, 'restoring') or renew and 0 or nil)
+  if not skipped or #consumed == 0 then return end
+  local before = '(' .. (now() - call('ZRANGE', PROMISES, 0, 0, 'REV', 'WITHSCORES')[2]) / 1000
+  while true do
+    local field = call('ZRANGE', INDEX, before, '-inf', 'BYSCORE', 'REV', 'LIMIT', skipped, 1)[1]
+    if not field then
+      call('HDEL', progress, 'restoring')
+      return
+    end
+    if weary() or restored == MAX_RESTORED then break end
     local owner = string.match(field, '^(%x+):%d+$')
     local known = owner and (call('ZSCORE', OWNERS, owner) or call('SISMEMBER', DEPARTING, owner) == 1)
-    if not known and restored < MAX_RESTORED and not weary() then
-      local value = call('HGET', UNACKED, field)
+    local value = not known and call('HGET', UNACKED, field)
+    local good, outcome = true, 'restored'
+    if value then good, outcome = attempt(restore, value, consumed) end
+    if known or outcome == 'not ours' then
+      skipped = skipped + 1
+      toil(1)
+    else
       call('ZREM', INDEX, field)
       call('HDEL', UNACKED, field)
-      if value then
-        if not attempt(restore, value) then keep_aside('', value) end
-        restored = restored + 1
-      end
+      if not good then keep_aside('', value) end
+      restored = restored + 1
     end
   end
+  call('HSET', progress, 'restoring', skipped)
+  again = true
 end
 
+if renew then call('ZADD', PROMISES, patience, OWNER) end
 renew_claims()
-if renew then restore_stock() end
+restore_stock()
 
 local others = {}
 local watched = tonumber(call('GET', NS .. 'watch') or nil)
@@ -128,4 +146,4 @@ if not watched or now() - watched >= WATCH or now() < watched then
     if owner ~= OWNER then others[#others + 1] = {owner, client or '', run or '', silent} end
   end
 end
-return {deaths, weary() and 0 or next_timer(), others}
+return {deaths, (again or weary()) and 0 or next_timer(), others}

@@ -14,7 +14,8 @@ if not found then return {'stale'} end
 work_when_full()
 local deaths, letter = {}, (read_message(FIRST + 6))
 if cut then
-  letter.envelope = string.sub(found.raw, 1, body_end(found.raw) - 1) .. string.sub(letter.envelope, #HEAD + 1)
+  local raw = envelope_of(found)
+  letter.envelope = string.sub(raw, 1, body_end(raw) - 1) .. string.sub(letter.envelope, #HEAD + 1)
 end
 local state = ARGV[FIRST + 5]
 letter.parcel = seq

@@ -13,7 +13,7 @@ end
 -- Give one of the caller's claims back, or let it die if that happened too often.
 local function requeue(deaths, seq, found)
   local limit = queue_of(found.queue).policy.delivery_limit
-  local count = metadata(found.raw)
+  local count = metadata(string.sub(found.value, math.max(2, found.last - 99), found.last))
   if limit and count + 1 > limit then
     condemn(deaths, seq, found, 'delivery_limit')
   else

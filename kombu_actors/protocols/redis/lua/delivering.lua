@@ -73,7 +73,7 @@ local function deliver(deaths, settings, message)
   local function offer(queue)
     -- A queue that can't store it (a key of its name holds something else) keeps no other queue from it.
     local good, accepted = pcall(push, deaths, queue, message.suffix, message.envelope, message.lifetime)
-    toil(#message.envelope)
+    toil(0.5, #message.envelope / 4)
     if not good then
       state.failure = type(accepted) == 'table' and accepted.err or tostring(accepted)
     elseif accepted then

@@ -56,19 +56,19 @@ local function depart(owner, channel, deaths)
       local queue, number, tag = string.match(rest, '^(.-)%z(.-)%z(.*)$')
       if not channel or channel == number then
         unsubscribe(owner, number, tag, queue)
-        toil()
+        toil(2)
       end
     elseif kind == 'w:' then
       local queue, number = string.match(rest, '^(.-)%z(.*)$')
       if not channel or channel == number then
         quit_line(queue, owner .. '/' .. number)
         call('SREM', held, entry)
-        toil()
+        toil(2)
       end
     elseif not channel then
       if queue_of(rest).owner == owner then end_queue(rest) end
       call('SREM', held, entry)
-      toil()
+      toil(2)
     end
   end
   if not sweep() then leave_work() end
@@ -77,6 +77,7 @@ local function depart(owner, channel, deaths)
   else
     call('DEL', held, NS .. 'claims.' .. owner, NS .. 'owner.' .. owner, NS .. 'progress.' .. owner)
     call('SREM', DEPARTING, owner)
+    call('ZREM', PROMISES, owner)
   end
   return count, true
 end

@@ -107,7 +107,7 @@ local function sweep()
     for _, member in ipairs(members) do
       local exchange = clear(kind, name, member)
       if exchange then exchanges[exchange] = true end
-      toil()
+      toil(3)
     end
     if #members == 0 then call('SREM', DEBRIS, pile) end
     end_unused(exchanges)

@@ -26,7 +26,7 @@ local function make_index(exchange, cursor)
       end
     end
     if #members > 0 then call('ZADD', index_of(exchange), unpack(members)) end
-    toil(#page[2] * 100)
+    toil(#page[2] / 10)
     cursor = page[1]
   until cursor == '0' or weary()
   call('HSET', NS .. 'indexes', exchange, cursor == '0' and 0 or 'c' .. cursor)
@@ -38,7 +38,7 @@ local function compare_index(exchange, size)
   for _, member in ipairs(call('ZDIFF', 2, table, index)) do call('ZADD', index, 0, member) end
   for _, member in ipairs(call('ZDIFF', 2, index, table)) do call('ZREM', index, member) end
   note_compared(exchange)
-  toil(size * 10)
+  toil(size / 50)
 end
 
 -- See that the index of an exchange with many bindings is right.
@@ -69,7 +69,7 @@ local function any_beginning_with(exchange, text)
   if under[asked] == nil then
     local first = call('ZRANGE', index_of(exchange), '[' .. text, '(' .. text .. '\255', 'BYLEX', 'LIMIT', 0, 1)
     under[asked] = #first > 0
-    toil(0)
+    toil(0.5)
   end
   return under[asked]
 end
@@ -89,7 +89,7 @@ local function indexed_by_key(exchange, key)
       call('ZADD', index_of(exchange), 0, member)
     end
   until cursor == '0'
-  toil(call('SCARD', TABLE .. exchange) * 5)
+  toil(call('SCARD', TABLE .. exchange) / 100)
   return found
 end
 

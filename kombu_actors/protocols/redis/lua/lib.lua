@@ -8,6 +8,7 @@ for step in string.gmatch(ARGV[3], '[^,]+') do
   SUFFIXES[#SUFFIXES + 1] = step == '0' and '' or SEP .. step
 end
 local QUEUES, EXCHANGES, OWNERS, TIMERS = NS .. 'queues', NS .. 'exchanges', NS .. 'owners', NS .. 'timers'
+local PROMISES = NS .. 'promises' -- owners' visibility timeouts, in ms
 local TABLE, PERMANENT = P .. '_kombu.binding.', P .. '_kombu.binding_permanent.'
 local DEAD = '0' -- the channel of claims whose message died and is about to be written as a dead letter
 local ZERO_TTL_GRACE = 1000 -- ms that someone who waits gets to fetch a message of time-to-live 0
@@ -15,9 +16,9 @@ local ZERO_TTL_GRACE = 1000 -- ms that someone who waits gets to fetch a message
 -- While a script runs, the server serves nobody else; so none does more than a step of work, whatever lies in the server.
 -- What is left is done by further calls: whoever must wait for it makes them, or whoever beats.
 
-local STEP = 1000 -- pieces of work per call, each of some 10 us, or of half a kilobyte that is copied to and fro
+local STEP = 300 -- pieces of work per call, each of some 10 us, or of half a kilobyte that is copied to and fro
 local worked = 0
-local function toil(bytes) worked = worked + 1 + (bytes or 0) / 512 end
+local function toil(pieces, bytes) worked = worked + pieces + (bytes or 0) / 512 end
 local function weary() return worked >= STEP end
 
 -- The caller's lease, and the server's clock.
@@ -195,26 +196,28 @@ end
 
 local HEAD, AFTER = '{"body": "', '", "content-encoding"' -- around the body, as kombu writes it
 
--- Where the body's closing quote is; nil of envelopes that aren't written as kombu does.
-local function body_end(raw)
-  if string.sub(raw, 1, #HEAD) ~= HEAD then return nil end
-  return (string.find(raw, AFTER, #HEAD + 1, true))
+-- Where the body's closing quote is; nil of envelopes that aren't written as kombu does.  first: where it begins, or nil.
+local function body_end(text, first)
+  first = first or 1
+  if string.sub(text, first, first + #HEAD - 1) ~= HEAD then return nil end
+  return (string.find(text, AFTER, first + #HEAD, true))
 end
 
--- The envelope of a message that goes back to a queue: counted, and marked as redelivered for stock readers.  Patterns
--- look at its end only: they take 5 ms for a megabyte.
-local function returned(raw)
-  local body = body_end(raw) or 1
-  local head, rest = string.sub(raw, 1, body - 1), string.sub(raw, body)
+-- The envelope of a message that goes back to a queue: counted, and marked as redelivered for stock readers; first, last:
+-- where it is in a text, if that holds more.  Patterns look at its end only: they take 5 ms for a megabyte, and each copy 1 ms.
+local function returned(text, first, last)
+  first, last = first or 1, last or #text
+  local body = body_end(text, first) or first
+  local rest = string.sub(text, body, last)
   local count, expires = metadata(rest)
   rest = with_metadata(rest, count + 1, expires)
   -- Inside a JSON string the quotes would be escaped, so only keys match; greedy, so it's the last one, of `properties`.
   local inside = string.match(rest, '^.*"delivery_info":%s*{()')
   if inside and not string.find(rest, '"redelivered":%s*true', inside) then
     local comma = string.find(rest, '^%s*}', inside) and '' or ', '
-    rest = string.sub(rest, 1, inside - 1) .. '"redelivered": true' .. comma .. string.sub(rest, inside)
+    rest = concat{string.sub(rest, 1, inside - 1), '"redelivered": true', comma, string.sub(rest, inside)}
   end
-  return head .. rest, expires
+  return string.sub(text, first, body - 1) .. rest, expires
 end
 
 -- Claims: messages that an owner has taken, where stock kombu looks for them too.
@@ -238,24 +241,27 @@ local function queue_of_list(list)
   return string.sub(list, #P + 1)
 end
 
--- A claim as kept: {channel, recorded, list, queue, raw}; nil if it's gone.  Takes nothing away.
+-- A claim as kept: {channel, recorded, list, queue, value, last}, the envelope being in the value from 2 to last; nil if
+-- it's gone.  Takes nothing away.
 local function claimed(owner, seq)
   local place = call('HGET', NS .. 'claims.' .. owner, seq)
   local value = place and call('HGET', UNACKED, owner .. ':' .. seq)
   if not value then return nil end
-  toil(#value)
+  toil(3, #value)
   local channel, mark, list = string.match(place, '^(%S*) (.)(.*)$')
   local queue = queue_of_list(list)
   local tail = ', "", ' .. cjson.encode(queue) .. ']'
-  local found = {channel = channel, recorded = mark == 'r', list = list, queue = queue}
+  local found = {channel = channel, recorded = mark == 'r', list = list, queue = queue, value = value}
   if string.sub(value, -#tail) == tail then
-    found.raw = string.sub(value, 2, -#tail - 1)
+    found.last = #value - #tail
   else -- its steps are others than ours
-    local raw, name = string.match(value, '^%[(.*), "", (".-")%]$')
-    found.raw, found.queue = raw, cjson.decode('[' .. name .. ']')[1]
+    local after, name = string.match(value, '^%[.*(), "", (".-")%]$')
+    found.last, found.queue = after - 1, cjson.decode('[' .. name .. ']')[1]
   end
   return found
 end
+
+local function envelope_of(found) return string.sub(found.value, 2, found.last) end
 
 -- Take claims out of all three places; seqs: at most some thousand, as unpack has a limit.
 local function unclaim(owner, seqs)
@@ -300,7 +306,7 @@ end
 -- End a message that is in no list any more.  With a dead letter exchange the caller gets it as a claim, to bury.
 -- size: of a body that is too large, or nil.
 local function die(deaths, name, list, raw, reason, size)
-  toil(#raw)
+  toil(1, #raw)
   local policy = queue_of(name).policy
   if not policy.dlx then
     if size then report_death(deaths, 0, name, reason, {dlx = ''}, body_end(raw) and raw or '', size) end
@@ -317,7 +323,7 @@ local function condemn(deaths, seq, found, reason) -- found: what claimed(OWNER,
   local policy = queue_of(found.queue).policy
   if policy.dlx then
     call('HSET', NS .. 'claims.' .. OWNER, seq, concat{DEAD, ' ', found.recorded and 'r' or 's', found.list})
-    report_death(deaths, seq, found.queue, reason, policy, found.raw)
+    report_death(deaths, seq, found.queue, reason, policy, envelope_of(found))
   else
     unclaim(OWNER, {seq})
   end
@@ -335,7 +341,7 @@ local function give_back(owner, seq, found)
   local deleted = found.recorded and not queue_of(found.queue).recorded
   unclaim(owner, {seq})
   if deleted then return false end
-  local raw, expires = returned(found.raw)
+  local raw, expires = returned(found.value, 2, found.last)
   put_back(found.queue, found.list, raw)
   if expires > 0 then arm('ttl ' .. found.queue, expires) end
   return true

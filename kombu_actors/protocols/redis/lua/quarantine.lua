@@ -3,5 +3,5 @@ if not alive() then return fenced() end
 local found = claimed(OWNER, ARGV[FIRST])
 if not found then return {0} end
 unclaim(OWNER, {ARGV[FIRST]}) -- first: with its memory full, Redis allows the next one only after it
-keep_aside(found.queue, found.raw)
+keep_aside(found.queue, envelope_of(found))
 return {1}

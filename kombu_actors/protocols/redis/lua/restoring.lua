@@ -56,11 +56,17 @@ local function destinations(exchange, key)
   return found
 end
 
-local function restore(value)
+-- Put a message back that a stock kombu claimed; returns 'not ours' when it's for queues of which the caller consumes none.
+-- It is in one of the two places at any time: what can't be done raises an error before anything is.
+local function restore(value, consumed)
+  toil(3, 2 * #value)
   local raw, exchange, key = parse_stock(value)
   if not raw then return keep_aside('', value) end
   local queues = destinations(exchange, key)
   if not queues then return end
+  local ours = #queues == 0
+  for _, name in ipairs(queues) do ours = ours or consumed[name] end
+  if not ours then return 'not ours' end
   for _, name in ipairs(queues) do
     put_back(name, P .. name .. suffix_of(raw), (returned(raw)))
   end
