@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from tests.support.brokers import RedisNode
+from tests.support.processes import wait_until
 
 from .redis_crews import MESSAGES, PATIENCE, PEERS, Crew, Ground, ack, ground_of, producers
 
@@ -147,6 +148,40 @@ def test_the_most_urgent_of_all_queues_is_handled_first(ground: Ground, library:
                 connection.drain_events(timeout=PATIENCE)
     assert handled == sorted(handled)
     assert ground.left() == {}
+
+
+@pytest.mark.parametrize(("sender", "taker"), list(product(PEERS, PEERS)), ids=str)
+def test_queues_that_expire_live_as_long_whoever_uses_them(ground: Ground, sender: str, taker: str) -> None:
+    """Publishing and getting renew the lives of all of a queue's lists, and nothing is left when nobody is there."""
+    lists = ["fleeting", *(f"fleeting\x06\x16{step}" for step in STEPS[1:])]
+
+    def lives() -> list[float]:
+        left = [ground.client.pttl(name) / 1000 for name in lists]
+        for name in lists:
+            ground.client.pexpire(name, 10_000)
+        return left
+
+    def queue(library: str, name: str, expires: float) -> Any:
+        return import_module(library).Queue(name, expires=expires)
+
+    with producers(ground, sender) as (producer,), ground.connect(taker) as connection:
+        for step in STEPS:
+            for body in range(2):
+                producer.publish(
+                    body,
+                    routing_key="fleeting",
+                    priority=step,
+                    declare=[queue(sender, "fleeting", 30), queue(sender, "gone", 0.2)],
+                )
+                producer.publish(body, routing_key="gone", priority=step)
+        assert all(25 < life <= 30 for life in lives())
+        shared = queue(taker, "fleeting", 30)(connection.default_channel)
+        shared.declare()
+        shared.get(no_ack=True)
+        assert all(25 < life <= 30 for life in lives())
+    wait_until(
+        lambda: not list(ground.client.scan_iter("gone*")), timeout=PATIENCE, waiting_for="the forgotten queue to end"
+    )
 
 
 BINDINGS = {

@@ -64,8 +64,10 @@ end
 local function fire(kind, name)
   if kind == 'ttl' then
     expire(name)
-  elseif call('HLEN', NS .. 'consumers.' .. name) == 0 and queue_of(name).policy.expires then
-    end_queue(name) -- otherwise its time begins again when its last consumer goes
+  elseif call('HLEN', NS .. 'consumers.' .. name) > 0 then
+    used(name)
+  elseif queue_of(name).policy.expires then
+    end_queue(name)
   end
 end
 for _, timer in ipairs(call('ZRANGE', TIMERS, '-inf', now(), 'BYSCORE', 'LIMIT', 0, MAX_TIMERS)) do

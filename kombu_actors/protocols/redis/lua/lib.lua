@@ -117,10 +117,25 @@ local function locked(queue) -- queue: what queue_of returned
   return queue.owner and queue.owner ~= OWNER
 end
 
--- An unused queue with x-expires ends so many ms after this.
-local function used(name)
+-- A queue with x-expires ends so many ms after it was last used: by whoever beats then, or, if nobody is left, by the
+-- life of its lists, which stock kombu gives them as well.  Consumers keep it, however long they are busy: its lists live
+-- longer then, and are seen to in time.
+local UNATTENDED = 600000 -- ms that the lists of consumed queues outlive the last process
+local SEEN_TO = 5000 -- ms between two looks at a consumed queue, at least
+
+local function keep_lists(name) -- returns when the queue ends, or is to be seen to; nil if it stays
   local limit = queue_of(name).policy.expires
-  if limit then call('ZADD', TIMERS, now() + limit, 'idle ' .. name) end
+  if not limit then return nil end
+  local consumed = call('HLEN', NS .. 'consumers.' .. name) > 0
+  for _, suffix in ipairs(SUFFIXES) do
+    call('PEXPIRE', P .. name .. suffix, consumed and limit + UNATTENDED or limit)
+  end
+  return now() + (consumed and math.max(SEEN_TO, math.floor(limit / 2)) or limit)
+end
+
+local function used(name)
+  local due = keep_lists(name)
+  if due then call('ZADD', TIMERS, due, 'idle ' .. name) end
 end
 
 -- Exchanges.
@@ -332,7 +347,7 @@ end
 -- Put a message at the head of a list.  If that key holds something else it's kept aside: an error would end the script
 -- between two places, and come again with every try.
 local function put_back(name, list, raw)
-  if type(redis.pcall('RPUSH', list, raw)) == 'table' then keep_aside(name, raw) end
+  if type(redis.pcall('RPUSH', list, raw)) == 'table' then keep_aside(name, raw) else keep_lists(name) end
 end
 
 -- Give one claim of any owner back to the head of its list.  Give several back by descending seq, and they are in order.

@@ -37,6 +37,7 @@ local function push(deaths, name, suffix, raw, lifetime)
     arm('ttl ' .. name, now() + lifetime)
   end
   call('LPUSH', list, raw)
+  used(name) -- RabbitMQ doesn't count a publish as use, but kombu does
   if limit and (policy.overflow or 'drop-head') == 'drop-head' then drop_surplus(deaths, name, limit) end
   return true
 end
