@@ -180,7 +180,10 @@ def test_a_message_given_back_too_often_dies(member: Member) -> None:
     """By requeueing, by closing the channel; and when it's claimed next if its owner died."""
     member.queue("q2", {"x-queue-type": "quorum", "x-delivery-limit": 1, "x-dead-letter-exchange": "dlx"})
     put(member.client, "q2", *(ours(n, returns=1) for n in range(2)), ours(2))
-    assert reasons(member.settle(requeued=seqs(member.claim("q2"))).deaths) == [("0", "delivery_limit")]
+    claims = seqs(member.claim("q2"))
+    deaths = member.settle(requeued=claims).deaths
+    assert reasons(deaths) == [("0", "delivery_limit")]
+    assert [death.claim for death in deaths] == claims  # a number, to be buried by
     member.claim("q2", count=2)
     left = member.leave()
     assert (left.returned, reasons(left.deaths)) == (2, [("1", "delivery_limit")])

@@ -48,7 +48,7 @@ end
 local function go_back(owner, deaths)
   local back, count = NS .. 'back.' .. owner, 0
   while not weary() do
-    local seq = call('ZRANGE', back, 0, 0, 'REV')[1]
+    local seq = tonumber(call('ZRANGE', back, 0, 0, 'REV')[1]) -- whoever buries it is told a number
     if not seq then break end
     local found = claimed(owner, seq)
     if found then
