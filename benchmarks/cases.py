@@ -75,11 +75,11 @@ class Goal:
 
 @attrs.frozen(kw_only=True)
 class Case:
-    """One task for two contenders: the yardstick, then ours."""
+    """One task for the yardstick, which is the first contender, and for ours, the last; others are there to be seen."""
 
     name: str
     title: str
-    contenders: tuple[Contender, Contender]
+    contenders: tuple[Contender, ...]
     start: Start
     messages: int
     goals: tuple[Goal, ...]
@@ -114,6 +114,12 @@ def _looping(function: str) -> tuple[Contender, Contender]:
         Contender("aio-pika", f"on_asyncio:{function}", "aio_pika"),
         Contender("kombu_actors.broker", f"on_trio:{function}", "kombu_actors"),
     )
+
+
+def _in_asyncio(function: str) -> tuple[Contender, ...]:
+    aio_pika, native = _looping(function)
+    uvloop = Contender("kombu_actors.aio, uvloop", f"on_aio:{function}_on_uvloop", "kombu_actors")
+    return native, aio_pika, uvloop, Contender("kombu_actors.aio", f"on_aio:{function}", "kombu_actors")
 
 
 CURVE = (1, 10, 100, 1_000)
@@ -199,6 +205,22 @@ CASES = (
         start=Start.FULL,
         messages=15_000,
         goals=(Goal("cpu", 0.25),),
+    ),
+    Case(
+        name="aio-publish",
+        title="loop-publish from asyncio, beside the same program in trio",
+        contenders=_in_asyncio("publish"),
+        start=Start.EMPTY,
+        messages=15_000,
+        goals=(Goal("cpu", 1.5),),
+    ),
+    Case(
+        name="aio-consume",
+        title="loop-consume from asyncio, beside the same program in trio",
+        contenders=_in_asyncio("consume"),
+        start=Start.FULL,
+        messages=15_000,
+        goals=(Goal("cpu", 1.5),),
     ),
     Case(
         name="many-consumers",

@@ -15,7 +15,7 @@ from .meter import Sample
 Samples = Mapping[str, Sequence[Sample]]
 """Per contender, in the order of the rounds."""
 
-PACKAGES = ("kombu-actors", "kombu", "amqp", "redis", "hiredis", "aio-pika", "trio")
+PACKAGES = ("kombu-actors", "kombu", "amqp", "redis", "hiredis", "aio-pika", "trio", "uvloop")
 METRICS = {
     "cpu": "CPU",
     "rate": "messages/s",
@@ -78,8 +78,8 @@ def _spread(values: Sequence[float], digits: int) -> str:
 
 
 def _verdicts(case: Case, samples: Samples) -> list[str]:
-    yardstick, ours = (case.row(contender, case.sizes[-1]) for contender in case.contenders)
-    one = case.row(case.contenders[1], case.sizes[0])
+    yardstick, ours = (case.row(case.contenders[place], case.sizes[-1]) for place in (0, -1))
+    one = case.row(case.contenders[-1], case.sizes[0])
     if not (samples[yardstick] and samples[ours] and samples[one]):
         return []
     lines = []

@@ -1,22 +1,16 @@
-"""The trio-native stream of messages."""
+"""The stream of messages, for tasks of trio's and of asyncio's alike."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from functools import partial
 from itertools import repeat
 
-import trio
-
-from ._native.backlog import Backlog
-from ._native.block import CALL_TIMEOUT
-from ._native.delivered import Delivered, Terms
-from ._native.takers import Takers
+from ._native.delivered import Delivered, Settles, Terms
+from ._native.place import CALL_TIMEOUT
 from ._values.model import Delivery
-from .actors.channel import Epoch
 from .supervisors._interrupts import protected
-from .transport._contract import DeliverySink
+from .supervisors._lots import Lot
 
 CHECKPOINT_EVERY = 32
 """Buffered messages a subscription hands out between two full checkpoints (~1 ms of fast handlers)."""
@@ -26,38 +20,35 @@ CHECKPOINT_EVERY = 32
 class Subscription:
     """A stream of messages.  Get it from ``Broker.subscribe``; it ends by leaving its block, or by ``stop``."""
 
-    def __init__(self, terms: Terms, backlog: Backlog, leave: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self, terms: Terms, shrank: Callable[[int, int], object], leave: Callable[[float], Awaitable[None]], lot: Lot
+    ) -> None:
         self.giving_back = False
         """Whether ``stop(drain=False)`` was called: what is handed out and not begun had better be put back, too."""
         self.given_back = 0
         """How many messages that had been taken in were put back by ``stop(drain=False)``, and so never handed out."""
         self._terms = terms
-        self._backlog = backlog
+        self._shrank = shrank
+        """Told how many messages, of how many bytes, are not buffered any more."""
         self._leave = leave
-        self._buffer: deque[tuple[Epoch, Delivery]] = deque()
-        self._takers = Takers()
+        self._buffer: deque[tuple[Settles, Delivery]] = deque()
+        """Bounded by the prefetch, and by the backlog, which counts messages when they come."""
+        self._arrived = lot
         self._failure: BaseException | None = None
         self._ended = False
         """Whether the iteration ends once nothing is buffered."""
         self._closed = False
         self._until_checkpoint = CHECKPOINT_EVERY
 
-    def sink(self, epoch: Epoch) -> DeliverySink:
-        """What takes the batches that the consumer actor is sent in one epoch."""
-        return partial(self._put, epoch)
-
-    def _put(self, epoch: Epoch, batch: list[Delivery]) -> None:
-        """Take a batch; the backlog bounds what is taken, and so does the prefetch."""
+    def put(self, wire: Settles, batch: list[Delivery]) -> None:
+        """Take a batch that came over a channel."""
+        self._buffer.extend(zip(repeat(wire), batch))
         if self._closed:
-            return  # it goes back with the channel
-        if self._terms.stream is not None:
-            for delivery in batch:
-                self._terms.stream.sent(delivery)
-        self._buffer.extend(zip(repeat(epoch), batch))
-        self._backlog.grew(len(batch), sum([len(delivery.body) for delivery in batch]))
-        if self._ended and self.giving_back:
+            self._drop()  # it goes back with the channel
+        elif self._ended and self.giving_back:
             self._give_back()
-        self._takers.wake(len(batch))
+        else:
+            self._arrived.unpark(len(batch))
 
     @property
     def buffered(self) -> int:
@@ -86,18 +77,18 @@ class Subscription:
             self._ended = True
             if self.giving_back:
                 self._give_back()
-            self._takers.wake_all()
+            self._arrived.unpark_all()
 
     def fail(self, error: BaseException) -> None:
         """Have the iteration raise ``error``: supervision gave up on this subscription."""
         self._failure = error
-        self._takers.wake_all()
+        self._arrived.unpark_all()
 
     def close(self) -> None:
         """End the iteration; what is buffered goes back to the broker with the channel."""
         self._closed = True
         self._drop()
-        self._takers.wake_all()
+        self._arrived.unpark_all()
 
     def __aiter__(self) -> Subscription:
         return self
@@ -110,29 +101,29 @@ class Subscription:
         self._until_checkpoint -= 1
         if self._until_checkpoint <= 0:
             self._until_checkpoint = CHECKPOINT_EVERY
-            await trio.lowlevel.checkpoint()
+            await self._arrived.checkpoint()
         else:
-            await trio.lowlevel.checkpoint_if_cancelled()
+            await self._arrived.checkpoint_if_cancelled()
         buffer = self._buffer
         while True:
             while buffer and not self.giving_back:
-                epoch, delivery = buffer.popleft()
-                self._backlog.shrank(1, len(delivery.body))
-                if epoch.wire.closed is None or self._terms.no_ack:
-                    return Delivered(delivery, epoch, self._terms)
+                wire, delivery = buffer.popleft()
+                self._shrank(1, len(delivery.body))
+                if wire.closed is None or self._terms.no_ack:
+                    return Delivered(delivery, wire, self._terms)
             if self._closed or self._ended:
                 raise StopAsyncIteration
             if self._failure is not None:
                 raise self._failure
-            await self._takers.wait()
+            await self._arrived.park()
 
     def _give_back(self) -> None:
-        for epoch, delivery in self._buffer:
-            if epoch.wire.closed is None and not self._terms.no_ack:
-                epoch.wire.nack(delivery.delivery_tag, requeue=True)
+        for wire, delivery in self._buffer:
+            if wire.closed is None and not self._terms.no_ack:
+                wire.nack(delivery.delivery_tag, requeue=True)
                 self.given_back += 1
         self._drop()
 
     def _drop(self) -> None:
-        self._backlog.shrank(len(self._buffer), sum(len(delivery.body) for _, delivery in self._buffer))
+        self._shrank(len(self._buffer), sum(len(delivery.body) for _, delivery in self._buffer))
         self._buffer.clear()

@@ -13,11 +13,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from ssl import SSLContext
 from typing import Any
+
+import trio
 
 from ._native.backlog import BUFFER_MAX, Backlog
 from ._native.block import Block
@@ -25,14 +27,16 @@ from ._native.channels import SharedChannel
 from ._native.consuming import ErrorHandler, Handler, Key, OnError
 from ._native.declarations import Declarations
 from ._native.delivered import Delivered
-from ._native.deliveries import Deliveries
+from ._native.deliveries import Deliveries, Wishes
 from ._native.entries import MessageProperties
-from ._native.opening import endpoints_and_transport
+from ._native.opening import ConnectionOptions, check_in_trio, connection_actor
+from ._native.place import CALL_TIMEOUT
 from ._native.publications import Publications
+from ._native.publishing import RuntimePublishing
 from ._native.requests import Requests
 from ._native.streams import StreamOffset
 from ._subscription import Subscription
-from ._values.endpoint import FailoverStrategy, LinkOptions, body_max_of
+from ._values.endpoint import FailoverStrategy
 from ._values.model import BODY_MAX, BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from .actors._waiting import CLOSE_GRACE
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
@@ -65,8 +69,6 @@ __all__ = [
     "open_broker",
 ]
 
-NEGOTIATED = ("frame_max", "channel_max")
-"""Transport options that the two ends agree on."""
 EVENTS = 256
 """Supervision events that wait for whoever reads them: what a fault makes at a connection with fifty consumers."""
 
@@ -117,27 +119,22 @@ async def open_broker(
 
     Leaving the block, or cancelling it, stops the tree in order: consumers, channels, topology, session.
     """
-    given = {"body_max": body_max, **(transport_options or {})}
-    endpoints, transport = endpoints_and_transport(url, tls, given)
-    options = LinkOptions(
-        connect_timeout=connect_timeout,
-        heartbeat=heartbeat,
-        login_method=login_method,
-        body_max=body_max_of(given),
-        client_properties=client_properties or {},
-        transport_options=given,
-        **{name: value for name, value in given.items() if name in NEGOTIATED},
-    )
-    actor = ConnectionActor(
-        transport,
-        endpoints,
-        options,
-        failover_strategy=failover_strategy,
-        insist=keep_dialling,
-        backoff=backoff,
-        stop_deadline=close_timeout,
-        listener=listener,
-    )
+    check_in_trio()
+    options: ConnectionOptions = {
+        "tls": tls,
+        "connect_timeout": connect_timeout,
+        "heartbeat": heartbeat,
+        "failover_strategy": failover_strategy,
+        "login_method": login_method,
+        "keep_dialling": keep_dialling,
+        "backoff": backoff,
+        "body_max": body_max,
+        "client_properties": client_properties,
+        "transport_options": transport_options,
+        "listener": listener,
+        "close_timeout": close_timeout,
+    }
+    actor = connection_actor(url, **options)
     async with actor.running():
         broker = Broker(actor, buffer_max)
         try:
@@ -159,19 +156,78 @@ class Broker(Declarations, Publications, Deliveries):
 
     def __init__(self, actor: ConnectionActor, buffer_max: int) -> None:
         self._actor = actor
-        self._block = Block(actor)
-        self._publishing = SharedChannel(actor)
-        self._polling = SharedChannel(actor)
-        self._requests = Requests(actor)
-        self._subscriptions: set[Subscription] = set()
         self._backlog = Backlog(buffer_max, actor.pause_reading, actor.resume_reading)
+        self._place = self._block = Block(actor, self._backlog)
+        self._publishing = self._channel = RuntimePublishing(actor, self._block)
+        self._polling = SharedChannel(actor)
+        self._requests = Requests(actor, self._channel)
+        self._subscriptions: set[Subscription] = set()
 
     def refuse_calls(self) -> None:
         """End all calls, from now on and under way; publishes hear of their confirms until the tree has stopped."""
         self._block.close()
-        self._publishing.forget()
+        self._channel.forget()
         for subscription in self._subscriptions:
             subscription.fail(self._block.reason())
+
+    async def consume(
+        self,
+        queue: str,
+        handler: Handler,
+        *,
+        concurrency: int = 1,
+        prefetch: int | None = None,
+        key: Key | None = None,
+        on_error: OnError | ErrorHandler = OnError.REJECT,
+        exclusive: bool = False,
+        priority: int | None = None,
+        accept: Collection[str] | None = None,
+        arguments: Mapping[str, object] | None = None,
+        timeout: float = CALL_TIMEOUT,
+        task_status: trio.TaskStatus[Subscription] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Handle a queue's messages until cancelled, or until the subscription is stopped.
+
+        ``await handler(message)`` is called for each, in up to ``concurrency`` tasks at a time.  A message whose
+        handler returns is acked, unless the handler has settled it; ``on_error`` says what becomes of one whose
+        handler raises.  A message whose session is lost while it is handled is delivered again; the log has a
+        warning then.
+
+        ``messages = await nursery.start(broker.consume, queue, handler)`` returns when the subscription is in force
+        (``functools.partial`` takes the other arguments).  ``await messages.stop()`` ends it in order: what is here
+        is handled, then ``consume`` returns.
+
+        Args:
+            concurrency: handlers at a time.
+            prefetch: unsettled messages the broker may send ahead.  When None, two for each handler: one at work, one
+                at hand, and the rest where others can have it; with ``key``, 100 at least, for keys that are busy.
+            key: messages for which ``key(message)`` is the same are handled one after the other, in the order of the
+                queue, while others pass them.  A failed one doesn't stop those behind it.
+            on_error: an ``OnError``, or ``await on_error(message, error)``: a function that decides (and whose own
+                error ends ``consume``).
+            exclusive, priority, accept, arguments, timeout: as for ``subscribe``.
+
+        Raises:
+            ValueError: ``concurrency`` is less than 1.
+            as ``subscribe``; and what supervision gives up for.
+            whatever a handler raises, bare, with ``OnError.RAISE``.
+
+        Cancelled, the handlers are cancelled; their messages go back into the queue.
+        """
+        wishes: Wishes = {
+            "exclusive": exclusive,
+            "priority": priority,
+            "accept": accept,
+            "arguments": arguments,
+            "timeout": timeout,
+        }
+        async with self._crew(queue, handler, concurrency, prefetch, key, on_error, **wishes) as crew:
+            async with trio.open_nursery() as nursery:
+                stop = partial(nursery.cancel_scope.cancel, reason="one of the tasks of consume failed")
+                for _ in range(concurrency):
+                    nursery.start_soon(crew.work, _is_cancelled, stop, name=handler)
+                task_status.started(crew.messages)
+            crew.check()
 
     def snapshot(self) -> ChildView:
         """The supervision tree as it is now: immutable, JSON-able."""
@@ -182,14 +238,6 @@ class Broker(Declarations, Publications, Deliveries):
         self._block.check_open()
         return self._actor.supervisor.events(capacity)
 
-    def waiting(self) -> list[Waiting]:
-        """What of the declared topology the broker refuses to restore just now: why, since when, and when it is
-        tried again.  Consumers that wait are ``BACKING_OFF`` in the snapshot."""
-        return self._actor.waiting
 
-    async def wait_ready(self, *, timeout: float = math.inf) -> None:
-        """Wait until the session is up and the declared topology holds, but for what ``waiting`` tells.
-
-        There is no deadline by default: an outage takes what it takes.
-        """
-        await self._block.call("getting ready", timeout, self._actor.wait_ready)
+def _is_cancelled(error: BaseException) -> bool:
+    return isinstance(error, trio.Cancelled)

@@ -14,24 +14,26 @@ from tests.support.imports import PACKAGE, ROOT, Import, all_imports, source_mod
 ROOT_FILES = {
     "broker": "native",
     "_subscription": "native",
+    "aio": "aio",
     "serialization": "codecs",
     "compression": "codecs",
     "errors": "errors",
     "__main__": "cli",
 }
-# ``_native`` holds what ``broker`` is made of.
-FOLDERS = {"_native": "native"}
+# ``_native`` holds what ``broker`` is made of, and ``aio`` as far as it is the same; ``_aio`` holds the rest of that.
+FOLDERS = {"_native": "native", "_aio": "aio"}
 
 _ENGINES = {"errors", "utils", "_values", "codecs", "protocols"}
 _ACTORS = _ENGINES | {"supervisors", "transport", "actors"}
 
 # What each layer may import besides itself, from the top down.  Threads reach the actors through the bridge, trio
-# programs through ``broker``: neither way knows of the other.
+# programs through ``broker``: neither way knows of the other.  asyncio programs go both ways, one after the other.
 MAY_IMPORT = {
     "cli": {"fleet", "supervisors", "errors", "names"},
     "fleet": {"native", "supervisors", "codecs", "errors", "utils", "_values", "_bridge"},
     "names": _ENGINES | {"transport", "_bridge", "_facade"},
     "_facade": _ENGINES | {"transport", "_bridge"},
+    "aio": _ACTORS | {"_bridge", "native"},
     "_bridge": _ACTORS,
     "native": _ACTORS,
     "actors": _ACTORS - {"actors", "codecs"},
@@ -183,6 +185,12 @@ def test_the_facade_never_imports_trio(imports: dict[str, list[Import]]) -> None
     blocking = {"names", "_facade"}
     wrong = [module for module, items in imports.items() if layer_of(module) in blocking and "trio" in roots(items)]
     assert wrong == []
+
+
+def test_asyncio_meets_trio_in_the_bridge_only(imports: dict[str, list[Import]]) -> None:
+    """What is in the program's loop awaits nothing of trio's; what is asyncio's is known there and in the bridge."""
+    assert [module for module, items in imports.items() if layer_of(module) == "aio" and "trio" in roots(items)] == []
+    assert {layer_of(module) for module, items in imports.items() if "asyncio" in roots(items)} == {"aio", "_bridge"}
 
 
 def reaches(tree: ast.AST, forbidden: set[str]) -> list[str]:

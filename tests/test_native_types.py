@@ -1,4 +1,4 @@
-"""What type checkers see of the native API: mistakes are found, and nothing that it returns is ``Any``."""
+"""What type checkers see of ``broker`` and ``aio``: mistakes are found, and nothing that they return is ``Any``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from kombu_actors import aio
 from kombu_actors import broker as native
-from kombu_actors.broker import Broker, Delivered, Subscription
+from kombu_actors.broker import Delivered, Subscription
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -76,31 +77,35 @@ def said_by(command: list[str], directory: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.parametrize("door", ["broker", "aio"])
 @pytest.mark.parametrize("checker", [mypy, pyright])
-def test_a_type_checker_finds_each_mistake_and_nothing_else(checker: Callable[..., str], tmp_path: Path) -> None:
+def test_a_type_checker_finds_each_mistake_and_nothing_else(
+    checker: Callable[..., str], door: str, tmp_path: Path
+) -> None:
     """Misspelt names of methods, arguments and properties; values of the wrong type; what may be None."""
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
+    program.write_text(PROGRAM.replace("kombu_actors.broker", f"kombu_actors.{door}"))
     said = checker(tmp_path, program)
     found = {int(line) for line in re.findall(r"program\.py:(\d+)(?::\d+)?(?: -|:) error", said)}
     assert found == set(WRONG), said
 
 
-def test_pyright_finds_nothing_in_the_examples_for_trio(tmp_path: Path) -> None:
+def test_pyright_finds_nothing_in_the_examples_for_trio_and_asyncio(tmp_path: Path) -> None:
     """Nor does mypy, which ``make types`` runs over all of them."""
-    examples = sorted((ROOT / "examples").glob("trio_*.py"))
-    assert len(examples) == 10
+    examples = [path for loop in ("trio", "aio") for path in sorted((ROOT / "examples").glob(f"{loop}_*.py"))]
+    assert len(examples) == 12
     assert "0 errors, 0 warnings" in pyright(tmp_path, *examples)
 
 
 def returned_types() -> Iterator[tuple[str, Any]]:
     """What each public method, property and function of the API returns."""
-    yield "open_broker", typing.get_type_hints(inspect.unwrap(native.open_broker))["return"]
-    for cls in (Broker, Delivered, Subscription):
+    for door in (native, aio):
+        yield f"{door.__name__}.open_broker", typing.get_type_hints(inspect.unwrap(door.open_broker))["return"]
+    for cls in (native.Broker, aio.Broker, Delivered, Subscription):
         for name, member in inspect.getmembers(cls):
             function = member.fget if isinstance(member, property) else member
             if not name.startswith("_") and inspect.isfunction(function):
-                yield f"{cls.__name__}.{name}", typing.get_type_hints(function)["return"]
+                yield f"{cls.__module__}.{cls.__name__}.{name}", typing.get_type_hints(function)["return"]
 
 
 def mentions_any(annotation: Any) -> bool:
@@ -111,5 +116,7 @@ def mentions_any(annotation: Any) -> bool:
 def test_nothing_that_is_returned_is_any() -> None:
     """A checker that sees ``Any`` looks no further."""
     returned = dict(returned_types())
-    assert {"open_broker", "Broker.publish", "Delivered.payload", "Subscription.stop"} <= returned.keys()
+    for door in ("kombu_actors.broker", "kombu_actors.aio"):
+        assert {f"{door}.open_broker", f"{door}.Broker.publish", f"{door}.Broker.events"} <= returned.keys()
+    assert "kombu_actors._native.delivered.Delivered.payload" in returned
     assert [name for name, annotation in returned.items() if mentions_any(annotation)] == []

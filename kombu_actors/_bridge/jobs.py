@@ -17,7 +17,7 @@ __all__ = ["Job"]
 class Job(Refusable):
     """The thread waits until it is ``finished``; the rest belongs to trio."""
 
-    __slots__ = ("_bell", "args", "error", "finished", "fn", "result", "scope", "started", "timeout")
+    __slots__ = ("args", "bell", "error", "finished", "fn", "result", "scope", "started", "timeout")
 
     def __init__(self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], timeout: float | None) -> None:
         self.fn = fn
@@ -28,12 +28,13 @@ class Job(Refusable):
         self.scope = trio.CancelScope()
         self.started = False
         self.finished = False
-        self._bell: Bell | None = None
+        self.bell: Bell | None = None
+        """Rung when it is finished; who hangs it up looks afterwards whether it is."""
 
     def wait(self) -> None:
         """Wait for the end, in the thread that asked.  May be called again after an interrupted wait."""
         while not self.finished:
-            bell = self._bell = new_bell()
+            bell = self.bell = new_bell()
             if not self.finished:
                 bell.wait()
 
@@ -82,6 +83,6 @@ class Job(Refusable):
 
     def _finish(self) -> None:
         self.finished = True
-        bell = self._bell
+        bell = self.bell
         if bell is not None:
             bell.ring()

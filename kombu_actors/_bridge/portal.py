@@ -111,10 +111,10 @@ class Portal:
             )
         job = Job(fn, args, timeout)
         try:
-            self.post(self._start, job)
+            self.begin(job)
             job.wait()
         except RuntimeStopped:
-            raise self._stopped() from self._failure
+            raise
         except BaseException:
             self._withdraw(job)
             raise
@@ -125,6 +125,17 @@ class Portal:
                 del job  # the traceback would keep the job, and the job the error, alive
         result: T = job.result
         return result
+
+    def begin(self, job: Job) -> None:
+        """Have a call made; whoever asked waits by the job's bell.
+
+        Raises:
+            RuntimeDied, RuntimeStopped: as ``call``.
+        """
+        try:
+            self.post(self._start, job)
+        except RuntimeStopped:
+            raise self._stopped() from self._failure
 
     def interrupted_write(self) -> bool:
         """Whether the caller is a signal handler in the middle of a write past the runtime, which waits for its end."""

@@ -15,16 +15,19 @@ __all__ = ["GOODBYE", "Tenant", "for_nobody"]
 
 logger = logging.getLogger("kombu_actors.portal")
 GOODBYE = 0.25
-"""Seconds for the broker's goodbye when the drain has used up its time: a round trip to anywhere that answers."""
+"""Seconds for the broker's goodbye by default: a round trip to anywhere that answers."""
 
 
 class Tenant:
     """A tree from its start to its end.  Everything runs in the trio thread.
 
-    ``on_gone`` is told why nothing will come of it any more, once.
+    ``on_gone`` is told why nothing will come of it any more, once.  ``goodbye`` is for the broker's, in seconds, when
+    the drain has used up its time.
     """
 
-    def __init__(self, actor: ConnectionActor, on_gone: Callable[[BaseException], object]) -> None:
+    def __init__(
+        self, actor: ConnectionActor, on_gone: Callable[[BaseException], object], *, goodbye: float = GOODBYE
+    ) -> None:
         self.actor = actor
         self.leaving = False
         """Whether somebody sees to its end already."""
@@ -33,6 +36,7 @@ class Tenant:
         self.awaited = 0
         """How many callers wait for its end, and will be told."""
         self._on_gone = on_gone
+        self._goodbye = goodbye
         self._deadline = math.inf
         self._patience = trio.CancelScope()
         self._running = False
@@ -99,7 +103,7 @@ class Tenant:
             await self._stop()
 
     async def _stop(self) -> None:
-        with self._until(max(self._deadline, trio.current_time() + GOODBYE)):
+        with self._until(max(self._deadline, trio.current_time() + self._goodbye)):
             await self._stopped.wait()
         link = self.actor.session.link
         if not self._stopped.is_set() and link is not None:

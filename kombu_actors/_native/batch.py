@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol
 
 import trio
 
@@ -17,13 +18,45 @@ CHECKPOINT_EVERY = 32
 """Messages between two checkpoints while the window has room: less than a millisecond of publishing."""
 
 
+class Source(Protocol):
+    """Where the messages of one call come from, in order."""
+
+    async def next(self) -> Entry | Exception | None:
+        """The next one, or why it can't be sent; None when there is none.  Raises whatever ``bodies`` raises."""
+
+
+@protected
+class Bodies:
+    """The bodies that a program in trio has given."""
+
+    def __init__(self, bodies: Iterable[object], make: Callable[[object], Entry]) -> None:
+        self._bodies = iter(bodies)
+        self._make = make
+
+    async def next(self) -> Entry | Exception | None:
+        """Ask for the next one and encode it.  No checkpoint."""
+        return next_entry(self._bodies, self._make)
+
+
+def next_entry(bodies: Iterator[object], make: Callable[[object], Entry]) -> Entry | Exception | None:
+    """What ``Source.next`` is to return, of bodies and what makes them entries."""
+    try:
+        body = unprotected(next, bodies)
+    except StopIteration:
+        return None
+    try:
+        return make(body)
+    except Exception as error:
+        return error
+
+
 @protected
 class Batch:
     """The publishes of one call, in order, and what became of each."""
 
-    def __init__(self, publisher: Publisher, make: Callable[[object], Entry], timeout: float) -> None:
+    def __init__(self, publisher: Publisher, source: Source, timeout: float) -> None:
         self._publisher = publisher
-        self._make = make
+        self._source = source
         self._timeout = timeout
         self._outcomes: list[BaseException | None] = []
         """By number: why a message was not confirmed; None when it was, or nothing is known yet."""
@@ -32,12 +65,11 @@ class Batch:
         self._failed = False
         self._heard = trio.Event()
 
-    async def publish(self, bodies: Iterable[object]) -> int:
+    async def publish(self) -> int:
         """Publish them all, up to the first failure, and wait for every outcome; returns how many there were."""
-        waiting = iter(bodies)
         try:
             await trio.lowlevel.checkpoint()
-            while not self._failed and await self._publish_next(waiting):
+            while not self._failed and await self._publish_next():
                 if len(self._outcomes) % CHECKPOINT_EVERY == 0:
                     await trio.lowlevel.checkpoint()
             while self._under_way:
@@ -52,18 +84,19 @@ class Batch:
             raise PublishErrors(self._outcomes)
         return len(self._outcomes)
 
-    async def _publish_next(self, waiting: Iterator[object]) -> bool:
-        try:
-            body = unprotected(next, waiting)
-        except StopIteration:
+    async def _publish_next(self) -> bool:
+        entry = await self._source.next()
+        if entry is None:
             return False
         try:
-            entry = self._make(body)
+            if isinstance(entry, Exception):
+                raise entry
             self._publisher.check(entry)
             await self._find_room(entry)
         except Exception as error:
             self._outcomes.append(error)
             self._failed = True
+            return False
         if self._failed:
             return False
         self._under_way[entry] = len(self._outcomes), trio.current_time() + self._timeout

@@ -1,4 +1,4 @@
-"""The block of one native broker: its calls have deadlines, and none outlives it."""
+"""The block of one broker in the runtime: its calls have deadlines, and none outlives it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import trio
 from ..actors.connection import ConnectionActor
 from ..errors import ConnectionClosed, DeadlineExceeded
 from ..supervisors._interrupts import protected
+from ..supervisors._lots import Lot, TrioLot
+from .backlog import Backlog
+from .delivered import Settles
 
 T = TypeVar("T")
-
-CALL_TIMEOUT = 30.0
-"""Seconds a call may take by default: longer than a failover takes."""
 
 
 @protected
 class Block:
-    """Makes calls within their deadlines until it is closed."""
+    """Makes calls within their deadlines until it is closed: the ``Place`` of programs that run in trio themselves."""
 
-    def __init__(self, actor: ConnectionActor) -> None:
+    def __init__(self, actor: ConnectionActor, backlog: Backlog) -> None:
+        self.shrank = backlog.shrank
         self._actor = actor
         self._scopes: set[trio.CancelScope] = set()
         self._closed = False
@@ -32,7 +33,7 @@ class Block:
             raise self.reason()
 
     def reason(self) -> BaseException:
-        """What calls after the end are told."""
+        """What calls after the end are told.  Any thread."""
         failure = self._actor.failure
         if failure is not None:
             return failure
@@ -40,12 +41,7 @@ class Block:
         return ConnectionClosed(f"the block of this broker, connected to {where}, has been left: open another")
 
     async def call(self, what: str, timeout: float, fn: Callable[[], Awaitable[T]]) -> T:
-        """Await a call for ``timeout`` seconds, all its parts included.
-
-        Raises:
-            DeadlineExceeded: it took longer; its text says what the connection is like.
-            ConnectionClosed: the block was left, before or meanwhile.
-        """
+        """Await a call for ``timeout`` seconds, all its parts included."""
         self.check_open()
         with trio.move_on_after(timeout) as scope:
             self._scopes.add(scope)
@@ -55,6 +51,23 @@ class Block:
                 self._scopes.discard(scope)
         self.check_open()
         raise DeadlineExceeded(f"{what} took longer than {timeout:g} s: {self._actor.session.condition()}")
+
+    async def finish(self, fn: Callable[[], Awaitable[object]], seconds: float) -> None:
+        """Await a call for so long at most, whoever is cancelled."""
+        with trio.move_on_after(seconds, shield=True):
+            await fn()
+
+    def tell(self, fn: Callable[..., object], *args: object) -> None:
+        """Call it: the program is here."""
+        fn(*args)
+
+    def settling(self, wire: Settles) -> Settles:
+        """The channel itself."""
+        return wire
+
+    def lot(self) -> Lot:
+        """For tasks of this run."""
+        return TrioLot()
 
     def close(self) -> None:
         """Refuse calls from now on, and end those under way."""

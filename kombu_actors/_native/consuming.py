@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from enum import Enum
 
-import trio
-
 from .._subscription import Subscription
 from ..supervisors._interrupts import protected, run_unprotected, unprotected
 from .delivered import Delivered
@@ -38,12 +36,12 @@ ErrorHandler = Callable[[Delivered, Exception], Awaitable[None]]
 
 @protected
 class Crew:
-    """The tasks that handle one subscription's messages."""
+    """The tasks that handle one subscription's messages; the driver of ``consume`` runs them."""
 
     def __init__(
         self, messages: Subscription, handler: Handler, key: Key | None, on_error: OnError | ErrorHandler
     ) -> None:
-        self._messages = messages
+        self.messages = messages
         self._handler = handler
         self._key = key
         self._on_error = on_error
@@ -51,30 +49,30 @@ class Crew:
         """By key: what waits for the task that handles this key's messages now."""
         self._failure: BaseException | None = None
 
-    async def run(self, size: int, started: Callable[[], None]) -> None:
-        """Handle messages in ``size`` tasks until the subscription ends; raise the first error, bare."""
-        async with trio.open_nursery() as nursery:
-            for _ in range(size):
-                nursery.start_soon(self._work, nursery.cancel_scope, name=self._handler)
-            started()
-        if self._failure is not None:
-            raise self._failure
+    async def work(self, is_cancelled: Callable[[BaseException], bool], stop: Callable[[], object]) -> None:
+        """Be one of the tasks, until the subscription ends; when one fails, ``stop()`` cancels them all.
 
-    async def _work(self, everybody: trio.CancelScope) -> None:
+        ``is_cancelled(error)`` says whether the event loop has raised it to cancel the task.
+        """
         try:
-            async for message in self._messages:
+            async for message in self.messages:
                 if self._key is None:
                     await self._handle(message)
                 else:
                     await self._handle_in_turn(message, self._key)
-        except trio.Cancelled:
-            raise
         except BaseException as error:
+            if is_cancelled(error):
+                raise
             if self._failure is None:
                 self._failure = error
             else:
                 logger.exception("another task failed while the tasks of consume were stopped", exc_info=error)
-            everybody.cancel(reason="one of the tasks of consume failed")
+            stop()
+
+    def check(self) -> None:
+        """After all tasks have ended: raise the first error, bare."""
+        if self._failure is not None:
+            raise self._failure
 
     async def _handle_in_turn(self, message: Delivered, key_of: Key) -> None:
         try:
@@ -90,7 +88,7 @@ class Crew:
         try:
             while lane:
                 message = lane.popleft()
-                if self._messages.giving_back:
+                if self.messages.giving_back:
                     message.requeue()
                 elif not message.stale:
                     await self._handle(message)

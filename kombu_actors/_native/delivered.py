@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Collection, Container, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import attrs
 
 from .._values.model import Delivery
-from ..actors.channel import Epoch
 from ..compression import decompress
 from ..errors import DecodeError, MessageStateError, StaleDelivery
 from ..serialization import loads, prepare_accept_content, registry
 from ..supervisors._interrupts import protected, unprotected
-from .streams import StreamPosition
 
 T = TypeVar("T")
+
+
+class Settles(Protocol):
+    """The channel that messages came over, in its one life: where they are settled."""
+
+    @property
+    def closed(self) -> BaseException | None:
+        """Why it is dead, and its messages come again; None while it lives."""
+
+    def ack(self, tag: int) -> None:
+        """Acknowledge a delivery; never waits."""
+
+    def reject(self, tag: int) -> None:
+        """Have it dead-lettered, or dropped; never waits."""
+
+    def nack(self, tag: int, *, requeue: bool = True) -> None:
+        """Have it put back; never waits."""
 
 
 @attrs.frozen(eq=False)
@@ -27,13 +42,11 @@ class Terms:
     """The content types that may be decoded; JSON when None."""
     no_ack: bool
     """Whether the broker has settled each message by sending it."""
-    stream: StreamPosition | None = None
-    """Where in a stream they are."""
 
     @classmethod
-    def of(cls, accept: Collection[str] | None, no_ack: bool, stream: StreamPosition | None = None) -> Terms:
+    def of(cls, accept: Collection[str] | None, no_ack: bool) -> Terms:
         """From what a program says: names of serializers, or content types."""
-        return cls(prepare_accept_content(accept) if accept is not None else None, no_ack, stream)
+        return cls(prepare_accept_content(accept) if accept is not None else None, no_ack)
 
 
 @protected
@@ -50,11 +63,11 @@ class Delivered:
     kin then send nothing and return False, or raise with ``strict=True``.
     """
 
-    __slots__ = ("_delivery", "_epoch", "_settled", "_terms")
+    __slots__ = ("_delivery", "_settled", "_terms", "_wire")
 
-    def __init__(self, delivery: Delivery, epoch: Epoch, terms: Terms) -> None:
+    def __init__(self, delivery: Delivery, wire: Settles, terms: Terms) -> None:
         self._delivery = delivery
-        self._epoch = epoch
+        self._wire = wire
         self._terms = terms
         self._settled = False
 
@@ -153,7 +166,7 @@ class Delivered:
     @property
     def stale(self) -> bool:
         """Whether a settlement would come too late: the broker delivers the message again."""
-        return self._epoch.wire.closed is not None and not self._terms.no_ack
+        return self._wire.closed is not None and not self._terms.no_ack
 
     def ack(self, *, strict: bool = False) -> bool:
         """Tell the broker that the message is done with; returns whether that was in time.
@@ -173,7 +186,7 @@ class Delivered:
             return True
         if not self._settle(strict):
             return False
-        self._epoch.wire.ack(self._delivery.delivery_tag)
+        self._wire.ack(self._delivery.delivery_tag)
         return True
 
     def reject(self, *, strict: bool = False) -> bool:
@@ -214,19 +227,17 @@ class Delivered:
         if not self._settle(strict):
             return False
         if requeue:
-            self._epoch.wire.nack(self._delivery.delivery_tag, requeue=True)
+            self._wire.nack(self._delivery.delivery_tag, requeue=True)
         else:
-            self._epoch.wire.reject(self._delivery.delivery_tag)
+            self._wire.reject(self._delivery.delivery_tag)
         return True
 
     def _settle(self, strict: bool) -> bool:
         if self._settled:
             raise MessageStateError("the message was settled before")
         self._settled = True
-        reason = self._epoch.wire.closed
+        reason = self._wire.closed
         if reason is None:
-            if self._terms.stream is not None:
-                self._terms.stream.settled(self._delivery)
             return True
         if strict:
             raise StaleDelivery(f"too late, the broker delivers the message again: {reason}") from reason

@@ -1,30 +1,38 @@
-"""The part of ``Broker`` that receives: ``subscribe``, ``consume``, ``get``."""
+"""The part of ``Broker`` that receives: ``subscribe``, ``get``, and what ``consume`` is made of."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-
-import attrs
-import trio
+from typing import TypedDict, Unpack
 
 from .._subscription import Subscription
 from .._values.model import ConsumerSpec, QoS
-from ..actors.channel import ChannelActor, Epoch
+from ..actors.channel import Epoch
 from ..actors.connection import ConnectionActor
-from ..actors.consumer import Consumer
 from ..supervisors._interrupts import guarded, protected
 from ..utils.uuid import uuid
 from .backlog import Backlog
-from .block import CALL_TIMEOUT, Block
 from .channels import SharedChannel
 from .consuming import Crew, ErrorHandler, Handler, Key, OnError
 from .delivered import Delivered, Terms
+from .intake import Intake
+from .place import CALL_TIMEOUT, Place
 from .streams import OFFSET, StreamOffset, StreamPosition
 
 PREFETCH = 100
 """Unsettled messages per subscription: keeps a consumer busy over a ~1 ms round trip at 100,000/s."""
+
+
+class Wishes(TypedDict):
+    """What ``consume`` hands on to ``subscribe``."""
+
+    exclusive: bool
+    priority: int | None
+    accept: Collection[str] | None
+    arguments: Mapping[str, object] | None
+    timeout: float
 
 
 @protected
@@ -32,7 +40,7 @@ class Deliveries:
     """The calls that receive messages."""
 
     _actor: ConnectionActor
-    _block: Block
+    _place: Place
     _polling: SharedChannel
     _subscriptions: set[Subscription]
     _backlog: Backlog
@@ -57,12 +65,12 @@ class Deliveries:
 
         async def poll(epoch: Epoch) -> Delivered | None:
             found = await epoch.wire.get(names.current(queue), no_ack=no_ack)
-            return None if found is None else Delivered(found[0], epoch, terms)
+            return None if found is None else Delivered(found[0], self._place.settling(epoch.wire), terms)
 
         async def get() -> Delivered | None:
             return await self._actor.on_wire(await self._polling.get(), poll)
 
-        return await self._block.call(f"getting a message of queue {queue!r}", timeout, get)
+        return await self._place.call(f"getting a message of queue {queue!r}", timeout, get)
 
     def subscribe(
         self,
@@ -110,99 +118,45 @@ class Deliveries:
                 arguments={name: value for name, value in options.items() if value is not None},
             ),
             QoS(prefetch_count=prefetch),
-            Terms.of(accept, no_ack, StreamPosition(offset) if offset is not None else None),
+            Terms.of(accept, no_ack),
+            StreamPosition(offset) if offset is not None else None,
             timeout,
         )
 
-    async def consume(
-        self,
-        queue: str,
-        handler: Handler,
-        *,
-        concurrency: int = 1,
-        prefetch: int | None = None,
-        key: Key | None = None,
-        on_error: OnError | ErrorHandler = OnError.REJECT,
-        exclusive: bool = False,
-        priority: int | None = None,
-        accept: Collection[str] | None = None,
-        arguments: Mapping[str, object] | None = None,
-        timeout: float = CALL_TIMEOUT,
-        task_status: trio.TaskStatus[Subscription] = trio.TASK_STATUS_IGNORED,
-    ) -> None:
-        """Handle a queue's messages until cancelled, or until the subscription is stopped.
-
-        ``await handler(message)`` is called for each, in up to ``concurrency`` tasks at a time.  A message whose
-        handler returns is acked, unless the handler has settled it; ``on_error`` says what becomes of one whose
-        handler raises.  A message whose session is lost while it is handled is delivered again; the log has a
-        warning then.
-
-        ``messages = await nursery.start(broker.consume, queue, handler)`` returns when the subscription is in force
-        (``functools.partial`` takes the other arguments).  ``await messages.stop()`` ends it in order: what is here
-        is handled, then ``consume`` returns.
-
-        Args:
-            concurrency: handlers at a time.
-            prefetch: unsettled messages the broker may send ahead.  When None, two for each handler: one at work, one
-                at hand, and the rest where others can have it; with ``key``, 100 at least, for keys that are busy.
-            key: messages for which ``key(message)`` is the same are handled one after the other, in the order of the
-                queue, while others pass them.  A failed one doesn't stop those behind it.
-            on_error: an ``OnError``, or ``await on_error(message, error)``: a function that decides (and whose own
-                error ends ``consume``).
-            exclusive, priority, accept, arguments, timeout: as for ``subscribe``.
-
-        Raises:
-            ValueError: ``concurrency`` is less than 1.
-            as ``subscribe``; and what supervision gives up for.
-            whatever a handler raises, bare, with ``OnError.RAISE``.
-
-        Cancelled, the handlers are cancelled; their messages go back into the queue.
-        """
-        if concurrency < 1:
-            raise ValueError(f"concurrency is a number of handlers from 1 on, not {concurrency!r:.80}")
-        if prefetch is None:
-            prefetch = max(2 * concurrency, PREFETCH if key is not None else 0)
-        async with self.subscribe(
-            queue,
-            prefetch=prefetch,
-            exclusive=exclusive,
-            priority=priority,
-            accept=accept,
-            arguments=arguments,
-            timeout=timeout,
-        ) as messages:
-            await Crew(messages, handler, key, on_error).run(concurrency, partial(task_status.started, messages))
-
     @guarded
     async def _subscription(
-        self, spec: ConsumerSpec, qos: QoS, terms: Terms, timeout: float
+        self, spec: ConsumerSpec, qos: QoS, terms: Terms, position: StreamPosition | None, timeout: float
     ) -> AsyncIterator[Subscription]:
-        channels: list[ChannelActor] = []
-
-        consumer: Consumer
-
-        def go_on() -> None:
-            if terms.stream is not None:
-                place = {OFFSET: terms.stream.resume()}
-                consumer.spec = attrs.evolve(consumer.spec, arguments={**consumer.spec.arguments, **place})
-
-        async def enter() -> None:
-            channels.append(await self._actor.open_channel(subscription.fail, qos=qos))
-            await self._actor.add_consumer(channels[0], consumer)
-
         async def leave(timeout: float) -> None:
-            end = partial(self._actor.remove_consumer, channels[0], spec.tag)
-            await self._block.call(f"ending the subscription to queue {spec.queue!r}", timeout, end)
+            await self._place.call(f"ending the subscription to queue {spec.queue!r}", timeout, intake.unsubscribe)
 
-        subscription = Subscription(terms, self._backlog, leave)
-        consumer = Consumer(spec, subscription.sink, on_end=go_on)
+        subscription = Subscription(terms, self._place.shrank, leave, self._place.lot())
+        intake = Intake(self._actor, spec, position, self._place, self._backlog, subscription.put)
         try:
-            await self._block.call(f"subscribing to queue {spec.queue!r}", timeout, enter)
+            enter = partial(intake.enter, qos, subscription.fail)
+            await self._place.call(f"subscribing to queue {spec.queue!r}", timeout, enter)
             self._subscriptions.add(subscription)
             yield subscription
         finally:
             self._subscriptions.discard(subscription)
             subscription.close()
-            with trio.move_on_after(self._actor.stop_deadline, shield=True):
-                for channel in channels:
-                    await self._actor.close_channel(channel)
+            await self._place.finish(intake.leave, self._actor.stop_deadline)
+
+    @guarded
+    async def _crew(
+        self,
+        queue: str,
+        handler: Handler,
+        concurrency: int,
+        prefetch: int | None,
+        key: Key | None,
+        on_error: OnError | ErrorHandler,
+        **options: Unpack[Wishes],
+    ) -> AsyncIterator[Crew]:
+        """What ``consume`` is about: a subscription, and who handles its messages."""
+        if concurrency < 1:
+            raise ValueError(f"concurrency is a number of handlers from 1 on, not {concurrency!r:.80}")
+        if prefetch is None:
+            prefetch = max(2 * concurrency, PREFETCH if key is not None else 0)
+        async with self.subscribe(queue, prefetch=prefetch, **options) as messages:
+            yield Crew(messages, handler, key, on_error)

@@ -6,17 +6,12 @@ from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Unpack
 
-import trio
-
-from ..actors.channel import ChannelActor
 from ..actors.connection import ConnectionActor
 from ..protocols.ledger import Entry
 from ..supervisors._interrupts import protected
-from .batch import Batch
-from .block import CALL_TIMEOUT, Block
-from .channels import SharedChannel
 from .delivered import Delivered, Terms
-from .entries import Letter, MessageProperties, make_entry
+from .entries import Letter, MessageProperties, encode, make_entry
+from .place import CALL_TIMEOUT, Place, Publishing
 from .requests import Requests
 
 
@@ -25,8 +20,8 @@ class Publications:
     """The calls that publish, over one channel."""
 
     _actor: ConnectionActor
-    _block: Block
-    _publishing: SharedChannel
+    _place: Place
+    _publishing: Publishing
     _requests: Requests
 
     async def publish(
@@ -72,7 +67,7 @@ class Publications:
         """
         encoding = (serializer, content_type, content_encoding)
         letter = Letter(exchange, routing_key, *encoding, headers, persistent, mandatory, properties)
-        await self._send(make_entry(self._actor, body, letter), timeout)
+        await self._publishing.send(make_entry(self._actor, body, letter), timeout)
 
     async def publish_many(
         self,
@@ -107,10 +102,7 @@ class Publications:
         """
         encoding = (serializer, content_type, content_encoding)
         letter = Letter(exchange, routing_key, *encoding, headers, persistent, mandatory, properties)
-        channel = self._publishing.open or await self._open_channel(timeout)
-        channel.check_obstacle()
-        make = partial(make_entry, self._actor, letter=letter)
-        return await Batch(channel.publisher, make, timeout).publish(bodies)
+        return await self._publishing.send_all(bodies, partial(make_entry, self._actor, letter=letter), timeout)
 
     async def request(
         self,
@@ -144,30 +136,16 @@ class Publications:
 
         Cancellation drops the reply when it comes.
         """
-        encoding = (serializer, content_type, content_encoding)
+        encoded = encode(body, serializer, content_type, content_encoding)
+        encoding = (None, encoded.content_type, encoded.content_encoding)
         terms = Terms.of(accept, no_ack=True)
-        at = trio.current_time() + timeout
 
-        def make(reply_to: str, number: str) -> Entry:
+        def make(reply_to: str, number: str, seconds: float) -> Entry:
             answered: MessageProperties = {"reply_to": reply_to, "correlation_id": number}
-            alive: MessageProperties = {"expiration": max(at - trio.current_time(), 0.0)}
+            alive: MessageProperties = {"expiration": seconds}
             more: MessageProperties = {**alive, **properties, **answered}
-            return make_entry(self._actor, body, Letter(exchange, routing_key, *encoding, headers, False, True, more))
+            letter = Letter(exchange, routing_key, *encoding, headers, False, True, more)
+            return make_entry(self._actor, encoded.data, letter)
 
-        async def send(entry: Entry) -> None:
-            await self._send(entry, max(at - trio.current_time(), 0.0))
-
-        ask = partial(self._requests.ask, make, send, terms)
-        return await self._block.call(f"the request to {exchange or routing_key!r}", timeout, ask)
-
-    async def _send(self, entry: Entry, timeout: float) -> None:
-        channel = self._publishing.open
-        if channel is None:
-            at = trio.current_time() + timeout
-            channel = await self._open_channel(timeout)
-            timeout = max(at - trio.current_time(), 0.0)
-        channel.check_obstacle()
-        await channel.publisher.send(entry, timeout)
-
-    async def _open_channel(self, timeout: float) -> ChannelActor:
-        return await self._block.call("opening a channel to publish", timeout, self._publishing.get)
+        ask = partial(self._requests.ask, make, timeout, terms)
+        return await self._place.call(f"the request to {exchange or routing_key!r}", timeout, ask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 import attrs
@@ -20,6 +20,7 @@ from ..transport._contract import DeliverySink
 from ..utils.uuid import uuid
 from .channels import SharedChannel
 from .delivered import Delivered, Terms
+from .publishing import RuntimePublishing
 
 logger = logging.getLogger("kombu_actors.requests")
 
@@ -45,32 +46,34 @@ class Requests:
     answered any more, and whoever waits for it is told at once.
     """
 
-    def __init__(self, actor: ConnectionActor) -> None:
+    def __init__(self, actor: ConnectionActor, publishing: RuntimePublishing) -> None:
         self._actor = actor
+        self._publishing = publishing
         self._channel = SharedChannel(actor)
         self._queue = OwnQueue()
         self._consumer: Consumer | None = None
         self._opening = trio.Lock()
         self._calls: dict[str, _Call] = {}
 
-    async def ask(
-        self, make: Callable[[str, str], Entry], send: Callable[[Entry], Awaitable[None]], terms: Terms
-    ) -> Delivered:
-        """Send what ``make(reply_to, correlation_id)`` prepares, and wait for the reply.
+    async def ask(self, make: Callable[[str, str, float], Entry], timeout: float, terms: Terms) -> Delivered:
+        """Send what ``make(reply_to, correlation_id, seconds_left)`` prepares, and wait for the reply.
+
+        ``timeout`` is for the request to be confirmed; for the whole the caller sees to it.
 
         Raises:
             ConnectionLost: the session ended meanwhile, and with it the way for the reply.
-            what ``make`` and ``send`` raise.
+            what ``make`` and ``RuntimePublishing.send`` raise.
 
         Cancelled, the reply is dropped when it comes.
         """
+        at = trio.current_time() + timeout
         reply_to = await self._reply_queue()
         number, call = uuid(), _Call(terms)
-        entry = make(reply_to, number)
+        entry = make(reply_to, number, max(at - trio.current_time(), 0.0))
         self._calls[number] = call
         try:
             with call.hoping:
-                await send(entry)
+                await self._publishing.send(entry, max(at - trio.current_time(), 0.0))
                 with call.waiting:
                     await trio.sleep_forever()
         except PublishUnknown:
@@ -112,7 +115,7 @@ class Requests:
             if call is None:
                 logger.debug("a reply that nobody waits for any more was dropped")
             elif call.reply is None:
-                call.reply = Delivered(delivery, epoch, call.terms)
+                call.reply = Delivered(delivery, epoch.wire, call.terms)
                 call.waiting.cancel(reason="the reply has come")
 
     def _ended(self) -> None:

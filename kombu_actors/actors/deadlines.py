@@ -1,14 +1,17 @@
 """Deadlines of publishes: one timer for all that wait for their confirm.
 
 A cancel scope per publish costs a third of the publish.  Nearly all share one timeout, so their
-deadlines come in the order of their publishing, and a queue and one sleeping task do.
+deadlines come in the order of their publishing, and a queue and one sleeping task do; one that comes out of
+order is put into its place.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections import deque
 from collections.abc import Callable
+from operator import itemgetter
 
 import trio
 
@@ -17,6 +20,7 @@ from ..supervisors import ActorContext
 from ..supervisors._interrupts import protected
 
 Expire = Callable[[Entry], None]
+_when = itemgetter(0)
 
 
 @protected
@@ -31,18 +35,18 @@ class Deadlines:
         self._sleeping_until = math.inf
         self._earlier = trio.Event()
 
-    def add(self, at: float, entry: Entry, expire: Expire) -> bool:
-        """Call ``expire(entry)`` at that time unless the entry is settled then; False when out of order."""
+    def add(self, at: float, entry: Entry, expire: Expire) -> None:
+        """Call ``expire(entry)`` at that time unless the entry is settled then."""
         queue = self._queue
         while queue and queue[0][1].watcher is None:
             queue.popleft()
         if queue and at < queue[-1][0]:
-            return False
-        queue.append((at, entry, expire))
+            insort(queue, (at, entry, expire), key=_when)
+        else:
+            queue.append((at, entry, expire))
         if at < self._sleeping_until:
             self._sleeping_until = -math.inf
             self._earlier.set()
-        return True
 
     async def serve(self, ctx: ActorContext) -> None:
         """Let deadlines pass until told to stop."""

@@ -59,6 +59,10 @@ def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseExcepti
     )
 
 
+Tell = Callable[[BaseException | None], object]
+"""Told what became of a publish: None when it is confirmed, else what ``Publisher.send`` would raise."""
+
+
 class RefusalWatcher(Protocol):
     """Hears of an entry and why; ``fatal`` when it ended its channel, or could not be sent at all."""
 
@@ -217,39 +221,54 @@ class Publisher:
         if result is not Outcome.CONFIRMED:
             raise outcome_error(entry, result, detail)
 
-    async def _settle(
-        self, entry: Entry, at: float, timeout: float, *, begin: Callable[[], object] | None = None
-    ) -> None:
-        """Wait until a publish, after ``begin()``, has its outcome."""
-        task = trio.lowlevel.current_task()
+    def begin(self, entry: Entry, timeout: float, tell: Tell) -> None:
+        """``send`` without waiting, for who has found room in the window: its end is told, once.
 
+        ``leave`` stands for cancelling it.
+        """
+        if self.ended is not None:
+            tell(self.ended)
+            return
+        self._watch(entry, trio.current_time() + timeout, timeout, tell)
+        self.accept(entry)
+
+    def leave(self, entry: Entry) -> None:
+        """Who began to send it waits no more, and is told nothing; see ``abandon``."""
+        if entry.watcher is not None:
+            self.abandon(entry)
+
+    def _watch(self, entry: Entry, at: float, timeout: float, tell: Tell) -> None:
         def settled(entry: Entry, result: Outcome, detail: Returned | BaseException | None) -> None:
             entry.watcher = None
-            if result is Outcome.CONFIRMED:
-                trio.lowlevel.reschedule(task)
-            else:
-                trio.lowlevel.reschedule(task, outcome.Error(outcome_error(entry, result, detail)))
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self.abandon(entry)
-            return trio.lowlevel.Abort.SUCCEEDED
+            tell(None if result is Outcome.CONFIRMED else outcome_error(entry, result, detail))
 
         def expired(entry: Entry) -> None:
             self.abandon(entry)
             settled(entry, Outcome.UNKNOWN, self.too_late(entry, timeout))
 
         entry.watcher = settled
-        if self._deadlines.add(at, entry, expired):
-            if begin is not None:
-                begin()
-            await trio.lowlevel.wait_task_rescheduled(abort)
-            return
-        with trio.move_on_at(at):
-            if begin is not None:
-                begin()
-            await trio.lowlevel.wait_task_rescheduled(abort)
-            return
-        raise self.too_late(entry, timeout)
+        self._deadlines.add(at, entry, expired)
+
+    async def _settle(
+        self, entry: Entry, at: float, timeout: float, *, begin: Callable[[], object] | None = None
+    ) -> None:
+        """Wait until a publish, after ``begin()``, has its outcome."""
+        task = trio.lowlevel.current_task()
+
+        def tell(error: BaseException | None) -> None:
+            if error is None:
+                trio.lowlevel.reschedule(task)
+            else:
+                trio.lowlevel.reschedule(task, outcome.Error(error))
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self.abandon(entry)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self._watch(entry, at, timeout, tell)
+        if begin is not None:
+            begin()
+        await trio.lowlevel.wait_task_rescheduled(abort)
 
     def too_late(self, entry: Entry, timeout: float) -> Exception:
         """What a publisher is told whose deadline has passed."""

@@ -7,6 +7,7 @@ from collections import deque
 import trio
 
 from ._interrupts import protected
+from ._lots import Lot, TrioLot
 from .events import Event
 
 
@@ -18,10 +19,10 @@ class EventStream:
     ``lost`` counts them.
     """
 
-    def __init__(self, capacity: int, over: trio.Event) -> None:
+    def __init__(self, capacity: int, over: trio.Event, lot: Lot | None = None) -> None:
         self.lost = 0
         self._events: deque[Event] = deque(maxlen=capacity)
-        self._arrived = trio.lowlevel.ParkingLot()
+        self._arrived = lot or TrioLot()
         self._over = over
 
     def push(self, event: Event) -> None:
@@ -34,7 +35,7 @@ class EventStream:
         return self
 
     async def __anext__(self) -> Event:
-        await trio.lowlevel.checkpoint()
+        await self._arrived.checkpoint()
         while not self._events:
             if self._over.is_set():
                 raise StopAsyncIteration

@@ -13,6 +13,7 @@ from ._cell import Cell
 from ._errors import ActorDown, ChildStartError, SelfStop, SpecError, UnknownChild
 from ._incarnation import Incarnation
 from ._interrupts import guarded, interrupt_in, protected
+from ._lots import Lot
 from ._node import FirstStart, Node
 from ._outcome import Failed, Outcome, Stopped
 from ._policy import FINAL, HELD, ChildState, check_seconds
@@ -202,11 +203,11 @@ class Supervisor(SupervisorHandle):
         return _view(root.cell, root.state(), root, 0, None)
 
     @guarded
-    async def events(self, capacity: int = 256) -> AsyncIterator[EventStream]:
-        """A stream of what happens from now on, holding at most ``capacity`` unread events."""
+    async def events(self, capacity: int = 256, lot: Lot | None = None) -> AsyncIterator[EventStream]:
+        """What happens from now on, up to ``capacity`` unread events; another event loop reads it with a ``lot``."""
         if capacity < 1:
             raise SpecError(f"capacity must be at least 1, not {capacity!r}")
-        stream = EventStream(capacity, self._tree.over)
+        stream = EventStream(capacity, self._tree.over, lot)
         self._tree.listeners.append(stream.push)
         try:
             yield stream

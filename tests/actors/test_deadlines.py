@@ -33,12 +33,15 @@ async def test_each_expires_at_its_own_time(autojump_clock: MockClock) -> None:
     async with open_supervisor(spec) as supervisor:
         await supervisor.wait_ready()
         long = waited_for()
-        assert deadlines.add(start + 30, long, expire("long"))
+        deadlines.add(start + 30, long, expire("long"))
         await trio.sleep(1)
         long.watcher = None  # settled
         short, other = waited_for(), waited_for()
-        assert deadlines.add(start + 3, short, expire("short"))
-        assert deadlines.add(start + 5, other, expire("other"))
-        assert not deadlines.add(start + 4, waited_for(), expire("out of order")), "the caller must use a scope"
+        deadlines.add(start + 3, short, expire("short"))
+        deadlines.add(start + 5, other, expire("other"))
+        deadlines.add(start + 4, waited_for(), expire("out of order"))
+        deadlines.add(start + 2, waited_for(), expire("before all"))
         await trio.sleep(40)
-    assert [(round(at, 3), name) for at, name in expired] == [(3.0, "short"), (5.0, "other")]
+    assert [(round(at, 3), name) for at, name in expired] == [
+        *((2.0, "before all"), (3.0, "short"), (4.0, "out of order"), (5.0, "other")),
+    ]

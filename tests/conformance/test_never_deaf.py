@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
@@ -15,6 +15,7 @@ from amqp import exceptions as amqp_errors
 from kombu_actors.broker import Broker, ExchangeSpec, QueueSpec, Subscription
 from kombu_actors.errors import ConnectionLost
 from kombu_actors.supervisors import ChildState, ChildView
+from kombu_actors.transport._contract import LinkChannel
 
 from .native import PATIENCE, fill, payloads, queue, take, to_exchange, to_queue
 from .realms import Realm
@@ -118,9 +119,10 @@ async def test_a_queue_that_vanished_with_its_channel_is_back_within_a_second(
             await other.publish("m", exchange="in", routing_key="order.new")
             with trio.fail_after(PATIENCE):
                 message = await anext(messages)
-            message._epoch.wire.ack(4711)
+            wire = cast(LinkChannel, message._wire)
+            wire.ack(4711)
             with trio.fail_after(PATIENCE):
-                await message._epoch.wire.wait_closed()
+                await wire.wait_closed()
             await arrives(other, messages, AT_ONCE, exchange="in", routing_key="order.new")
             while messages._buffer:
                 await payloads(messages, 1)
@@ -139,7 +141,7 @@ async def test_what_we_bound_to_a_queue_of_a_peers_is_bound_again_when_the_peer_
         async with broker.subscribe("theirs", tag="t") as messages:
             await peer.publish("m", exchange="x")
             (message,) = await take(messages, 1)
-            message._epoch.wire.ack(4711)
+            message._wire.ack(4711)
             await until(lambda: attempts(broker, "channels/1/consumers/t") >= 2, broker)
             await queue(peer, "theirs", auto_delete=True)
             await arrives(peer, messages, IN_TIME, exchange="x")

@@ -192,7 +192,7 @@ async def test_a_dead_channel_gives_its_messages_back(broker: Broker) -> None:
         (untouched,) = await take(sibling, 1)
         old = await take(messages, 2)
         async with until_ready(broker, "/consumers/t"):
-            old[0]._epoch.wire.ack(4711)
+            old[0]._wire.ack(4711)
         again = await take(messages, 2)
         assert [(message.payload, message.redelivered) for message in again] == [(1, True), (2, True)]
         with pytest.raises(StaleDelivery, match="delivers the message again"):

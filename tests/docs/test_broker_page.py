@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kombu_actors import broker, errors
+from kombu_actors import aio, broker, errors
 from kombu_actors.broker import Broker, Delivered, MessageProperties, QueueSpec, Subscription, open_broker
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "broker.md").read_text()
@@ -42,6 +42,16 @@ def test_every_argument_is_there(function: object) -> None:
     """Of what has many."""
     assert arguments_of(function) - WORDS == set()
     assert set(MessageProperties.__annotations__) <= WORDS
+
+
+def test_the_page_of_the_asyncio_api_has_what_differs() -> None:
+    """The rest is this page's."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "aio.md").read_text()
+    assert arguments_of(aio.open_broker) == arguments_of(open_broker)
+    assert arguments_of(aio.Broker.consume) - arguments_of(Broker.consume) == {"started"}
+    assert "started" in page
+    for name in ("publish", "publish_many", "request", "get", "subscribe", "declare"):
+        assert getattr(aio.Broker, name) is getattr(Broker, name), "the same function, with the same words"
 
 
 def test_every_exception_that_it_names_is_there() -> None:

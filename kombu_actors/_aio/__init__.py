@@ -1,0 +1,1 @@
+"""What ``aio`` is made of: an asyncio loop as the place of a program; knows neither threads nor trio."""
