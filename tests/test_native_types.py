@@ -90,10 +90,10 @@ def test_a_type_checker_finds_each_mistake_and_nothing_else(
     assert found == set(WRONG), said
 
 
-def test_pyright_finds_nothing_in_the_examples_for_trio_and_asyncio(tmp_path: Path) -> None:
+def test_pyright_finds_nothing_in_the_newer_examples(tmp_path: Path) -> None:
     """Nor does mypy, which ``make types`` runs over all of them."""
-    examples = [path for loop in ("trio", "aio") for path in sorted((ROOT / "examples").glob(f"{loop}_*.py"))]
-    assert len(examples) == 12
+    examples = [path for kind in ("trio", "aio", "fleet") for path in sorted((ROOT / "examples").glob(f"{kind}_*.py"))]
+    assert len(examples) == 13
     assert "0 errors, 0 warnings" in pyright(tmp_path, *examples)
 
 

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from ._plans import ConsumerPlan
+from ._schedule import Cron, Every, Job, Schedule
 
 __all__ = ["explain"]
 
@@ -18,13 +19,17 @@ _WIDTH = 100
 _UNITS = ((24 * 3600, "d"), (3600, "h"), (60, "min"))
 
 
-def explain(fleet_name: str, consumers: Sequence[ConsumerPlan], *, drain_timeout: float) -> str:
-    """The text for all consumers of a fleet; lines that begin with ``!`` tell what was probably not meant."""
+def explain(
+    fleet_name: str, consumers: Sequence[ConsumerPlan], *, jobs: Sequence[Job] = (), drain_timeout: float
+) -> str:
+    """The text for all consumers and jobs of a fleet; lines that begin with ``!`` tell what was probably not meant."""
     blocks = [_wrapped(_of_fleet(fleet_name, consumers, drain_timeout), "")]
     for plan in consumers:
         lines = [*_of_consumer(plan), *_of_limits(plan, drain_timeout)]
         lines += [f"! {problem}" for problem in _problems(plan)]
         blocks.append(f"{plan.name}\n{_wrapped(lines, '  ')}")
+    if jobs:
+        blocks.append(f"periodic jobs\n{_wrapped(_of_jobs(fleet_name, jobs), '  ')}")
     return "\n\n".join(blocks)
 
 
@@ -90,6 +95,25 @@ def _of_consumer(plan: ConsumerPlan) -> Iterator[str]:
         )
     yield from _of_failures(plan)
     yield "The process or its connection is lost: the broker delivers the message again, which is no attempt."
+
+
+def _of_jobs(name: str, jobs: Sequence[Job]) -> Iterator[str]:
+    for job in jobs:
+        yield f"{job.name} runs {_when(job.schedule)}."
+    yield (
+        f"One process of all fleets named {name!r} runs them; when it is gone, another one does. A moment that comes"
+        " while the last call runs is left out; those that nobody was there for are made up for by one call. One that"
+        " raises is logged, and the next moment is its next chance; one that is killed is made again."
+    )
+
+
+def _when(schedule: Schedule) -> str:
+    match schedule:
+        case Every(seconds):
+            return f"every {duration(seconds)}"
+        case Cron(expression, timezone):
+            return f"at {expression!r} (cron, {timezone})"
+    return str(schedule)
 
 
 def _of_failures(plan: ConsumerPlan) -> Iterator[str]:

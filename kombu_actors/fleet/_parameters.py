@@ -128,7 +128,9 @@ def _of_message(hint: object, place: str) -> tuple[Source, object]:
     kind = object if hint is None else stripped(hint, place)
     if get_origin(kind) in _LISTS and Message in get_args(kind):
         raise FleetMistake(f"{place}: many messages come to a consumer with `batch=Batch(...)` only")
-    return (Source.MESSAGE if kind is Message else Source.PAYLOAD), kind
+    # ``Message | None`` is how one writes a message that a direct call may leave out.
+    is_message = kind is Message or (Message in get_args(kind) and {*get_args(kind)} <= {Message, type(None)})
+    return (Source.MESSAGE if is_message else Source.PAYLOAD), kind
 
 
 def _of_batch(hint: object, place: str) -> tuple[Source, object]:

@@ -335,7 +335,7 @@ class Fleet:
         Lines that begin with ``!`` point at settings that don't go together: a timeout beyond RabbitMQ's for consumers,
         retries beyond a queue's TTL, a drain beyond the grace that a container has.
         """
-        return explain(self.name, self._consumers, drain_timeout=self._drain_timeout)
+        return explain(self.name, self._consumers, jobs=self._jobs, drain_timeout=self._drain_timeout)
 
     def _running(self) -> Run:
         if self._run is None:

@@ -37,6 +37,12 @@ class Line:
     count: int = 1
 
 
+@attrs.define
+class Counted:
+    name: str
+    count: int = attrs.field(default=0, init=False)
+
+
 @dataclass
 class Basket:
     lines: list[Line]

@@ -11,8 +11,9 @@ import pytest
 from kombu_actors.broker import QueueSpec
 from kombu_actors.fleet import Batch, Depends, Message, Retry
 from kombu_actors.fleet._explain import duration, explain
-from kombu_actors.fleet._handlers import plan_handler
+from kombu_actors.fleet._handlers import plan_handler, plan_job
 from kombu_actors.fleet._plans import ConsumerPlan
+from kombu_actors.fleet._schedule import job
 
 
 async def pool() -> AsyncIterator[int]:
@@ -134,6 +135,18 @@ def test_what_goes_together_is_not_pointed_at() -> None:
     """A TTL longer than the retries, a queue of the program's own that stays, a drain shorter than the grace."""
     assert "!" not in explained(plan(), declared(ttl=3600, expires=3600))
     assert "! Kubernetes kills a process 30 s after TERM" in explained(plan(), drain_timeout=30.0)
+
+
+async def sweep() -> None: ...
+
+
+def test_jobs_are_told_of() -> None:
+    """When each runs, and where."""
+    made = [job(schedule, plan_job(sweep, resources=[])) for schedule in (300, "30 3 * * *")]
+    text = " ".join(explain("shop", [plan()], jobs=made, drain_timeout=25.0).split())
+    assert "periodic jobs tests.fleet.test_explain.sweep runs every 5 min. tests.fleet." in text
+    assert "runs at '30 3 * * *' (cron, UTC). One process of all fleets named 'shop' runs them" in text
+    assert "periodic" not in explained(plan())
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ async def stranger() -> AsyncIterator[int]:
     yield 3
 
 
+NO_POOL = Pool()
 RESOURCES: Collection[ResourceFunction] = (pool, clock)
 Db = Annotated[Pool, Depends(pool)]
 
@@ -69,6 +70,10 @@ def with_defaults(order: Order, factor: int = 2, *, message: Message, db: Db) ->
     return [order, factor, message, db]
 
 
+def with_gap(order: Order, factor: int = 2, message: Message | None = None, db: Db = NO_POOL) -> list[object]:
+    return [order, factor, message, db]
+
+
 def nothing_annotated(order) -> list[object]:  # type: ignore[no-untyped-def]  # as some write
     return [order]
 
@@ -90,6 +95,8 @@ def test_each_parameter_gets_what_its_annotation_asks_for() -> None:
     message, got = called(turned_round, order, db, 3)
     assert got == [db, message, order, 3]
     message, got = called(with_defaults, order, db)
+    assert got == [order, 2, message, db]
+    message, got = called(with_gap, order, db)
     assert got == [order, 2, message, db]
     assert called(nothing_annotated, "x")[1] == ["x"]
     assert called(nothing_asked, "x")[1] == []

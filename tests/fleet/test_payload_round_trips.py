@@ -20,7 +20,7 @@ from kombu_actors.errors import EncodeError
 from kombu_actors.fleet._payloads import decoder_for
 from kombu_actors.fleet._plain import to_plain
 from kombu_actors.utils import json as kombus_json
-from tests.fleet.payload_classes import Basket, Created, Deleted, Everything, Line, Order, Sku, Tree
+from tests.fleet.payload_classes import Basket, Counted, Created, Deleted, Everything, Line, Order, Sku, Tree
 
 TEXT = st.text(max_size=20)
 for each in (Order, Line, Created, Deleted, Everything):
@@ -75,6 +75,11 @@ def test_what_kombus_json_has_forms_for_is_read_in_them_too(value: Everything) -
 def test_json_goes_as_it_is(value: object) -> None:
     """What JSON has a form for is not changed."""
     assert to_plain(value) == value
+
+
+def test_what_init_does_not_take_is_left_out() -> None:
+    """It could not be given back."""
+    assert to_plain([Counted("a"), Basket([])]) == [{"name": "a"}, {"lines": [], "note": None, "weights": {}}]
 
 
 class Kind(StrEnum):

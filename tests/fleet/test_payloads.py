@@ -243,6 +243,13 @@ def test_classes_made_in_a_function_are_found_among_its_names() -> None:
         decoder_for(Outer, "here")
 
 
+def test_a_class_means_the_names_of_its_own_module() -> None:
+    """Whatever else is called ``Line`` where the handler is."""
+    decode = decoder_for(Basket, "here", {"Line": Pool})
+    assert decode is not None
+    assert decode({"lines": [{"sku": "s"}]}) == Basket([Line(Sku("s"))])
+
+
 class Pool:
     """No payload is one."""
 
