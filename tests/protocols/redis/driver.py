@@ -150,8 +150,9 @@ class Driver:
         return {name: readers[self.client.type(name)](name) for name in names}
 
     def leftovers(self) -> set[bytes]:
-        """The keys that are there besides the owners'."""
-        return set(self.client.scan_iter()) - {self.key("owners").encode()}
+        """The keys that are there besides the owners', and those that go by themselves."""
+        late = set(self.client.scan_iter(self.key("late.*")))
+        return set(self.client.scan_iter()) - {self.key("owners").encode()} - late
 
 
 def body_of(raw: bytes) -> Any:

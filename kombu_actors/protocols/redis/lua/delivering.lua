@@ -56,7 +56,11 @@ local function address(settings, message)
   end
   for queue in pairs(route.named) do
     -- An unknown queue gets it all the same, if it may: a stock consumer leaves no trace while its queue is empty.
-    if not message.mandatory or queue_of(queue).recorded or has_lists(queue) then wanted[queue] = true end
+    -- Not one that we named (kombu's names have dashes): that has a record, or is gone.
+    local recorded = queue_of(queue).recorded
+    if recorded or not (message.mandatory and not has_lists(queue) or string.find(queue, OUR_NAMES)) then
+      wanted[queue] = true
+    end
   end
   for queue in pairs(message.skip) do wanted[queue] = nil end
   return names_of(wanted), {took = false, refused = false, heard = heard}

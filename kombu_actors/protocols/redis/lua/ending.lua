@@ -136,5 +136,8 @@ local function end_queue(name)
   for _, suffix in ipairs(SUFFIXES) do call('UNLINK', P .. name .. suffix) end
   set_aside('q:', name, bound_key('queue', name))
   call('DEL', NS .. 'fanout.' .. name)
+  if queue.owner or queue.auto_delete or queue.policy.expires then
+    call('SET', LATE .. name, '', 'EX', LATE_LIFE) -- what is published to it from now on nobody will fetch, most likely
+  end
   return count
 end

@@ -10,6 +10,8 @@ end
 local QUEUES, EXCHANGES, OWNERS, TIMERS = NS .. 'queues', NS .. 'exchanges', NS .. 'owners', NS .. 'timers'
 local PROMISES = NS .. 'promises' -- owners' visibility timeouts, in ms
 local TABLE, PERMANENT = P .. '_kombu.binding.', P .. '_kombu.binding_permanent.'
+local LATE, LATE_LIFE = NS .. 'late.', 3600 -- s that the name of a queue made for replies is known when it's gone
+local OUR_NAMES = '^amq%.gen%-%x+$' -- of queues
 local DEAD = '0' -- the channel of claims whose message died and is about to be written as a dead letter
 local ZERO_TTL_GRACE = 1000 -- ms that someone who waits gets to fetch a message of time-to-live 0
 
@@ -64,13 +66,6 @@ end
 -- Have the caller beat again at once: work is left that anyone may do.
 local function leave_work()
   call('PUBLISH', NS .. 'wake.' .. OWNER, 'b')
-end
-
--- Tell a waiter ("<owner>/<channel>"; the owner is hex and holds no slash) to look at a queue; returns how many links
--- heard it.
-local function wake(waiter, queue)
-  local owner, channel = string.match(waiter, '^([^/]*)/(.*)$')
-  return call('PUBLISH', NS .. 'wake.' .. owner, concat({'w', channel, queue}, ' '))
 end
 
 -- Queues.

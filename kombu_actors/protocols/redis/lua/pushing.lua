@@ -38,6 +38,7 @@ local function push(deaths, name, suffix, raw, lifetime)
   end
   call('LPUSH', list, raw)
   used(name) -- RabbitMQ doesn't count a publish as use, but kombu does
+  if not queue_of(name).recorded and call('EXISTS', LATE .. name) == 1 then call('EXPIRE', list, LATE_LIFE) end
   if limit and (policy.overflow or 'drop-head') == 'drop-head' then drop_surplus(deaths, name, limit) end
   return true
 end

@@ -13,7 +13,7 @@ if passive then
   if locked(queue_of(name)) then return {'locked'} end
   -- A queue that only stock kombu knows is there as long as it has messages.  One that we named (kombu's names have
   -- dashes) has a record or is gone, whatever was published to its name since.
-  if not text and (string.match(name, '^amq%.gen%-%x+$') or not has_lists(name)) then return {'missing'} end
+  if not text and (string.find(name, OUR_NAMES) or not has_lists(name)) then return {'missing'} end
   return answer('exists', text or '')
 end
 if text then
@@ -28,5 +28,8 @@ if exclusive then spec = concat{'1{"owner":"', OWNER, '",', string.sub(spec, 3)}
 call('HSET', QUEUES, name, spec)
 if exclusive then call('SADD', NS .. 'held.' .. OWNER, 'q:' .. name) end
 known[name] = nil
+if call('DEL', LATE .. name) == 1 then
+  for _, suffix in ipairs(SUFFIXES) do call('PERSIST', P .. name .. suffix) end
+end
 used(name)
 return answer('created', spec)

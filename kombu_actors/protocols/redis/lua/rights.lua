@@ -18,7 +18,8 @@ local function refused_commands()
   try('SUNIONSTORE', key, key)
   try('ZDIFF', 1, key)
   try_all{
-    {'DEL'}, {'SET', ''}, {'GET'}, {'SETRANGE', 0, ''}, {'EXISTS'}, {'EXPIRE', 9}, {'PEXPIRE', 9000}, {'RENAME', key}, {'UNLINK'},
+    {'DEL'}, {'SET', ''}, {'GET'}, {'SETRANGE', 0, ''}, {'EXISTS'}, {'EXPIRE', 9}, {'PEXPIRE', 9000}, {'PERSIST'},
+    {'RENAME', key}, {'UNLINK'},
   }
   try_all{{'LPUSH', ''}, {'RPUSH', ''}, {'LLEN'}, {'LINDEX', 0}, {'RPOP'}}
   try_all{

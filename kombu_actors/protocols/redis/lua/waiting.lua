@@ -7,6 +7,13 @@
 
 local ENOUGH = 2 -- sentries of a queue: one that dies unnoticed doesn't make it deaf, and an arrival wakes few
 
+-- Tell a waiter ("<owner>/<channel>"; the owner is hex and holds no slash) to look at a queue; returns how many links
+-- heard it.
+local function wake(waiter, queue)
+  local owner, channel = string.match(waiter, '^([^/]*)/(.*)$')
+  return call('PUBLISH', NS .. 'wake.' .. owner, concat({'w', channel, queue}, ' '))
+end
+
 local function line_of(queue) return NS .. 'waiting.' .. queue end
 local function sentries_of(queue) return NS .. 'sentries.' .. queue end
 
