@@ -1,6 +1,7 @@
 """The scripts that Redis runs for us: every step of the broker is one of them, hence atomic.
 
-A script is ``lua/lib.lua``, the parts its first line asks for (``-- needs: ending routing``), and its own file.
+A script is ``lua/lib.lua`` and ``lua/exchanges.lua``, the parts its first line asks for (``-- needs: ending routing``),
+and its own file.
 It is called as ``EVALSHA sha 3 NS unacked unacked_index  P SEP steps owner body_max  <its own arguments>``:
 
 * ``NS``: what the names of our own keys begin with; ``unacked``, ``unacked_index``: kombu's;
@@ -23,7 +24,17 @@ from typing import Final
 import attrs
 
 PARTS: Final = (
-    "lib", "ending", "pushing", "indexing", "routing", "delivering", "waiting", "claims", "departing", "restoring",
+    "lib",
+    "exchanges",
+    "ending",
+    "pushing",
+    "indexing",
+    "routing",
+    "delivering",
+    "waiting",
+    "claims",
+    "departing",
+    "restoring",
     "rights",
 )
 """Files that are put in front of scripts, and aren't scripts."""
@@ -54,7 +65,7 @@ def _load() -> dict[str, Script]:
         if name in PARTS:
             continue
         needs = re.match(r"-- needs:(.*)\n", text)
-        parts = ["lib", *(needs[1].split() if needs else ())]
+        parts = ["lib", "exchanges", *(needs[1].split() if needs else ())]
         scripts[name] = Script(name, "\n".join([*(texts[part] for part in parts), text]))
     return scripts
 
