@@ -140,8 +140,8 @@ class Client:
         """Publish a request, wait for its reply, and return what the handler returned.
 
         The request is a persistent message that expires with its timeout; its reply comes over a queue of this client's
-        own.  Both outlive lost sessions and restarts of the broker.  After a fault it may be handled twice, as any
-        message; the first reply counts.
+        own.  Both outlive lost sessions; the request, too, a restart of the broker.  After a fault it may be handled
+        twice, as any message; the first reply counts.
 
         Args:
             reply: the type that the reply is to have, decoded as a handler's payload is; as JSON has it when None.

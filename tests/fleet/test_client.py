@@ -192,12 +192,23 @@ async def test_a_request_outlives_a_lost_session(realm: Realm, client: Client, h
     assert answers == [42]
 
 
+async def is_consumed(broker: Broker, queue: str) -> bool:
+    """Whether a queue is there, and somebody listens."""
+    try:
+        return bool((await broker.inspect_queue(queue)).consumers)
+    except NotFound:
+        return False
+
+
 async def test_an_operator_deletes_the_queue_for_replies(realm: Realm, client: Client, broker: Broker) -> None:
     """It is declared again; requests go on."""
     async with serving(realm):
         assert await client.request("double", 1) == 2
-        await broker.delete_queue(client._requests.queue_name)
+        name = client._requests.queue_name
+        await broker.delete_queue(name)
         with trio.fail_after(PATIENCE):
+            while not await is_consumed(broker, name):
+                """It is declared again, and consumed from."""
             assert await client.request("double", 2) == 4
 
 
