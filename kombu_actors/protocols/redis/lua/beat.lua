@@ -8,6 +8,7 @@ local lease, patience, renew = tonumber(ARGV[FIRST]), tonumber(ARGV[FIRST + 1]),
 local MAX_OWNERS, MAX_TIMERS, MAX_RESTORED = 5, 50, 10 -- per call
 local consumed = {unpack(ARGV, FIRST + 3)}
 for _, queue in ipairs(consumed) do consumed[queue] = true end
+local BURYING, BURYING_MAX = 10, 1000 -- ms until one asks again whether another is done, and that it's waited for
 local WATCH = 900 -- ms that pass until the next one may look for dead clients
 if not alive() then return fenced() end
 work_when_full()
@@ -40,9 +41,13 @@ for _, owner in ipairs(call('SRANDMEMBER', DEPARTING, MAX_OWNERS)) do
 end
 attempt(sweep)
 
--- Let what has expired at the heads of a queue's lists die, and see when to look again.
+-- Let what has expired at the heads of a queue's lists die, and see when to look again.  A queue's messages stay in order:
+-- while one owner is still writing their dead letters, no other takes those behind.
 local function expire(name)
-  local due = math.huge
+  local dying = NS .. 'dying.' .. name
+  local other = call('HGET', dying, 'owner')
+  if other and other ~= OWNER and call('ZSCORE', OWNERS, other) then return arm('ttl ' .. name, now() + BURYING) end
+  local due, before = math.huge, #deaths
   for _, suffix in ipairs(SUFFIXES) do
     local list = P .. name .. suffix
     local raw = call('LINDEX', list, -1)
@@ -57,6 +62,11 @@ local function expire(name)
       die(deaths, name, list, raw, 'expired')
       raw = call('LINDEX', list, -1)
     end
+  end
+  if #deaths > before then
+    call('HSET', dying, 'owner', OWNER)
+    call('HINCRBY', dying, 'left', #deaths - before)
+    call('PEXPIRE', dying, BURYING_MAX) -- some can't be written
   end
   if due < math.huge then arm('ttl ' .. name, due) end
 end

@@ -23,4 +23,6 @@ if state ~= '' then letter.state = cjson.decode(state) end
 local good, code, rest = pcall(deliver, deaths, settings, letter)
 if (good and rest) or code == UNFINISHED then return {{}, next_timer(), deaths, good and rest or ''} end
 if good then unclaim(OWNER, {seq}) end
+local dying = NS .. 'dying.' .. found.queue
+if call('HGET', dying, 'owner') == OWNER and call('HINCRBY', dying, 'left', -1) <= 0 then call('DEL', dying) end
 return {{good and code or reason_of(code)}, next_timer(), deaths, ''}
