@@ -10,6 +10,9 @@
     fleet.run_sync()
 """
 
+from typing import TYPE_CHECKING
+
+from ._plans import CallNext, Middleware
 from .certificate import Certificate
 from .client import Client
 from .dead_letters import DeadLetter, DeadLetters
@@ -18,9 +21,13 @@ from .fleet import Fleet
 from .message import Message
 from .policy import Batch, Depends, Reject, Retry, Snooze
 
+if TYPE_CHECKING:
+    from ._blocking import SyncClient
+
 __all__ = [
     "AlreadyHandled",
     "Batch",
+    "CallNext",
     "Certificate",
     "Client",
     "DeadLetter",
@@ -31,9 +38,19 @@ __all__ = [
     "FleetMistake",
     "HandlerTimeout",
     "Message",
+    "Middleware",
     "PayloadError",
     "Reject",
     "RemoteError",
     "Retry",
     "Snooze",
+    "SyncClient",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name == "SyncClient":
+        from ._blocking import SyncClient  # brings the runtime for threads: only for who asks
+
+        return SyncClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,6 +16,7 @@ from ..supervisors.events import Event
 from . import events
 from ._batch_crew import BatchCrew
 from ._cut import Cut
+from ._delays import delay_of
 from ._gate import Gate
 from ._handling import Handling
 from ._lane_crew import LaneCrew
@@ -72,7 +73,7 @@ class Consumer:
         """The actor."""
         self._ctx = ctx
         consuming, outgoing = consuming_broker(ctx), outgoing_of(ctx)
-        await self._declare(consuming, outgoing.broker)
+        await self._declare(consuming, outgoing)
         settling = Settling(self.plan, self.tally, outgoing.broker, outgoing.postponer, self._surroundings.cut)
         try:
             async with trio.open_nursery() as nursery:
@@ -181,13 +182,15 @@ class Consumer:
 
     # -- the rest -------------------------------------------------------------------------------
 
-    async def _declare(self, consuming: Broker, publishing: Broker) -> None:
-        """The queue, as the program gave it; what it only named, where there is none."""
+    async def _declare(self, consuming: Broker, outgoing: Outgoing) -> None:
+        """The queue, as the program gave it; what it only named, where there is none; the delays of its policy."""
         if self.plan.declare:
             await consuming.declare(self.plan.queue)
         else:
             await _ensure(consuming, self.plan.name)
-        await _ensure(publishing, self.plan.dead_letter)
+        await _ensure(outgoing.broker, self.plan.dead_letter)
+        for seconds in self.plan.retry.delays:
+            await outgoing.postponer.declare(delay_of(seconds))
 
     def _report_stuck(self, running: Running) -> None:
         stack = running.stack()
