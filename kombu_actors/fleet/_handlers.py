@@ -115,6 +115,7 @@ def plan_key(
     key: Callable[..., Hashable],
     function: Callable[..., object],
     *,
+    batch: Batch | None = None,
     resources: Collection[ResourceFunction],
     names: Mapping[str, object] | None = None,
 ) -> Callable[[Message], Hashable]:
@@ -125,9 +126,11 @@ def plan_key(
     ``def by_customer(it, /)``, gets the payload.  What it raises, it raises for that message.
 
     Raises:
-        FleetMistake: it asks for something else.
+        FleetMistake: it asks for something else, or of a batch, whose messages have many keys.
     """
     where = name_of(function)
+    if batch is not None:
+        raise FleetMistake(f"{where}: a batch has messages of many keys, so key= and batch= exclude each other")
     if not callable(key):
         raise FleetMistake(f"{where}: key= takes a function, as in `key=lambda order: order.customer`, not {key!r:.80}")
     handlers = _of_a_message(function, resources, names)

@@ -43,6 +43,12 @@ def check_count(name: str, value: object, most: int) -> int:
     return value
 
 
+def check_retry(name: str, value: object) -> None:
+    """Raise ``FleetMistake`` unless it is a ``Retry``."""
+    if not isinstance(value, Retry):
+        raise FleetMistake(f"{name} is a Retry(delays=...), not {value!r:.80}")
+
+
 def check_middleware(function: object) -> None:
     """Raise ``FleetMistake`` unless it can be called with a message and ``call_next``."""
     if not inspect.iscoroutinefunction(function):
@@ -94,16 +100,13 @@ def plan_consumer(
     check_count(f"{where}: concurrency", concurrency, CONCURRENCY_MAX)
     if timeout is not None and check_seconds(f"{where}: timeout", timeout, least=0.0) == 0:
         raise FleetMistake(f"{where}: timeout is above 0 seconds, or None for no limit")
-    if not isinstance(retry, Retry):
-        raise FleetMistake(f"{where}: retry is a Retry(delays=...), not {retry!r:.80}")
+    check_retry(f"{where}: retry", retry)
     if on_error not in ("pass", "block"):
         raise FleetMistake(f'{where}: on_error is "pass" or "block", not {on_error!r:.80}')
     if on_error == "block" and lane is None:
         raise FleetMistake(f'{where}: on_error="block" keeps a key\'s messages waiting, so it needs a key=')
     if batch is not None and not isinstance(batch, Batch):
         raise FleetMistake(f"{where}: batch is a Batch(size=..., within=...), not {batch!r:.80}")
-    if batch is not None and lane is not None:
-        raise FleetMistake(f"{where}: a batch has messages of many keys, so key= and batch= exclude each other")
     if fail_fast is not None:
         check_count(f"{where}: fail_fast", fail_fast, 1_000_000)
     return ConsumerPlan(

@@ -20,7 +20,7 @@ from ._explain import explain
 from ._handlers import plan_handler, plan_job, plan_key, plan_resource
 from ._inbox import Once, inbox
 from ._plans import ConsumerPlan, Middleware, ResourcePlan
-from ._registering import check_consumers, check_middleware, check_name, check_seconds, plan_consumer
+from ._registering import check_consumers, check_middleware, check_name, check_retry, check_seconds, plan_consumer
 from ._running import EVENTS, Run
 from ._schedule import Job, job
 from ._tree import FleetPlan
@@ -79,6 +79,7 @@ class Fleet:
         self.name = name
         self._address = Address(url, name, {**given, "tls": tls})
         self._retry = Retry() if retry is None else retry
+        check_retry("retry", self._retry)
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, least=0.0)
         self._consumers: list[ConsumerPlan] = []
         self._resources: list[ResourcePlan] = []
@@ -171,11 +172,12 @@ class Fleet:
         names = sys._getframe(1).f_locals
 
         def register(function: F) -> F:
-            handler = plan_handler(function, batch=batch, resources=self._known(), names=names)
+            known = self._known()
+            handler = plan_handler(function, batch=batch, resources=known, names=names)
             plan = plan_consumer(
                 queue,
                 handler,
-                lane=None if key is None else plan_key(key, function, resources=self._known(), names=names),
+                lane=None if key is None else plan_key(key, function, batch=batch, resources=known, names=names),
                 retry=self._retry if retry is None else retry,
                 concurrency=concurrency,
                 timeout=timeout,
