@@ -17,6 +17,7 @@ from .._values.model import (
     ConsumerSpec,
     Delivery,
     ExchangeSpec,
+    Outcome,
     QoS,
     QueueInfo,
     QueueSpec,
@@ -26,12 +27,13 @@ from .._values.model import (
 from ..actors.channel import ChannelActor, Epoch
 from ..actors.connection import ConnectionActor
 from ..actors.consumer import Consumer
-from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
+from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES, outcome_error
 from ..actors.receipts import Receipt
 from ..actors.submissions import Settlement
 from ..errors import ConnectionLost, DeadlineExceeded, PublishUnknown, StaleDelivery
 from ..protocols.ledger import Entry
 from ..transport._contract import DeliverySink
+from .bells import new_bell
 from .ensuring import in_ensure
 from .feeds import Arrival, Feed, Notice
 from .forking import start_afresh_after_fork
@@ -47,6 +49,9 @@ LONE_AFTER = 0.0001
 round trip to the broker (~150 us), so that asking and answering goes past the runtime."""
 LARGE = WINDOW_BYTES // WINDOW_MESSAGES
 """Bytes above which a publish is handed over by itself: bounds what is submitted in bytes, too."""
+AT_HAND = 0.5
+"""Seconds that a publish's own thread waits for the outcome, which a broker tells in milliseconds.  Then it asks the
+runtime to, which keeps the deadline, and has more to say: that it has ended, for one."""
 TAG_MAX = 2**64 - 1
 """AMQP's delivery tags have 64 bits."""
 
@@ -108,7 +113,7 @@ class ChannelHandle:
     def set_prefetch(self, count: int) -> None:
         """Bound what may be unacknowledged of consumers that are subscribed from now on.  Never waits."""
         self._prefetch_set = True
-        self.portal.post(self.actor.set_prefetch, count)
+        self.portal.queue(self.actor.set_prefetch, count)  # those consumers come with a call that is posted
 
     def check_reopening(self, where: str) -> None:
         """Raise why the channel can't be opened at this moment; ``where`` is the broker's address."""
@@ -179,6 +184,21 @@ class ChannelHandle:
             entry.watcher = None
         return sent
 
+    def _wait_outcome(self, entry: Entry, receipt: Receipt, timeout: float) -> None:
+        """Wait for what ``_sent`` has sent: here, for the outcome is rung for; in the runtime, when that takes long."""
+        bell = new_bell()
+        receipt.on_outcome = bell.ring
+        began = monotonic()
+        if receipt.outcome is None:
+            bell.wait(min(timeout, AT_HAND))
+        if receipt.outcome is None:
+            left = max(timeout - (monotonic() - began), 0.0)
+            self.portal.call(self.actor.publisher.wait_outcome, entry, receipt, left, timeout=None)
+            return
+        result, detail = receipt.outcome
+        if result is not Outcome.CONFIRMED:
+            raise outcome_error(entry, result, detail)
+
     def send(self, entry: Entry, timeout: float) -> None:
         """Publish and wait for the outcome; see ``Publisher.send``.
 
@@ -191,7 +211,7 @@ class ChannelHandle:
                 self.portal.call(publisher.send, entry, timeout, timeout=None)
                 return
             try:
-                self.portal.call(publisher.wait_outcome, entry, receipt, timeout, timeout=None)
+                self._wait_outcome(entry, receipt, timeout)
             except BaseException:
                 receipt.leave(entry)
                 raise

@@ -67,6 +67,17 @@ class Doorbell:
             self._refuse()
             raise RuntimeStopped("kombu_actors' runtime has ended; make a new Connection")
 
+    def queue(self, fn: Callable[..., object], *args: object) -> None:
+        """Have ``fn(*args)`` called before whatever is posted next; the trio thread is not woken for it.
+
+        Raises:
+            RuntimeStopped: nobody answers any more.
+        """
+        self._calls.append((fn, args))
+        if self._closed:
+            self._refuse()
+            raise RuntimeStopped("kombu_actors' runtime has ended; make a new Connection")
+
     def _ring(self) -> None:
         # The descriptor may be somebody else's once it is closed; who closes it needs no lock against itself, and must
         # not wait for a thread whose signal handler waits for it.

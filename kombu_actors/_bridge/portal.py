@@ -66,6 +66,8 @@ class Portal:
         self._sockets = OwnSockets()
         self.post = self._doorbell.post
         """Have a function called in the runtime soon, from any thread."""
+        self.queue = self._doorbell.queue
+        """Have a function called in the runtime before whatever is posted next, from any thread."""
         self._nursery: trio.Nursery | None = None
         self._jobs: set[Job] = set()
         self._tenants: set[Tenant] = set()

@@ -1,7 +1,7 @@
 """The channel actor: one channel as wished for, with its publisher and its consumers.
 
 ``ChannelActor`` is the desired state (QoS, consumers, the publisher's ledger) and lives above
-the wire channel; ``live`` is the wire channel of the present epoch.  Channel and publisher are one task, since the
+the wire channel; ``live`` is the wire channel of the present epoch.  Channel and publisher are one actor, since the
 broker counts publishes for as long as the channel lives: neither can begin again without the other.
 The subtree is ONE_FOR_ALL, channel, consumers: consumers can't outlive the channel they speak
 over.  A consumer's restart leaves the channel alone.

@@ -71,6 +71,18 @@ def test_calls_of_many_threads_are_carried_out_each_once_and_each_threads_in_ord
         assert [number for thread_number, number in made.called if thread_number == own] == list(range(2000))
 
 
+def test_what_is_queued_wakes_nobody_and_is_called_before_what_is_posted_next() -> None:
+    """Whoever asks for something that depends on it posts."""
+    with answering() as made:
+        made.wait_answered()
+        made.bell.queue(made.called.append, "queued")
+        made.post("posted")
+        made.wait_answered()
+    assert made.called == ["queued", "posted"]
+    with pytest.raises(RuntimeStopped):
+        made.bell.queue(made.called.append, "too late")
+
+
 def test_a_post_that_is_interrupted_at_any_point_leaves_the_bell_working() -> None:
     """The next post is answered, and what was posted is called at most once."""
     with answering() as made, no_longer_than(60):

@@ -13,7 +13,7 @@ from kombu_actors.broker import Broker, Delivered, MessageProperties, QueueSpec,
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "broker.md").read_text()
 WORDS = set(re.findall(r"\w+", PAGE))
-INTERNAL = {"Broker.refuse_calls", "Subscription.put", "Subscription.fail", "Subscription.close"}
+INTERNAL = {"Broker.refuse_calls", "Subscription.sink", "Subscription.fail", "Subscription.close"}
 """Public to this package's other parts."""
 
 
