@@ -12,6 +12,9 @@ import trio
 
 from ._interrupts import protected
 
+FEW = 64
+"""Alarms that may be there though they were cancelled: of a thousand children each had one for its start."""
+
 
 @attrs.define(eq=False)
 class Alarm:
@@ -37,6 +40,8 @@ class Alarms:
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Alarm]] = []
+        self._full = FEW
+        """How many there may be before those that were cancelled are cleared away."""
         self._order = itertools.count()
         self._sleep: trio.CancelScope | None = None
         self._closed = False
@@ -48,6 +53,10 @@ class Alarms:
         return alarm
 
     def add(self, alarm: Alarm) -> None:
+        if len(self._heap) >= self._full:
+            self._heap = [entry for entry in self._heap if entry[2].call is not None]
+            heapq.heapify(self._heap)
+            self._full = max(2 * len(self._heap), FEW)
         heapq.heappush(self._heap, (alarm.at, next(self._order), alarm))
         if self._sleep is not None and alarm.at < self._sleep.deadline:
             self._sleep.deadline = alarm.at

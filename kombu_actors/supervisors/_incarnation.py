@@ -68,11 +68,10 @@ class Incarnation:
             self, path=cell.path, epoch=cell.epoch, attempt=attempt, previous=cell.previous, inbox=inbox
         )
         # Shielded: an outer cancellation reaches the tree through its block only, as an ordered stop.
-        self._scope = trio.CancelScope(shield=True)
+        self._scope: trio.CancelScope | None = trio.CancelScope(shield=True)
+        """None while it hibernates."""
         self._life = spec.start
         """What its task runs; while it hibernates, what the next one is going to."""
-        self._asleep = False
-        """Whether it hibernates."""
         self._woken = False
         """Whether it was woken before it hibernates."""
         self.stop_reason: str | None = None
@@ -101,15 +100,16 @@ class Incarnation:
         """Run what the actor is to do; whatever comes of it is reported, nothing is raised."""
         self.task = trio.lowlevel.current_task()
         inside.set((*inside.get(), (self.node.tree, self.cell.path)))
+        scope = self._scope
+        assert scope is not None
         outcome: Outcome
         try:
-            with self._scope as scope:
+            with scope:
                 value = await self._enter()
                 while isinstance(value, Hibernation):
                     self._life = value.resume
-                    self._asleep = not (self._woken or scope.cancel_called or self.stop_reason is not None)
-                    if self._asleep:
-                        self.task = None
+                    if not (self._woken or scope.cancel_called or self.stop_reason is not None):
+                        self._scope = self.task = None
                         return
                     self._woken = False
                     value = await self._enter()
@@ -137,8 +137,8 @@ class Incarnation:
 
     def _rouse(self) -> trio.CancelScope:
         """The scope of its task, which it gets when it hibernates."""
-        if self._asleep:
-            self._asleep = self._woken = False
+        if self._scope is None:
+            self._woken = False
             self._scope = trio.CancelScope(shield=True)
             self.node.tree.spawn(self._run)
         return self._scope
@@ -146,7 +146,7 @@ class Incarnation:
     @property
     def overdue(self) -> bool:
         """Whether it was cancelled for not becoming READY in time."""
-        return self._scope.cancel_called and self.stop_reason is None
+        return self._scope is not None and self._scope.cancel_called and self.stop_reason is None
 
     def _returned(self, value: object) -> Outcome:
         if self.overdue:
