@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
+import attrs
 import trio
 
 from ..broker import Broker, QueueSpec
@@ -16,7 +17,20 @@ from ..supervisors.events import Event
 from . import events
 from ._cut import Cut
 from ._delays import Delay, delay_near, delay_of
-from ._headers import ATTEMPT, FIRST_AT, STACK, Copy, copy_of, dead_headers, error_headers, retry_headers, text_of
+from ._headers import (
+    ATTEMPT,
+    FIRST_AT,
+    REASON,
+    REASON_MAX,
+    STACK,
+    Copy,
+    copy_of,
+    cut,
+    dead_headers,
+    error_headers,
+    retry_headers,
+    text_of,
+)
 from ._plans import ConsumerPlan
 from ._postponing import Postponer
 from ._publishing import encodable
@@ -92,13 +106,12 @@ class Settling:
         asked = message.asked
         try:
             if isinstance(decision, SnoozeFor):
-                await self._confirmed(lambda: self._postpone(message, self._kept(message), delay_near(decision.delay)))
+                snooze = delay_near(decision.delay)
+                await self._confirmed(lambda: self._postpone(message, self._kept(message), snooze))
             elif asked:
                 await self._confirmed(lambda: self._reply(message, text_of(error), error_headers(error)))
-            elif isinstance(decision, RetryLater):
-                await self._confirmed(lambda: self._retry(message, decision, error))
             else:
-                await self._confirmed(lambda: self._bury(message, decision, error))
+                decision = await self._put_off(decision, message, error)
         except Exception as problem:
             names = {SnoozeFor: "the snooze", RetryLater: "the retry", DeadLettered: "the dead letter"}
             await self._return_later(message, problem, "the error reply" if asked else names[type(decision)])
@@ -169,6 +182,20 @@ class Settling:
         failed = message.attempt - 1
         return {ATTEMPT: failed, FIRST_AT: message.first_at or time.time()} if failed else {}
 
+    async def _put_off(self, decision: RetryLater | DeadLettered, message: Message, error: Exception) -> Decision:
+        """Publish a failed message to its delay, or to the dead letters; returns what has been done in the end."""
+        if isinstance(decision, RetryLater):
+            retry = decision
+            try:
+                await self._confirmed(lambda: self._retry(message, retry, error))
+                return retry
+            except ValueError as problem:
+                # Returned to its queue it would come again for ever.
+                decision = DeadLettered(f"it can't be tried again, for its own headers: {problem}", retry.failed)
+        dead = decision
+        await self._confirmed(lambda: self._bury(message, dead, error))
+        return dead
+
     async def _retry(self, message: Message, decision: RetryLater, error: Exception) -> None:
         headers = retry_headers(
             queue=self.plan.name,
@@ -177,7 +204,12 @@ class Settling:
             error=error,
             handler=self.plan.handler.name,
         )
-        await self._postpone(message, headers, delay_of(decision.delay))
+        delay = delay_of(decision.delay)
+        try:
+            await self._postpone(message, headers, delay)
+        except ValueError:
+            # Together with the headers that it had they don't fit a frame: what counts is how often it failed.
+            await self._postpone(message, {name: headers[name] for name in (ATTEMPT, FIRST_AT)}, delay)
 
     async def _postpone(self, message: Message, headers: Mapping[str, object], delay: Delay) -> None:
         copy = copy_of(message._delivered, message.id, headers)
@@ -194,12 +226,21 @@ class Settling:
             reason=decision.reason,
             handler=self.plan.handler.name,
         )
-        try:
-            await self._publish_dead(copy_of(message._delivered, message.id, headers))
-        except ValueError:
-            # Together with the headers that it had it doesn't fit a frame.
-            del headers[STACK]
-            await self._publish_dead(copy_of(message._delivered, message.id, headers))
+        copy = copy_of(message._delivered, message.id, headers)
+        brief = {name: value for name, value in headers.items() if name != STACK}
+        reason = f"{decision.reason} (its publisher's headers leave no room for the cause, and were dropped)"
+        # Where they don't fit a frame together with the headers that it had.
+        shorter = (
+            copy_of(message._delivered, message.id, brief),
+            attrs.evolve(copy, headers={**headers, REASON: cut(reason, REASON_MAX)}),
+        )
+        for less in shorter:
+            try:
+                await self._publish_dead(copy)
+                return
+            except ValueError:
+                copy = less
+        await self._publish_dead(copy)
 
     async def _publish_dead(self, copy: Copy) -> None:
         for last in (False, True):
