@@ -20,6 +20,7 @@ from ._delays import delay_of
 from ._gate import Gate
 from ._handling import Handling
 from ._lane_crew import LaneCrew
+from ._letters import dead_letter_queue
 from ._outgoing import Outgoing, consuming_broker, outgoing_of
 from ._plans import ConsumerPlan, Middleware
 from ._resources import Lease, Resources
@@ -187,8 +188,8 @@ class Consumer:
         if self.plan.declare:
             await consuming.declare(self.plan.queue)
         else:
-            await _ensure(consuming, self.plan.name)
-        await _ensure(outgoing.broker, self.plan.dead_letter)
+            await _ensure(consuming, QueueSpec(name=self.plan.name))
+        await _ensure(outgoing.broker, dead_letter_queue(self.plan.dead_letter))
         for seconds in self.plan.retry.delays:
             await outgoing.postponer.declare(delay_of(seconds))
 
@@ -206,8 +207,8 @@ class Consumer:
             self._ctx.report(kind, queue=self.plan.name, **details)
 
 
-async def _ensure(broker: Broker, queue: str) -> None:
+async def _ensure(broker: Broker, queue: QueueSpec) -> None:
     try:
-        await broker.inspect_queue(queue)
+        await broker.inspect_queue(queue.name)
     except NotFound:
-        await broker.declare(QueueSpec(name=queue))
+        await broker.declare(queue)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Collection, Mapping
 
 import attrs
 
-from ..broker import Delivered
+from ..broker import Delivered, QueueSpec
 from ._headers import DEAD_AT, ERROR, FIRST_AT, HANDLER, QUEUE, REASON, STACK, failed_attempts, first_failed_at
 from .errors import FleetMistake
 
-__all__ = ["Criteria", "DeadLetter", "letter_of"]
+__all__ = ["Criteria", "DeadLetter", "dead_letter_queue", "letter_of"]
 
 SHOWN = 200
 """Characters of a body in a letter's repr and in what it is as JSON: what fits a few lines."""
@@ -58,6 +58,12 @@ class DeadLetter:
 
 
 _PLAIN = ("id", "queue", "error", "reason", "attempts", "first_at", "dead_at", "handler", "stack", "content_type")
+
+
+def dead_letter_queue(name: str) -> QueueSpec:
+    """The queue for dead letters, where there is none.  Classic, whatever the virtual host's default: a quorum queue
+    counts each look at a message as a delivery, and RabbitMQ 4 drops what has been delivered 20 times."""
+    return QueueSpec(name=name, type="classic")
 
 
 def letter_of(message: Delivered, home: str) -> DeadLetter:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 import trio
 
-from ..broker import Broker, QueueSpec
+from ..broker import Broker
 from ..errors import PublishReturned, PublishUnknown
 from ..supervisors import ActorContext
 from ..supervisors._interrupts import protected
@@ -31,6 +31,7 @@ from ._headers import (
     retry_headers,
     text_of,
 )
+from ._letters import dead_letter_queue
 from ._plans import ConsumerPlan
 from ._postponing import Postponer
 from ._publishing import encodable
@@ -260,7 +261,7 @@ class Settling:
                 if last:
                     raise
                 # Somebody has deleted it.
-                await self._publishing.declare(QueueSpec(name=self.plan.dead_letter), timeout=PUBLISH_TIMEOUT)
+                await self._publishing.declare(dead_letter_queue(self.plan.dead_letter), timeout=PUBLISH_TIMEOUT)
 
     async def _reply(self, message: Message, body: object, headers: Mapping[str, object]) -> None:
         reply_to = message.reply_to
