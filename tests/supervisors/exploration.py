@@ -3,13 +3,17 @@
 The ``World`` is the shipped kernel's state plus what an observer outside has seen: who runs,
 who was told to stop, which timers are armed.  The rules are checked against that book, never
 against the kernel's own opinion.
+
+Many worlds share a state, so each state is one object, which is asked once what it decides of an event.
 """
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol, TypeVar
 
 from kombu_actors.supervisors._kernel import Kernel
@@ -66,10 +70,70 @@ class Violation(AssertionError):
         self.trace = trace
 
 
+class Decision(NamedTuple):
+    """What the kernel made of an event."""
+
+    state: State
+    effects: tuple[Effect, ...]
+    following: Situation
+
+
+class Situation:
+    """One state of the kernel, of which there is one object, with what was decided in it so far."""
+
+    __slots__ = ("_decided", "_met", "_step", "frugal", "known", "once", "order", "state", "ungated")
+
+    def __init__(self, state: State, step: Step, met: dict[State, Situation]) -> None:
+        self.state = state
+        self._step = step
+        self._met = met
+        self._decided: dict[tuple[type, Event], Decision] = {}
+        self.order = [child.id for child in state.children]
+        self.known = frozenset(self.order)
+        self.ungated = ungated(state)
+        self.frugal = {child.id for child in state.children if child.limit is not None}
+        """Who has a budget of its own."""
+        self.once = {child.id for child in state.children if child.restart is Restart.TEMPORARY and child.epoch > 0}
+
+    def decide(self, event: Event) -> Decision:
+        kind = (type(event), event)  # tuples of two classes may be equal
+        found = self._decided.get(kind)
+        if found is None:
+            state, effects = self._step(self.state, event)
+            found = self._decided[kind] = Decision(state, effects, self.meet(normal(state)))
+        return found
+
+    def meet(self, state: State) -> Situation:
+        """The one object of a state."""
+        found = self._met.get(state)
+        if found is None:
+            found = self._met[state] = Situation(state, self._step, self._met)
+        return found
+
+    def check_stale(self) -> None:
+        """What concerns a former life changes nothing."""
+        kernel = Kernel(self.state)
+        for event in _stale(self.state):
+            require(kernel.feed(event) == (), f"stale, but it had an effect: {event}")
+        require(kernel.state() == self.state, "what is stale has changed something")
+
+
+def ungated(state: State) -> set[str]:
+    """Whom no sibling keeps waiting."""
+    if state.rules.strategy is not Strategy.ONE_FOR_ONE:
+        return set()
+    return {child.id for child in state.children if not child.static}
+
+
+def first_situation(state: State, step: Step) -> Situation:
+    """Where a walk begins."""
+    return Situation(state, step, {}).meet(state)
+
+
 class World(NamedTuple):
     """The kernel's state and the observer's book."""
 
-    state: State
+    at: Situation
     running: frozenset[str] = NOBODY
     told: frozenset[str] = NOBODY
     stuck: frozenset[str] = NOBODY
@@ -86,8 +150,12 @@ class World(NamedTuple):
     ended: bool = False
 
     @property
+    def state(self) -> State:
+        return self.at.state
+
+    @property
     def settled(self) -> bool:
-        return self.state.settled
+        return self.at.state.settled
 
 
 class Count(NamedTuple):
@@ -197,17 +265,34 @@ def explore(
 ) -> Count:
     """Visit every world of one supervisor; raise ``Violation`` with a shortest trace."""
 
+    checked: set[Situation] = set()
+
     def choices(world: World) -> Iterator[Event]:
-        if check_stale:
-            for event in _stale(world):
-                require(step(world.state, event) == (world.state, ()), f"stale, but it changed something: {event}")
+        if check_stale and world.at not in checked:
+            checked.add(world.at)
+            world.at.check_stale()
         return events(world)
 
-    return walk(World(state), choices, lambda world, event: advance(world, event, step)[0])
+    return walk(World(first_situation(state, step)), choices, lambda world, event: advance(world, event)[0])
 
 
 def walk(first: W, choices: Callable[[W], Iterator[Event]], advance: Callable[[W, Event], W]) -> Count:
     """Visit, breadth first, everything reachable from ``first`` after ``Begin``."""
+    with keeping_everything():
+        return _walk(first, choices, advance)
+
+
+@contextmanager
+def keeping_everything() -> Iterator[None]:
+    """A walk throws nothing away, and looking for what it might have thrown away took a third of its time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _walk(first: W, choices: Callable[[W], Iterator[Event]], advance: Callable[[W, Event], W]) -> Count:
     began = time.process_time()
     graph = Graph()
     numbers = {first: graph.add(None, Begin(), first)}
@@ -280,8 +365,8 @@ class Graph:
                 raise Violation(rule, self.trace(number))
 
 
-def _stale(world: World) -> Iterator[Event]:
-    for child in world.state.children:
+def _stale(state: State) -> Iterator[Event]:
+    for child in state.children:
         yield Ready(child.id, 0, 0.0)
         yield Exited(child.id, 0, Exit.FAILED, 0.0, 0.0)
         yield Exited(child.id, 0, Exit.FATAL, 0.0, 0.0)
@@ -290,38 +375,31 @@ def _stale(world: World) -> Iterator[Event]:
         yield TimerFired(child.id, 0)
 
 
-def advance(world: World, event: Event, step: Step) -> tuple[World, tuple[Effect, ...]]:
+def advance(world: World, event: Event) -> tuple[World, tuple[Effect, ...]]:
     """One step: let the kernel decide, and enter its effects into the book under the rules."""
-    state, effects = step(world.state, event)
-    book = Book(world, state, event)
-    for effect in effects:
+    decision = world.at.decide(event)
+    book = Book(world, decision, event)
+    for effect in decision.effects:
         book.enter(effect)
     book.check()
-    return book.world(normal(state)), effects
+    return book.world(decision.following), decision.effects
 
 
 class Book:
     """The observer: writes down effects, and objects."""
 
-    def __init__(self, world: World, state: State, event: Event) -> None:
-        self.after = state
+    def __init__(self, world: World, decision: Decision, event: Event) -> None:
+        before = world.at
+        self.after = decision.state
         self.by_hand = event.id if isinstance(event, StopChild) else ""
         self.manual = isinstance(event, RestartChild)
-        self.order = [child.id for child in world.state.children]
-        if isinstance(event, ChildAdded) and event.child.id not in self.order:
-            self.order.append(event.child.id)
-        self.ungated = {
-            child.id
-            for child in (*world.state.children, *state.children)
-            if not child.static and state.rules.strategy is Strategy.ONE_FOR_ONE
-        }
+        self.order = before.order
+        self.ungated = before.ungated
+        self.frugal = before.frugal
+        self.once = before.once
         self.running, self.told, self.stuck = set(world.running), set(world.told), set(world.stuck)
         self.ready, self.served, self.armed = set(world.ready), set(world.served), set(world.armed)
         self.done, self.wished, self.spent = set(world.done), set(world.wished), world.spent
-        self.frugal = {child.id for child in world.state.children if child.limit is not None}
-        self.once = {
-            child.id for child in world.state.children if child.restart is Restart.TEMPORARY and child.epoch > 0
-        }
         self.closing, self.ended = world.closing, world.ended
         if isinstance(event, Exited):
             for whom in (self.running, self.told, self.stuck, self.ready):
@@ -329,24 +407,27 @@ class Book:
         elif isinstance(event, TimerFired):
             self.armed.discard(event.id)
         elif isinstance(event, ChildAdded):
-            self.done.discard(event.child.id)
-            self.served.discard(event.child.id)
-            self.once.discard(event.child.id)
+            id = event.child.id
+            self.done.discard(id)
+            self.served.discard(id)
+            self.once = self.once - {id}
+            self.ungated = self.ungated | ungated(decision.state)
+            self.order = self.order if id in self.order else [*self.order, id]
         elif isinstance(event, RestartChild):
             self.wished.add(event.id)
 
-    def world(self, state: State) -> World:
-        known = {child.id for child in state.children}
+    def world(self, at: Situation) -> World:
+        known = at.known
         return World(
-            state,
+            at,
             frozenset(self.running),
             frozenset(self.told),
             frozenset(self.stuck),
             frozenset(self.ready),
-            frozenset(self.served & known),
+            known & self.served,
             frozenset(self.armed),
-            frozenset(self.done & known),
-            frozenset(self.wished & self.once & known),
+            known & self.done,
+            known & self.wished & self.once,
             self.spent,
             self.closing,
             self.ended,

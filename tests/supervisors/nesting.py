@@ -23,7 +23,7 @@ from kombu_actors.supervisors._records import (
     StopChild,
 )
 
-from .exploration import Count, Step, Violation, World, advance, everyday, require, walk
+from .exploration import Count, Situation, Step, Violation, World, advance, everyday, first_situation, require, walk
 
 NESTED = "n"
 HOW = {
@@ -61,7 +61,8 @@ class Below(NamedTuple):
 
 def explore_family(outer: State, inner: State, step: Step) -> Count:
     """Visit every world of a supervisor with a nested one (its child ``n``)."""
-    return walk(Family(World(outer)), _choices, lambda family, event: _advance(family, event, inner, step))
+    first, fresh = Family(World(first_situation(outer, step))), first_situation(inner, step)
+    return walk(first, _choices, lambda family, event: _advance(family, event, fresh))
 
 
 def _choices(family: Family) -> Iterator[Event]:
@@ -78,7 +79,7 @@ def _choices(family: Family) -> Iterator[Event]:
             yield Below(StopChild(child.id, forget=number > 0))  # type: ignore[misc]
 
 
-def _advance(family: Family, event: Event | Below, fresh: State, step: Step) -> Family:
+def _advance(family: Family, event: Event | Below, fresh: Situation) -> Family:
     outer, inner = family
     queue: deque[tuple[bool, Event]] = deque()
     if isinstance(event, Below):
@@ -90,7 +91,7 @@ def _advance(family: Family, event: Event | Below, fresh: State, step: Step) -> 
         if below:
             if inner is None:
                 raise Violation(f"{current} for a nested supervisor that is not there")
-            inner, effects = advance(inner, current, step)
+            inner, effects = advance(inner, current)
             over = False
             for effect in effects:
                 if isinstance(effect, Settled):
@@ -102,7 +103,7 @@ def _advance(family: Family, event: Event | Below, fresh: State, step: Step) -> 
                 require(not inner.running, "a nested supervisor ended before its children")
                 inner = None
         else:
-            outer, effects = advance(outer, current, step)
+            outer, effects = advance(outer, current)
             for effect in effects:
                 if isinstance(effect, StartChild) and effect.id == NESTED:
                     require(inner is None, "a nested supervisor was started twice")
