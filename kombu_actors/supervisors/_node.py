@@ -199,7 +199,7 @@ class Node:
                 case Arm(id, timer, delay):
                     self.arm(id, timer, delay)
                 case Disarm(id):
-                    self.alarms.pop(id).cancel()
+                    self.disarm(id)
                 case Gone(id, fate):
                     own = exited is not None and _id(exited) == id
                     self.gone(id, fate.value, exited.previous if own and exited is not None else None)
@@ -262,6 +262,11 @@ class Node:
             self.tree.alarms.add(alarm)
         else:
             self.tree.later(alarm.ring)
+
+    def disarm(self, id: str) -> None:
+        alarm = self.alarms.pop(id, None)
+        if alarm is not None:  # else it has just rung; the kernel knows that step, which is yet to come, for stale
+            alarm.cancel()
 
     def served(self, id: str) -> None:
         cell = self.cell.children[id]

@@ -1,4 +1,4 @@
-"""Runs random trees under a mock clock, with failures, cancellations and interrupts at any checkpoint.
+"""Runs random trees under a mock clock, with failures, cancellations and interrupts anywhere.
 
 Everything follows from one number: ``python -m tests.supervisors.driving 1234 1 -v`` runs the seed 1234 again and tells
 what happens in it.  The kernel's decisions are explored elsewhere, all of them; this is about the driver that carries
@@ -14,10 +14,15 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from enum import Enum
+from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import trio
 from trio.testing import MockClock
 
+from kombu_actors import supervisors
 from kombu_actors.supervisors import (
     ActorContext,
     ActorDown,
@@ -43,6 +48,7 @@ from kombu_actors.supervisors import (
     open_supervisor,
 )
 
+DRIVER = str(Path(supervisors.__file__).parent)
 FOR_EVER = 3600.0
 """Virtual seconds after which nobody waits for anything but for ever."""
 PATIENCE = 100.0
@@ -51,6 +57,14 @@ BRANCHES = ("a", "b", "c", "x", "a/a", "a/b", "b/a", "b/b")
 """Where nested supervisors may be."""
 REFUSALS = (ActorDown, AskTimeout, ChildStartError, Escalation, MailboxFull, SpecError, UnknownChild)
 """What an operation may be answered with."""
+
+
+class Where(Enum):
+    """Where an interrupt strikes."""
+
+    PROGRAM = "in a program's own code"
+    BETWEEN = "between two steps of trio's tasks"
+    DRIVER = "in the driver's own code, of whichever task that runs it"
 
 
 class Boom(Exception):
@@ -72,8 +86,8 @@ class Book:
         self.doomed: list[tuple[float, str, int]] = []
         """Until when an incarnation that was stopped, or whose start was given up, must be gone."""
         self.broken: list[str] = []
-        self.interrupts: list[int] = []
-        """Before which checkpoints an interrupt strikes, and the number of the next checkpoint."""
+        self.interrupts: list[tuple[int, Where]] = []
+        """From which checkpoint on an interrupt strikes, and where."""
         self.checkpoints = 0
         self.struck = 0
 
@@ -120,20 +134,49 @@ class Book:
 
     async def pause(self) -> None:
         """A checkpoint like any of a program: short, long, and perhaps one where an interrupt strikes."""
-        self.tick(inside=True)
+        self.tick(Where.PROGRAM)
         await trio.sleep(self.rng.choice((0.0, 0.0, 0.1, 0.5, 2.0)))
 
-    def tick(self, *, inside: bool) -> None:
-        """Strike when it is time: in a program's own code, or between two steps of trio's tasks."""
+    def tick(self, where: Where) -> None:
+        """A checkpoint; strike when it is time."""
         self.checkpoints += 1
         while self.doomed and self.doomed[0][0] < trio.current_time():
             _, path, epoch = self.doomed.pop(0)
             self.require(self.living.get(path) != epoch, f"{path} {epoch} was to stop, and goes on")
-        if self.interrupts and self.checkpoints >= self.interrupts[0] and (self.checkpoints % 2 == inside):
+        if not self.interrupts or self.checkpoints < self.interrupts[0][0]:
+            return
+        wanted = self.interrupts[0][1]
+        if wanted is Where.DRIVER and where is Where.BETWEEN:
             self.interrupts.pop(0)
-            self.struck += 1
-            self.note("Ctrl-C")
-            signal.raise_signal(signal.SIGINT)
+            sys.settrace(Tracer(self.rng.randrange(1, 100), self.strike).enter)
+        elif wanted is where:
+            self.interrupts.pop(0)
+            self.strike()
+
+    def strike(self) -> None:
+        self.struck += 1
+        self.note("Ctrl-C")
+        signal.raise_signal(signal.SIGINT)
+
+
+class Tracer:
+    """Lets something happen before one of the next lines of the driver's own code, whichever task runs it."""
+
+    def __init__(self, lines: int, happen: Callable[[], None]) -> None:
+        self.left = lines
+        self.happen = happen
+
+    def enter(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
+        """The trace function for calls; a coroutine that goes on is called, too."""
+        return self.line if frame.f_code.co_filename.startswith(DRIVER) else None
+
+    def line(self, frame: FrameType, event: str, arg: object) -> Callable[..., Any] | None:
+        self.left -= event == "line"
+        if self.left > 0:
+            return self.line
+        sys.settrace(None)
+        self.happen()
+        return None
 
 
 class Steps(trio.abc.Instrument):
@@ -143,7 +186,7 @@ class Steps(trio.abc.Instrument):
         self._book = book
 
     def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        self._book.tick(inside=False)
+        self._book.tick(Where.BETWEEN)
 
 
 class Forest:
@@ -375,7 +418,8 @@ async def main(book: Book, seed: int) -> None:
     ending = book.rng.choice(("leave", "long", "stop", "raise", "cancel"))
     if book.rng.random() < 0.4:
         first = book.rng.randrange(1, 600)
-        book.interrupts = [first, first + book.rng.randrange(1, 100)][: book.rng.randrange(1, 3)]
+        moments = [first, first + book.rng.randrange(1, 100)][: book.rng.randrange(1, 3)]
+        book.interrupts = [(moment, book.rng.choice(tuple(Where))) for moment in moments]
     trio.lowlevel.spawn_system_task(watch, book, seed)
     try:
         with trio.move_on_after(book.rng.uniform(0.0, 20.0) if ending == "cancel" else FOR_EVER - 100.0) as scope:
@@ -405,12 +449,15 @@ def run(seed: int, *, verbose: bool = False) -> Book:
     book = Book(seed, verbose)
     try:
         trio.run(main, book, seed, clock=MockClock(autojump_threshold=0), instruments=[Steps(book)])
+        book.require(book.struck == 0, "an interrupt was lost")
     except KeyboardInterrupt:
         book.require(book.struck > 0, "an interrupt that nobody made")
     except BaseException as error:
         book.broken.append(f"{type(error).__name__} came out: {error!r}")
         if verbose:
             raise
+    finally:
+        sys.settrace(None)
     return book
 
 

@@ -16,6 +16,7 @@ from kombu_actors.supervisors import (
     ChildFailed,
     ChildSpec,
     ChildState,
+    Event,
     Failed,
     LinearBackoff,
     OnLimit,
@@ -513,3 +514,34 @@ async def test_a_permanent_child_that_keeps_returning_is_a_failure(autojump_cloc
         view = sup.snapshot().find("inner")
         assert view is not None
         assert view.restarts > 1
+
+
+async def test_a_child_is_removed_at_the_instant_its_delay_is_over(autojump_clock: MockClock) -> None:
+    """Its timer has fired, and what follows from that is yet to come: it is gone, and the tree goes on in order."""
+    gone: list[str] = []
+
+    def child(id: str, first: float) -> ChildSpec:
+        backoff = Backoff(first=first, jitter=0.0)
+        return ChildSpec(id=id, start=start, backoff=backoff, on_exit=lambda outcome: gone.append(id))
+
+    async def start(ctx: ActorContext) -> None:
+        ctx.ready()
+        await trio.sleep(1.0 if ctx.id == "late" else 0.5)
+        raise OSError("no")
+
+    def hear(event: Event) -> None:
+        # Requests of a listener are met after the step that it hears of.
+        match event:
+            case events.ChildBackingOff(path="late"):
+                sup.remove_child_nowait("early")
+            case events.ChildGone(path="early"):
+                sup.remove_child_nowait("late")
+
+    diary = Diary()
+    spec = SupervisorSpec(id="s", children=(child("early", 100.0), child("late", 0.0), diary.child("other")))
+    async with open_supervisor(spec, listener=hear) as sup:
+        await trio.sleep(2.0)
+        assert gone == ["early", "late"]
+        other = sup.snapshot().find("other")
+        assert other is not None
+        assert (other.state, other.epoch) == (ChildState.READY, 1)
