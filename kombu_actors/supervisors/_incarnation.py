@@ -21,9 +21,9 @@ from ._spec import ChildSpec, Start
 
 if TYPE_CHECKING:
     from . import events as news
-    from ._alarms import Alarm
     from ._cell import Cell
     from ._node import Node
+    from ._timers import Timer
 
 _HERE = str(Path(__file__).parent)
 
@@ -77,7 +77,7 @@ class Incarnation:
         self.stop_reason: str | None = None
         self.degraded: str | None = None
         self.value: Any = None
-        self.alarm: Alarm | None = None
+        self.timer: Timer | None = None
         self.task: trio.lowlevel.Task | None = None
         self.done: Outcome | None = None
         self._waited_in: tuple[str, ...] = ()
@@ -93,7 +93,7 @@ class Incarnation:
 
     def begin(self) -> None:
         """Start the task."""
-        self._set_alarm(self.spec.start_timeout, self._start_expired)
+        self._set_timer(self.spec.start_timeout, self._start_expired)
         self.node.tree.spawn(self._run)
 
     async def _run(self) -> None:
@@ -116,7 +116,7 @@ class Incarnation:
             outcome = self._cancelled() if scope.cancelled_caught else self._returned(value)
         except BaseException as error:
             outcome = self._raised(error)
-        self._set_alarm(None, self._start_expired)
+        self._set_timer(None, self._start_expired)
         self.done = outcome
         for monitor in self.context._monitors:
             monitor.cancel()
@@ -192,7 +192,7 @@ class Incarnation:
 
     def serves(self) -> None:
         """READY: the start timeout is over."""
-        self._set_alarm(None, self._start_expired)
+        self._set_timer(None, self._start_expired)
 
     # -- the ladder -------------------------------------------------------------------------------
 
@@ -256,17 +256,17 @@ class Incarnation:
             scope.deadline = trio.current_time() + seconds
         else:
             scope.cancel(reason=f"{reason} ({self.cell.path})")
-        self._set_alarm(seconds + CANCEL_WAIT, self._stuck)
+        self._set_timer(seconds + CANCEL_WAIT, self._stuck)
 
     def _stuck(self) -> None:
         self.node.tree.later(self.node.child_stuck, self.cell)
 
-    def _set_alarm(self, seconds: float | None, call: Any) -> None:
-        if self.alarm is not None:
-            self.alarm.cancel()
-            self.alarm = None
+    def _set_timer(self, seconds: float | None, call: Any) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         if seconds is not None and seconds < math.inf:
-            self.alarm = self.node.tree.alarms.at(trio.current_time() + seconds, call)
+            self.timer = self.node.tree.timers.at(trio.current_time() + seconds, call)
 
 
 def _leave_out_ours(error: BaseException) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from . import events as news
-from ._alarms import Alarm
 from ._errors import ActorDown, ChildFailed, Escalation, UnexpectedReturn
 from ._incarnation import Incarnation
 from ._kernel import Kernel
@@ -45,6 +44,7 @@ from ._records import (
 )
 from ._reports import report
 from ._spec import ChildSpec, SupervisorSpec
+from ._timers import Timer
 from ._verdict import escalation, judge
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Node:
         self.spec = spec
         self.parent = parent
         self.kernel = Kernel(State(self.rules()))
-        self.alarms: dict[str, Alarm] = {}
+        self.timers: dict[str, Timer] = {}
         self.history: list[Failure] = []
         self.down_since: dict[str, float] = {}
         self.first_starts: dict[str, FirstStart] = {}
@@ -196,8 +196,8 @@ class Node:
                     self.start(id, epoch, attempt)
                 case AskToStop(id):
                     self.stop(id)
-                case Arm(id, timer, delay):
-                    self.arm(id, timer, delay)
+                case Arm(id, token, delay):
+                    self.arm(id, token, delay)
                 case Disarm(id):
                     self.disarm(id)
                 case Gone(id, fate):
@@ -252,21 +252,21 @@ class Node:
         cell.live.ask_to_stop(reason, was_ready=child.ready_at is not None)
         cell.changed.unpark_all()
 
-    def arm(self, id: str, timer: int, delay: float) -> None:
+    def arm(self, id: str, token: int, delay: float) -> None:
         def fire() -> None:
-            self.alarms.pop(id, None)
-            self.tree.later(self.feed, TimerFired(id, timer))
+            self.timers.pop(id, None)
+            self.tree.later(self.feed, TimerFired(id, token))
 
-        alarm = self.alarms[id] = Alarm(trio.current_time() + delay, fire)
+        timer = self.timers[id] = Timer(trio.current_time() + delay, fire)
         if delay > 0.0:
-            self.tree.alarms.add(alarm)
+            self.tree.timers.add(timer)
         else:
-            self.tree.later(alarm.ring)
+            self.tree.later(timer.fire)
 
     def disarm(self, id: str) -> None:
-        alarm = self.alarms.pop(id, None)
-        if alarm is not None:  # else it has just rung; the kernel knows that step, which is yet to come, for stale
-            alarm.cancel()
+        timer = self.timers.pop(id, None)
+        if timer is not None:  # else it has just fired; the kernel knows that step, which is yet to come, for stale
+            timer.cancel()
 
     def served(self, id: str) -> None:
         cell = self.cell.children[id]

@@ -257,7 +257,7 @@ async def open_supervisor(
             tree.nursery = nursery
             if listener is not None:
                 tree.listeners.append(listener)
-            nursery.start_soon(tree.alarms.run)
+            nursery.start_soon(tree.timers.run)
             tree.later(tree.root.begin)
             try:
                 with tree.block:
@@ -268,7 +268,7 @@ async def open_supervisor(
                 tree.interrupted(interrupt)
             tree.later(tree.root.shut_down, "the block was left")
             await _wait_over(tree)
-            tree.alarms.close()
+            tree.timers.close()
     except BaseException as error:
         # Only a cancellation or an interrupt in the last moment, when nothing is left to be stopped.
         failure = error if failure is None else failure
@@ -321,11 +321,11 @@ def _view(cell: Cell, state: ChildState, node: Node | None, attempt: int, next_a
     below = []
     for child in node.kernel.children if node is not None else ():
         own = node.cell.children[child.id] if node is not None else cell
-        alarm = node.alarms.get(child.id) if node is not None and child.state in HELD else None
+        timer = node.timers.get(child.id) if node is not None and child.state in HELD else None
         live = own.live
         own_state = live.state() if live is not None else child.state
         nested = live if isinstance(live, Node) else None
-        view = _view(own, own_state, nested, child.streak, alarm.at if alarm else None)
+        view = _view(own, own_state, nested, child.streak, timer.at if timer else None)
         if node is not None and child.limit is not None:
             view = view._replace(budget_left=node.budget_left(child))
         below.append(view)

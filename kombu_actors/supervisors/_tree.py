@@ -1,4 +1,4 @@
-"""What all supervisors of one tree share: the nursery, the clock's alarms, the queue, the listeners."""
+"""What all supervisors of one tree share: the nursery, the clock's timers, the queue, the listeners."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from . import events as news
-from ._alarms import Alarms
 from ._cell import Cell
 from ._changes import Changes
 from ._errors import ActorDown, ChildFailed, Escalation
@@ -25,6 +24,7 @@ from ._outcome import Outcome
 from ._policy import ChildState
 from ._records import Shutdown
 from ._spec import SupervisorSpec
+from ._timers import Timers
 
 if TYPE_CHECKING:
     from ._supervisor import SupervisorHandle
@@ -52,7 +52,7 @@ class Tree:
         self._expected = expected
         self.deadline = deadline
         self.rng = rng
-        self.alarms = Alarms()
+        self.timers = Timers()
         self.listeners: list[Listener] = []
         self.monitors: dict[str, dict[Monitor, None]] = {}
         """Who watches which path; in order, and mostly nobody."""
@@ -153,7 +153,7 @@ class Tree:
     def closing(self, error: Escalation | None) -> None:
         """The root begins to stop: the clock of the deadline runs."""
         if self.deadline < float("inf"):
-            self.alarms.at(trio.current_time() + self.deadline, self._deadline_passed)
+            self.timers.at(trio.current_time() + self.deadline, self._deadline_passed)
         if error is not None:
             self.escalation = error
             self.changed.unpark_all()
