@@ -393,6 +393,9 @@ async def block(book: Book, forest: Forest, ending: str) -> None:
                 failure = error
     except* KeyboardInterrupt as group:  # when the tree was over: only that nursery made a group of it
         failure = group.exceptions[0]
+    except* trio.Cancelled:
+        if not isinstance(failure, KeyboardInterrupt):  # else it is more than a reason to end: it is to come out
+            raise
     if failure is not None:
         raise failure
 
