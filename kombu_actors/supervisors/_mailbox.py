@@ -130,7 +130,10 @@ class Mailbox:
         try:
             await sender.over.wait()
         except BaseException:
-            self._senders.remove(sender)
+            if sender in self._senders:
+                self._senders.remove(sender)
+            else:  # let in, or refused, after it was cancelled and before it went on
+                self.withdraw(envelope)
             raise
         if not sender.admitted:
             raise self._gone()

@@ -384,3 +384,22 @@ async def test_an_unanswered_ask_says_what_is_wrong_where_it_can(autojump_clock:
         ):
             await sup.ref("b").ask(1)
         assert await sup.ref("a").ask("go") == "told"
+
+
+async def test_senders_that_are_cancelled_together_leave_no_message(autojump_clock: MockClock) -> None:
+    """One that goes makes room for the next, which has been cancelled, too: it leaves as quietly."""
+    spec = SupervisorSpec(id="s", children=(ChildSpec(id="a", start=forever, mailbox=1),))
+    async with open_supervisor(spec) as sup:
+        await sup.wait_ready()
+        ref = sup.ref("a")
+        for _ in range(20):  # trio shuffles whose turn it is
+            with trio.move_on_after(1.0):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(ref.ask, 0)
+                    await trio.testing.wait_all_tasks_blocked()
+                    for number in range(1, 4):
+                        nursery.start_soon(ref.tell if number % 2 else ref.ask, number)
+            view = sup.snapshot().find("a")
+            assert view is not None
+            assert view.mailbox is not None
+            assert view.mailbox["waiting"] == 0
