@@ -11,6 +11,9 @@ PREFETCH = 200
 CONCURRENCY = 100
 """Tasks that publish at the same time in the cases of the event loops, the same for everyone."""
 
+FLEET_CONCURRENCY = 50
+"""Handlers at once in the cases of consumer fleets."""
+
 PAUSE = 0.002
 """Seconds between two messages where one is sent at a time: the broker has finished with the last one."""
 
@@ -202,6 +205,28 @@ CASES = (
         name="loop-consume",
         title=f"async for over a queue: decode and acknowledge, prefetch {PREFETCH}",
         contenders=_looping("consume"),
+        start=Start.FULL,
+        messages=15_000,
+        goals=(Goal("cpu", 0.25),),
+    ),
+    Case(
+        name="fleet",
+        title=f"a handler that does nothing, {FLEET_CONCURRENCY} at once, beside the bare loop of a subscription",
+        contenders=(
+            Contender("bare loop", "on_trio:consume", "kombu_actors"),
+            Contender("Fleet", "on_fleet:consume", "kombu_actors"),
+        ),
+        start=Start.FULL,
+        messages=15_000,
+        goals=(Goal("cpu", 2.5),),
+    ),
+    Case(
+        name="fleet-faststream",
+        title=f"the same beside FastStream; {2 * FLEET_CONCURRENCY} messages ahead",
+        contenders=(
+            Contender("FastStream", "on_fleet:faststream", "faststream"),
+            Contender("Fleet", "on_fleet:consume", "kombu_actors"),
+        ),
         start=Start.FULL,
         messages=15_000,
         goals=(Goal("cpu", 0.25),),
