@@ -13,6 +13,7 @@ import trio
 from ...protocols.redis.consuming_calls import read_topics
 from .caller import Caller
 from .errors import Consequence, ErrorReply, consequence_of, translate, without_arguments
+from .hello import ask_all, check_answered
 from .schedule import Schedule
 
 if TYPE_CHECKING:
@@ -98,20 +99,18 @@ class Listening:
         """
         terms = self._caller.terms
         words = terms.layout.namespace + b"wake." + terms.owner.encode()
-        try:
-            await self._wire.call("CLIENT", "TRACKING", "ON")
-        except ErrorReply as error:
-            if consequence_of(error.text) is not Consequence.NONE:
-                raise translate(error.text, "CLIENT TRACKING") from None
+        tracks, subscribed = await ask_all(self._wire, [("CLIENT", "TRACKING", "ON"), ("SUBSCRIBE", words)])
+        check_answered(tracks, subscribed)
+        if isinstance(tracks, ErrorReply):
+            if consequence_of(tracks.text) is not Consequence.NONE:
+                raise translate(tracks.text, "CLIENT TRACKING")
             self._tracks = False
             logger.info(
                 "%s: looks for messages every %g s, as the server may not tell of them (CLIENT TRACKING: %s)",
-                *(self._wire.name, POLL, without_arguments(error.text)),
+                *(self._wire.name, POLL, without_arguments(tracks.text)),
             )
-        try:
-            await self._wire.call("SUBSCRIBE", words)
-        except ErrorReply as error:
-            raise translate(error.text, "SUBSCRIBE") from None
+        if isinstance(subscribed, ErrorReply):
+            raise translate(subscribed.text, "SUBSCRIBE")
 
     # -- sentries --------------------------------------------------------------------------------
 

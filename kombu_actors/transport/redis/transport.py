@@ -67,11 +67,7 @@ class RedisTransport:
         wires: dict[str, OpenedWire] = {}
         try:
             with trio.move_on_after(timeout):
-                for role in self._wires:
-                    first = wires.get("main")
-                    # A sentinel is asked once: all connections lead to one server.
-                    at = (first.host, first.port) if first is not None and first.port is not None else None
-                    wires[role] = await open_wire(endpoint, options, role=role, at=at)
+                await self._open(endpoint, options, wires)
                 link = self._link(endpoint, options, wires)
                 await self._begin(link, wires)
                 return link
@@ -80,6 +76,29 @@ class RedisTransport:
             for opened in wires.values():
                 opened.wire.kill(ConnectionLost("the connection was given up before it was whole"))
             raise
+
+    async def _open(self, endpoint: Endpoint, options: Any, wires: dict[str, OpenedWire]) -> None:
+        """Open all wires at once, as each takes some round trips; ``wires`` gets them one by one."""
+        failures: list[Exception] = []
+        at: tuple[str, int | None] | None = None
+        roles = list(self._wires)
+        if endpoint.scheme == "sentinel":  # which is asked once: all connections lead to one server
+            main = wires["main"] = await open_wire(endpoint, options, role="main")
+            at = (main.host, main.port)
+            roles.remove("main")
+        async with trio.open_nursery() as nursery:
+
+            async def open_one(role: Role) -> None:
+                try:
+                    wires[role] = await open_wire(endpoint, options, role=role, at=at)
+                except Exception as error:
+                    failures.append(error)
+                    nursery.cancel_scope.cancel()
+
+            for role in roles:
+                nursery.start_soon(open_one, role)
+        if failures:
+            raise failures[0]
 
     def _link(self, endpoint: Endpoint, options: Any, opened: Mapping[str, OpenedWire]) -> RedisLink:
         if len({each.server.run_id for each in opened.values()}) > 1:
