@@ -303,7 +303,7 @@ def _refused_natively(url: str) -> None:
 
 def test_a_cluster_is_refused_with_what_to_do(own_redis: Callable[..., RedisNode]) -> None:
     """At the handshake, at once, natively and blocking; and its URL scheme, when the connection is made."""
-    node = own_redis(conf=["cluster-enabled yes"])
+    node = own_redis(cluster=True)
     with pytest.raises(HandshakeFailed, match=r"Redis Cluster.*standalone server.*sentinel://"):
         _refused(node.url())
     with pytest.raises(HandshakeFailed, match="Redis Cluster"):

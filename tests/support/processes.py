@@ -30,10 +30,10 @@ _PROBE_PAUSE = 0.02
 """How long one look at a starting process lasts; its exit ends the look at once."""
 
 
-def free_port() -> int:
+def free_port(ports: range = _PORTS) -> int:
     """Pick a loopback port that nobody listens on and that this run has not given out."""
     while True:
-        port = random.choice(_PORTS)
+        port = random.choice(ports)
         if port in _ports_given:
             continue
         with socket.socket() as probe:

@@ -17,13 +17,16 @@ from .processes import ServerProcess, answers, free_port, wait_until
 
 PROGRAM = os.environ.get("REDIS_SERVER", "redis-server")
 """What the run's servers are, Debian's unless the environment names another (``tests.support.redis_versions``)."""
+CLUSTER_PORTS = range(22000, 22768)
+"""A node of a cluster listens on the port 10,000 above its own as well: nobody else uses those."""
 
 
 class RedisNode(ServerProcess):
     """One ``redis-server``; ``conf`` are extra lines of its configuration file.
 
     ``durable`` writes every command to disk before answering, so that ``kill9`` loses nothing;
-    without it a kill loses everything.  ``tls`` adds a listener on ``tls_port``.  ``program`` is the binary.
+    without it a kill loses everything.  ``tls`` adds a listener on ``tls_port``.  ``cluster``
+    makes it a node of one.  ``program`` is the binary.
     """
 
     def __init__(
@@ -35,10 +38,11 @@ class RedisNode(ServerProcess):
         tls: Certificates | None = None,
         require_client_certificate: bool = False,
         sentinel: bool = False,
+        cluster: bool = False,
         program: str = PROGRAM,
     ) -> None:
         base.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        self.port = free_port(CLUSTER_PORTS) if cluster else free_port()
         self.tls_port = free_port() if tls else None
         self.socket_path = base / "socket"
         lines = [
@@ -50,6 +54,8 @@ class RedisNode(ServerProcess):
             f'unixsocket "{self.socket_path}"',
             "unixsocketperm 700",
         ]
+        if cluster:
+            lines += ["cluster-enabled yes"]
         if not sentinel:
             lines += ['save ""', f"appendonly {'yes' if durable else 'no'}", "appendfsync always"]
         if tls:

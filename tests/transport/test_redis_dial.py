@@ -17,7 +17,7 @@ from kombu_actors._values.tls_settings import tls_settings
 from kombu_actors.errors import BrokerUnreachable, HandshakeFailed, InvalidURL
 from kombu_actors.transport.redis.dial import OpenedWire, open_wire
 from kombu_actors.transport.redis.options import pulse_interval
-from tests.support.brokers import RedisNode, free_port
+from tests.support.brokers import RedisNode
 from tests.support.certs import Certificates
 from tests.support.proxy import Direction, FaultProxy
 from tests.support_redis_server import FakeClient, Script, fake_redis, hello
@@ -219,9 +219,9 @@ async def test_a_database_one_may_not_select_is_access_refused(own_redis: Callab
 # -- what is no server for us ------------------------------------------------------------------
 
 
-async def test_a_cluster_is_refused_with_what_to_use_instead(own_redis: Callable[..., RedisNode]) -> None:
-    """Until it works."""
-    node = own_redis(conf=["cluster-enabled yes", f"cluster-port {free_port()}"])
+async def test_a_cluster_is_refused_where_keys_are_in_many_slots(own_redis: Callable[..., RedisNode]) -> None:
+    """With what puts them into one, and what to use instead."""
+    node = own_redis(cluster=True)
     error = await failure(node.url())
     assert type(error) is HandshakeFailed
     assert "Redis Cluster" in str(error)

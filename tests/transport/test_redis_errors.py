@@ -106,7 +106,7 @@ async def test_a_key_of_another_type_is_a_failed_precondition(redis_url: str, re
 
 async def test_a_cluster_node_ends_the_link(own_redis: Callable[..., RedisNode]) -> None:
     """CLUSTERDOWN, MOVED: not where we wanted to be."""
-    node = own_redis(conf=["cluster-enabled yes"])
+    node = own_redis(cluster=True)
     means(await refusal(node, ("LPUSH", "q", "1")), Consequence.LINK_DIES, ConnectionLost, "cluster")
     means("MOVED 3999 127.0.0.1:6381", Consequence.LINK_DIES, ConnectionLost, "cluster")
 

@@ -14,6 +14,7 @@ from ..._values.endpoint import Endpoint
 from ..._values.tls_settings import TLSSettings
 from ...errors import BrokerUnreachable, ConnectionLost, InvalidURL, OperationalError
 from .._stream import ByteStream, dial, dial_unix
+from .cluster import slot_of
 from .hello import Introduction, Server, cut_short, greet, served_meanwhile
 from .options import DialOptions, pulse_interval
 from .sentinel import find_primary, next_primary
@@ -159,6 +160,18 @@ class _Attempt:
             wire.kill(ConnectionLost("the sentinel has answered"))
 
     async def _primary(self, host: str, port: int) -> OpenedWire:
+        """Of a cluster, the node that has our keys, whichever of its nodes is at that address."""
+        opened = await self._dialled(host, port)
+        if opened.server.elsewhere is None:
+            return opened
+        opened.wire.kill(ConnectionLost("another node of the cluster has our keys"))
+        opened = await self._dialled(*opened.server.elsewhere)
+        if opened.server.elsewhere is not None:
+            opened.wire.kill(ConnectionLost("another node of the cluster has our keys"))
+            raise BrokerUnreachable(f"{self.where} should have our keys and says it hasn't: the cluster is changing")
+        return opened
+
+    async def _dialled(self, host: str, port: int) -> OpenedWire:
         stream = await self._connected(host, port, self.endpoint.tls)
         return await self._greeted(stream, host, port, self.endpoint.tls)
 
@@ -178,7 +191,13 @@ class _Attempt:
         wire = self._wire(stream)
         endpoint = self.endpoint
         we = Introduction(
-            where=self.where, name=self.name, db=self.db, userid=endpoint.userid, password=endpoint.password
+            where=self.where,
+            name=self.name,
+            db=self.db,
+            host=host,
+            slot=slot_of(str(self.options.transport_options.get("global_keyprefix") or "")),
+            userid=endpoint.userid,
+            password=endpoint.password,
         )
         try:
             server = await served_meanwhile(wire, lambda: greet(wire, we))

@@ -16,6 +16,7 @@ from amqp import exceptions as amqp_errors
 
 from ...errors import BrokerUnreachable, HandshakeFailed
 from .._tls import explain_tls
+from .cluster import QUESTIONS, owner_of
 from .errors import NOT_TAKEN, ErrorReply
 from .replies import BadReply
 from .wire import Argument, RedisWire
@@ -46,6 +47,8 @@ class Server:
     """The number it gave this connection (CLIENT ID)."""
     run_id: str
     """Which run of the server it is; empty when we may not know (``INFO`` needs a permission)."""
+    elsewhere: tuple[str, int] | None = None
+    """The node of its cluster that has our keys, if it isn't this one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -55,6 +58,10 @@ class Introduction:
     where: str
     name: str
     db: int
+    host: str = ""
+    """Whom we have dialled."""
+    slot: int | None = None
+    """Where in a cluster our keys are; None if they are in many places."""
     userid: str | None = None
     password: str | None = attrs.field(default=None, repr=False)
     credentials: str = "redis://:password@... or redis://user:password@..."
@@ -130,11 +137,17 @@ async def greet(wire: RedisWire, we: Introduction) -> Server:
         _judge_select(answer, we)
     if isinstance(pong, ErrorReply) and pong.code in ("LOADING", "MASTERDOWN"):
         raise BrokerUnreachable(f"{we.where} is not ready yet: {pong.text}")
+    elsewhere = None
+    if said.get(b"mode") == b"cluster" and we.slot is not None:
+        nodes = await ask_all(wire, QUESTIONS)
+        check_answered(*nodes)
+        elsewhere = owner_of(we.slot, *nodes, where=we.where, host=we.host)
     run_id = re.search(rb"run_id:(\w+)", info) if isinstance(info, bytes) else None
     return Server(
         version=said[b"version"].decode(errors="replace"),
         client_id=said[b"id"],
         run_id=run_id[1].decode() if run_id else "",
+        elsewhere=elsewhere,
     )
 
 
@@ -149,11 +162,13 @@ def _judge_hello(said: object, we: Introduction) -> None:
     if numbers is not None and (int(numbers[1]), int(numbers[2])) < OLDEST:
         raise HandshakeFailed(f"{we.where} is Redis {version.decode()}; 6.2 or newer is needed")
     if said.get(b"mode") == b"cluster":
-        raise HandshakeFailed(
-            f"{we.where} is a node of a Redis Cluster, which can't be used yet: use a standalone server, or a"
-            " Sentinel group (sentinel://).  In a cluster all keys would have to share one slot, by a hash tag in"
-            " transport option global_keyprefix, e.g. '{tag}.'"
-        )
+        if we.slot is None:
+            raise HandshakeFailed(
+                f"{we.where} is a node of a Redis Cluster, where all keys of a connection must share one slot: give"
+                " them a hash tag by transport option global_keyprefix, e.g. '{orders}.', the same for all who share"
+                " queues; or use a standalone server, or a Sentinel group (sentinel://)"
+            )
+        return  # a replica knows who has the keys, as the primaries do
     if said.get(b"mode") == b"sentinel":
         raise HandshakeFailed(
             f"{we.where} is a Sentinel, not a server: use sentinel://, with transport option master_name"
@@ -177,12 +192,12 @@ def refused_login(said: ErrorReply, we: Introduction) -> Exception:
         )
     if said.code == "NOPERM":
         return _access_refused(f"{we.where} refused {we.who}: {text}")
+    if said.code == "NOPROTO":
+        return HandshakeFailed(f"{we.where} doesn't speak RESP3: Redis 6.2 or newer is needed")
     if NOT_TAKEN.search(text):  # and such servers repeat what they were told: nothing of it is shown
         return HandshakeFailed(
             f"{we.where} doesn't take HELLO: Redis 6.2 or newer is needed, with nothing before it that blocks HELLO 3"
         )
-    if said.code == "NOPROTO":
-        return HandshakeFailed(f"{we.where} doesn't speak RESP3: Redis 6.2 or newer is needed")
     return BrokerUnreachable(f"{we.where} refused to serve us: {text}")
 
 
