@@ -111,7 +111,7 @@ def test_a_hundred_connections_one_after_the_other_leave_nothing(redis_server: R
                     connection.drain_events(timeout=10)
     assert seen == [{"n": number} for number in range(100)]
     redis_server.wait_until_no_clients()
-    assert keys(redis_server) == {b"_kombu_actors.queues", b"_kombu_actors.beaten"}
+    assert keys(redis_server) == {b"_kombu_actors.queues", b"_kombu_actors.beaten", b"_kombu_actors.watch"}
 
 
 def test_a_connection_that_was_only_forgotten_is_closed(redis_server: RedisNode, redis_url: str) -> None:
