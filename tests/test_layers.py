@@ -29,6 +29,7 @@ _ACTORS = _ENGINES | {"supervisors", "transport", "actors"}
 # What each layer may import besides itself, from the top down.  Threads reach the actors through the bridge, trio
 # programs through ``broker``: neither way knows of the other.  asyncio programs go both ways, one after the other.
 MAY_IMPORT = {
+    "testing": {"fleet", "errors", "native", "supervisors", "transport", "utils"},
     "cli": {"fleet", "supervisors", "errors", "names"},
     "fleet": {"native", "supervisors", "codecs", "errors", "utils", "_values", "_bridge"},
     "names": _ENGINES | {"transport", "_bridge", "_facade"},

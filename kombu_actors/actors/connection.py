@@ -14,7 +14,6 @@ import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from random import Random
 from typing import Any, TypeVar
 
 import attrs
@@ -51,6 +50,7 @@ from ..supervisors import (
 )
 from ..supervisors._interrupts import guarded, protected
 from ..transport._contract import Link, Transport
+from ..utils.dice import new_dice
 from ._waiting import CLOSE_GRACE, first_of
 from .calls import Calls
 from .channel import ChannelActor, Epoch
@@ -138,7 +138,7 @@ class ConnectionActor:
         self.on_failure: Callable[[BaseException], None] | None = None
         """Told the root cause when supervision gives up."""
         self._supervisor: Supervisor | None = None
-        self._topology_actor = TopologyActor(self.topology, Random())
+        self._topology_actor = TopologyActor(self.topology, new_dice())
         self._listener = listener
         self._next_channel = 1
 
@@ -153,7 +153,11 @@ class ConnectionActor:
         self.session.epochs = 0
         try:
             async with open_supervisor(
-                self._spec(), deadline=self.stop_deadline, listener=self._listener, expected=_is_of_the_world
+                self._spec(),
+                deadline=self.stop_deadline,
+                listener=self._listener,
+                rng=new_dice(),
+                expected=_is_of_the_world,
             ) as supervisor:
                 self._supervisor = supervisor
                 yield supervisor

@@ -16,6 +16,7 @@ from ..errors import AccessRefused, BrokerUnreachable, NotAllowed
 from ..supervisors import Escalation, EventStream, Supervisor, SupervisorError, open_supervisor, root_cause
 from ..supervisors._interrupts import guarded, protected
 from ..supervisors.events import Event
+from ..utils.dice import new_dice
 from . import events
 from ._consumer import Consumer
 from ._cut import Cut
@@ -72,7 +73,8 @@ class Run:
             if signals:
                 await nursery.start(obey_signals, self)
             try:
-                async with open_supervisor(self._tree.spec(), deadline=deadline, listener=self.tell) as supervisor:
+                spec = self._tree.spec()
+                async with open_supervisor(spec, deadline=deadline, listener=self.tell, rng=new_dice()) as supervisor:
                     self._supervisor = supervisor
                     nursery.start_soon(self._tell_ready, supervisor, task_status)
                     try:
@@ -148,6 +150,10 @@ class Run:
             yield stream
         finally:
             self._listeners.remove(stream.push)
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Have every event told, as it happens, to the end of the run."""
+        self._listeners.append(listener)
 
     def consumers(self, queue: str) -> list[Consumer]:
         """The consumers of a queue; ``FleetError`` when there is none."""

@@ -6,5 +6,6 @@ from kombu_actors.fleet import Fleet
 
 fleet = Fleet("memory://shop")
 
+
 @fleet.consumer("work", concurrency=0)
 async def work(text: str) -> None: ...
