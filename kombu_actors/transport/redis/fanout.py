@@ -208,7 +208,7 @@ class Fanout:
         for heard in self._listening.values():
             heard.set()
 
-    def bequeath(self) -> None:
+    def keep_leftovers(self) -> None:
         """After the channels have given back what they had: keep it for the next link."""
         for name, queue in self._queues.items():
             queue.backlog.tell()

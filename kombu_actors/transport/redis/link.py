@@ -113,7 +113,7 @@ class RedisLink(OneLife):
             self._channels.clear()
             self._pass_on(self.settling.end(reason), reason)
             if not isinstance(reason, ConnectionClosed):
-                self.fanout.bequeath()
+                self.fanout.keep_leftovers()
             self._schedule.changed.set()
         for wire in self._caller.wires.all():
             wire.kill(reason)
