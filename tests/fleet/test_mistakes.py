@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, cast
 
@@ -37,7 +38,8 @@ class Bad:
         self.function, self.queue, self.arguments = function, queue, arguments
 
     def __repr__(self) -> str:
-        return ", ".join([repr(self.queue)[:30], *(f"{name}={str(one)[:30]}" for name, one in self.arguments.items())])
+        words = [repr(self.queue), *(f"{name}={one}" for name, one in self.arguments.items())]
+        return ", ".join(re.sub(r"<function (\S+) .*", r"\1", word)[:30] for word in words)  # no addresses
 
     def register(self, fleet: Any) -> None:
         fleet.consumer(self.queue, **self.arguments)(self.function)
