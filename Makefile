@@ -13,8 +13,10 @@ CHECKED := kombu_actors tests soak $(patsubst %/,%,$(sort $(dir $(wildcard examp
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## run the demonstration; URL=amqp://... to run it against a broker
-	@$(BIN)/python examples/demo.py $(if $(URL),--url '$(URL)')
+demo: $(STAMP) ## run the demonstrations; URL=amqp://... to run the first against a broker, ARGS='--seconds 3'
+	@$(BIN)/python examples/demo.py $(if $(URL),--url '$(URL)') $(ARGS)
+	@echo && echo "A shop as a fleet of consumers (examples/fleet_shop.py), with its log:"
+	@PYTHONUNBUFFERED=1 SHOP_URL=memory://shop $(BIN)/python examples/fleet_shop.py
 
 test: $(STAMP) brokers ## run the tests, real brokers included, two files at a time; ARGS='-k name' to choose
 	@$(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),-n 2 --dist loadfile)

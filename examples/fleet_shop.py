@@ -2,7 +2,7 @@
 
     python examples/fleet_shop.py                       # a day in the shop, in memory, told as it happens
     SHOP_URL=amqp://localhost python examples/fleet_shop.py
-    kombu-actors run fleet_shop:fleet                   # the shop alone, in examples/, until Ctrl-C
+    cd examples && SHOP_URL=redis://localhost kombu-actors run fleet_shop:fleet     # the shop alone, until Ctrl-C
 
 The same program runs in memory, on RabbitMQ and on Redis: SHOP_URL says where.
 """
@@ -17,7 +17,7 @@ from typing import Annotated
 import attrs
 import trio
 
-from kombu_actors.fleet import Batch, Client, Depends, Fleet, Message, Reject, RemoteError, Retry, Snooze
+from kombu_actors.fleet import Batch, Certificate, Client, Depends, Fleet, Message, Reject, RemoteError, Retry, Snooze
 from kombu_actors.fleet.events import MessageDeadLettered
 from kombu_actors.supervisors import EventStream
 
@@ -142,7 +142,8 @@ async def noted(message: Message, call_next: Callable[[Message], Awaitable[objec
     try:
         return await call_next(message)
     finally:
-        log.debug("%s, attempt %d: %.3f s", message.queue, message.attempt, trio.current_time() - began)
+        took = trio.current_time() - began
+        log.debug("%s: message %s, attempt %d, took %.3f s", message.queue, message.id, message.attempt, took)
 
 
 @fleet.consumer("shop.orders", concurrency=20, timeout=5)
@@ -263,14 +264,34 @@ async def a_day(client: Client, events: EventStream) -> None:
     print("carol-0 is paid:", "carol-0" in done.paid)
 
 
-async def main() -> None:
-    async with trio.open_nursery() as nursery:
-        await nursery.start(fleet.run)
-        async with fleet.events(1000) as events, fleet.open() as client:
-            await a_day(client, events)
-        fleet.drain("the day is over")
+class OneLine(logging.Formatter):
+    """No tracebacks: what fails in this shop is meant to."""
+
+    def formatException(self, ei: object) -> str:
+        return ""
+
+
+async def main() -> int:
+    """Run the shop for a day; 0 when what became of each message is known."""
+    certificates: list[Certificate] = []
+
+    async def run(task_status: trio.TaskStatus[None]) -> None:
+        certificates.append(await fleet.run(task_status=task_status))
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run)
+            async with fleet.events(1000) as events, fleet.open() as client:
+                await a_day(client, events)
+            fleet.drain("the day is over")
+    [certificate] = certificates
+    accounted = certificate.balanced and not certificate.cold
+    print("each message that came is accounted for:", accounted)
+    return 0 if accounted else 1
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="  %(message)s")
-    trio.run(main)
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("  %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    raise SystemExit(trio.run(main))

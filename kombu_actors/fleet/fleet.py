@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from ssl import SSLContext
@@ -17,12 +18,11 @@ from ..broker import QueueSpec
 from ..supervisors import EventStream
 from ._address import Address
 from ._explain import explain
-from ._handlers import plan_handler, plan_job, plan_key, plan_resource
 from ._inbox import Once, inbox
-from ._plans import ConsumerPlan, Middleware, ResourcePlan
-from ._registering import check_consumers, check_middleware, check_name, check_retry, check_seconds, plan_consumer
+from ._plans import Middleware
+from ._registering import check_middleware, check_name, check_retry, check_seconds, plan_consumer
+from ._registry import Registry
 from ._running import EVENTS, Run
-from ._schedule import Job, job
 from ._tree import FleetPlan
 from .certificate import Certificate
 from .client import Client, open_client
@@ -81,14 +81,11 @@ class Fleet:
         self._retry = Retry() if retry is None else retry
         check_retry("retry", self._retry)
         self._drain_timeout = check_seconds("drain_timeout", drain_timeout, least=0.0)
-        self._consumers: list[ConsumerPlan] = []
-        self._resources: list[ResourcePlan] = []
-        self._jobs: list[Job] = []
-        self._middleware: list[Middleware] = []
+        self._registry = Registry(name)
         self._run: Run | None = None
 
     def __repr__(self) -> str:
-        queues = ", ".join(consumer.name for consumer in self._consumers)
+        queues = ", ".join(consumer.name for consumer in self._registry.consumers)
         return f"<Fleet {self.name!r}: {queues or 'no consumers'}>"
 
     def on(
@@ -114,14 +111,7 @@ class Fleet:
             own = dict(self._address.options)
             given = {"tls": own.pop("tls"), "options": own, **given}
         other = Fleet(self._address.url if url is None else url, **given)
-        unknown = set(queues or ()) - {consumer.name for consumer in self._consumers}
-        if unknown:
-            known = ", ".join(consumer.name for consumer in self._consumers)
-            raise FleetMistake(f"fleet {self.name!r} has no consumer of {', '.join(sorted(unknown))}, only of {known}")
-        other._consumers += [each for each in self._consumers if queues is None or each.name in queues]
-        other._resources += self._resources
-        other._jobs += self._jobs
-        other._middleware += self._middleware
+        other._registry.take_over(self._registry, queues)
         return other
 
     # -- registration -------------------------------------------------------------------------
@@ -172,12 +162,9 @@ class Fleet:
         names = sys._getframe(1).f_locals
 
         def register(function: F) -> F:
-            known = self._known()
-            handler = plan_handler(function, batch=batch, resources=known, names=names)
-            plan = plan_consumer(
+            plan = partial(
+                plan_consumer,
                 queue,
-                handler,
-                lane=None if key is None else plan_key(key, function, batch=batch, resources=known, names=names),
                 retry=self._retry if retry is None else retry,
                 concurrency=concurrency,
                 timeout=timeout,
@@ -188,8 +175,7 @@ class Fleet:
                 prefetch=prefetch,
                 accept=accept,
             )
-            check_consumers([*self._consumers, plan])
-            self._consumers.append(plan)
+            self._registry.add_consumer(function, plan, key=key, batch=batch, names=names)
             return function
 
         return register
@@ -204,10 +190,7 @@ class Fleet:
         names = sys._getframe(1).f_locals
 
         def register(function: F) -> F:
-            made = job(schedule, plan_job(function, resources=self._known(), names=names), timezone)
-            if any(other.name == made.name for other in self._jobs):
-                raise FleetMistake(f"fleet {self.name!r} has a job named {made.name!r} already: rename one of them")
-            self._jobs.append(made)
+            self._registry.add_job(function, schedule, timezone, names=names)
             return function
 
         return register
@@ -219,10 +202,7 @@ class Fleet:
         the handlers that depend on it are cancelled, their messages go back, and it is opened again.  It may depend on
         resources registered before it.
         """
-        plan = plan_resource(function, resources=self._known(), names=sys._getframe(1).f_locals)
-        if any(other.name == plan.name for other in self._resources):
-            raise FleetMistake(f"fleet {self.name!r} has a resource named {plan.name!r} already: rename one of them")
-        self._resources.append(plan)
+        self._registry.add_resource(function, names=sys._getframe(1).f_locals)
         return function
 
     def middleware(self, function: Middleware) -> Middleware:
@@ -232,7 +212,7 @@ class Fleet:
         the outermost.  Batches are not wrapped: there is no one message.
         """
         check_middleware(function)
-        self._middleware.append(function)
+        self._registry.middleware.append(function)
         return function
 
     def inbox(self, once: OnceT) -> OnceT:
@@ -245,11 +225,8 @@ class Fleet:
 
         It is middleware: around what was registered after it, and not around batches.
         """
-        self._middleware.append(inbox(once))
+        self._registry.middleware.append(inbox(once))
         return once
-
-    def _known(self) -> list[Any]:
-        return [resource.function for resource in self._resources]
 
     # -- running ------------------------------------------------------------------------------
 
@@ -280,7 +257,7 @@ class Fleet:
         """
         if self._run is not None:
             raise FleetError(f"fleet {self.name!r} is running already")
-        if not self._consumers and not self._jobs:
+        if not self._registry.consumers and not self._registry.jobs:
             raise FleetMistake(f"fleet {self.name!r} has nothing to do: register a handler with @fleet.consumer(queue)")
         self._run = Run(self._plan())
         try:
@@ -337,7 +314,7 @@ class Fleet:
         Lines that begin with ``!`` point at settings that don't go together: a timeout beyond RabbitMQ's for consumers,
         retries beyond a queue's TTL, a drain beyond the grace that a container has.
         """
-        return explain(self.name, self._consumers, jobs=self._jobs, drain_timeout=self._drain_timeout)
+        return explain(self.name, self._registry.consumers, jobs=self._registry.jobs, drain_timeout=self._drain_timeout)
 
     def _running(self) -> Run:
         if self._run is None:
@@ -348,10 +325,10 @@ class Fleet:
         return FleetPlan(
             name=self.name,
             address=self._address,
-            consumers=tuple(self._consumers),
-            resources=tuple(self._resources),
-            jobs=tuple(self._jobs),
-            middleware=tuple(self._middleware),
+            consumers=tuple(self._registry.consumers),
+            resources=tuple(self._registry.resources),
+            jobs=tuple(self._registry.jobs),
+            middleware=tuple(self._registry.middleware),
             drain_timeout=self._drain_timeout,
         )
 
@@ -367,5 +344,4 @@ class Fleet:
 
     def dead_letters(self, queue: str) -> AbstractAsyncContextManager[DeadLetters]:
         """``async with fleet.dead_letters("orders") as dead``: look at a queue's dead letters, replay or drop them."""
-        names = [consumer.dead_letter for consumer in self._consumers if consumer.name == queue]
-        return open_dead_letters(self._address, queue, names[0] if names else f"{queue}.dead")
+        return open_dead_letters(self._address, queue, self._registry.dead_letter(queue))

@@ -86,7 +86,7 @@ class Simulation:
         ``Retry`` takes, and ten minutes for handlers and faults.  Say more where messages are snoozed for longer.
         """
         if timeout is None:
-            timeout = SLACK + 2 * max(plan.retry.total for plan in self.fleet._consumers)
+            timeout = SLACK + 2 * max(plan.retry.total for plan in self.fleet._registry.consumers)
         busy: list[str] = []
         with trio.move_on_after(timeout):
             await self._breaker.over.wait()
@@ -159,7 +159,7 @@ class Simulation:
 
         It is called at the end of the block, too.
         """
-        plans, depths, at_work = self.fleet._consumers, self.broker.queue_depths(), self._at_work()
+        plans, depths, at_work = self.fleet._registry.consumers, self.broker.queue_depths(), self._at_work()
         delayed = sum(depth for name, depth in depths.items() if name.startswith(DELAYS))
         waiting = {plan.name: depths.get(plan.name, 0) + delayed + at_work[plan.name] for plan in plans}
         self._book.check(waiting, {plan.name: len(plan.retry.delays) + 1 for plan in plans})
@@ -175,7 +175,7 @@ class Simulation:
 
     def _busy(self) -> list[str]:
         busy = [] if self._life.running else ["the fleet is being started"]
-        depths, queues = self.broker.queue_depths(), {plan.name for plan in self.fleet._consumers}
+        depths, queues = self.broker.queue_depths(), {plan.name for plan in self.fleet._registry.consumers}
         for name, depth in depths.items():
             if depth and (name in queues or name.startswith(DELAYS)):
                 busy.append(f"{depth} wait in {name!r}")
@@ -209,8 +209,9 @@ async def open_simulation(
             life = Life(ours, nursery, onlooker, book)
             breaker = Breaker(broker, book, life)
             # What is left out has its queue all the same: handlers publish there.
-            await onlooker.declare(*(plan.queue for plan in fleet._consumers if plan not in ours._consumers))
-            ours._consumers[:] = [breaker.around(plan) for plan in ours._consumers]
+            kept = ours._registry.consumers
+            await onlooker.declare(*(plan.queue for plan in fleet._registry.consumers if plan not in kept))
+            kept[:] = [breaker.around(plan) for plan in kept]
             sim = Simulation(broker, client, onlooker, life, breaker, book)
             await life.begin()
             nursery.start_soon(breaker.carry_out, faults)

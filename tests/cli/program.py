@@ -63,11 +63,11 @@ class Program:
 
 
 @contextmanager
-def running(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Program]:
-    """Run ``kombu-actors`` with these arguments, in this folder, while the block runs."""
+def running(*arguments: str, environment: Mapping[str, str] | None = None, folder: Path = HERE) -> Iterator[Program]:
+    """Run ``kombu-actors`` with these arguments, in a folder, while the block runs."""
     process = subprocess.Popen(
         [sys.executable, "-m", "kombu_actors", *arguments],
-        cwd=HERE,
+        cwd=folder,
         env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -7,10 +7,11 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 
 from tests.support.brokers import RabbitMQNode
 
-from .running import ENVIRONMENT, TIMEOUT, command, run_example, start_example
+from .running import ENVIRONMENT, ROOT, TIMEOUT, command, run_example, start_example
 
 SHORT = ("--messages", "600", "--seconds", "2", "--faults", "6")
 
@@ -35,6 +36,35 @@ def assert_nothing_was_lost(done: subprocess.CompletedProcess[str]) -> None:
 def test_nothing_is_lost_on_a_broker_in_the_process() -> None:
     """Two faults of each kind on memory://: 600 published, 600 handled."""
     assert_nothing_was_lost(run_example("demo", *SHORT))
+
+
+def make_demo(*variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ``make demo`` in the environment that the tests run in."""
+    made = f"{sys.prefix}/.installed"
+    words = ["make", f"VENV={sys.prefix}", "--assume-old", made, "demo", *variables]
+    return subprocess.run(
+        words, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, env=ENVIRONMENT, check=False
+    )
+
+
+def test_make_demo_shows_the_job_and_then_the_fleet() -> None:
+    """One after the other, and it ends with 0 when both keep their word."""
+    done = make_demo(f"ARGS={' '.join(SHORT)}")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    job, _, fleet = done.stdout.partition("A shop as a fleet")
+    assert "nothing was lost\n" in job
+    assert fleet.endswith("each message that came is accounted for: True\n")
+    assert "Traceback" not in done.stderr
+
+
+def test_make_demo_fails_when_the_demonstration_does() -> None:
+    """With make's status for it, and no second part."""
+    done = make_demo("URL=amqp://127.0.0.1:1")
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("no broker at 127.0.0.1:1")
+    assert done.stdout == ""
 
 
 def test_nothing_is_lost_on_rabbitmq(amqp_url: str) -> None:

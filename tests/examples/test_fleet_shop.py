@@ -19,6 +19,7 @@ dead payment carol-0/payment: not tried again: CardDeclined: the card of carol i
 carol gets a new card: True
 1 of 1 dead letters replayed
 carol-0 is paid: True
+each message that came is accounted for: True
 """
 
 
