@@ -103,7 +103,7 @@ def test_when_supervision_gives_up_it_exits_with_70(redis_url: str) -> None:
         (["run", "shop:not_a_fleet"], "'shop:not_a_fleet' is a int and no Fleet"),
         (["run", "schop:fleet"], "there is no module 'schop'"),
         (["run", "shop/fleet"], "names no fleet: say module:attribute"),
-        (["run", "mistaken:fleet"], "importing 'mistaken' failed (mistaken.py, line 9): FleetMistake: "),
+        (["run", "mistaken:fleet"], "importing 'mistaken' failed (mistaken.py, line 10): FleetMistake: "),
         (["run", "shop:empty"], "has nothing to do"),
         (["run", "shop:fleet", "-Q", "shop.wrok"], "has no consumer of shop.wrok, only of shop.work, shop.other"),
         (["run", "shop:fleet", "--url", "ampq://x"], "ampq"),
