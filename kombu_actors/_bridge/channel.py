@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from threading import get_ident, main_thread
 from time import monotonic
 from typing import Protocol, TypeVar
 
@@ -22,14 +21,12 @@ from .._values.model import (
     QueueInfo,
     QueueSpec,
     Returned,
-    Sent,
 )
 from ..actors.channel import ChannelActor, Epoch
 from ..actors.connection import ConnectionActor
 from ..actors.consumer import Consumer
 from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES, outcome_error
 from ..actors.receipts import Receipt
-from ..actors.submissions import Settlement
 from ..errors import ConnectionLost, DeadlineExceeded, PublishUnknown, StaleDelivery
 from ..protocols.ledger import Entry
 from ..transport._contract import DeliverySink
@@ -38,6 +35,7 @@ from .ensuring import in_ensure
 from .feeds import Arrival, Feed, Notice
 from .forking import start_afresh_after_fork
 from .inbox import Addressee, Inbox
+from .leaving import Leaving
 from .portal import Portal
 from .refusals import Refusals
 
@@ -87,7 +85,7 @@ class ChannelHandle:
         """The channel's present life, None while it is not open; set in the runtime."""
         actor.on_epoch = self._enter
         self._owner = owner
-        self._submissions = owner.submissions
+        self._leaving = Leaving(portal, owner, actor)
         self._inbox = inbox
         self._last_publish = 0.0
         self._prefetch_set = False
@@ -154,18 +152,22 @@ class ChannelHandle:
             if entry.size > LARGE:
                 self.portal.call(self._accept, entry, timeout=timeout)
                 return
-            if len(self._submissions.waiting) + publisher.under_way >= WINDOW_MESSAGES:
+            if len(self._leaving.submissions.waiting) + publisher.under_way >= WINDOW_MESSAGES:
                 self.portal.call(publisher.wait_half_empty, timeout=timeout)
         except DeadlineExceeded:
             raise publisher.too_late(entry, timeout) from None
         if not self._left_alone(entry):
-            self._submit(entry)
+            self._leaving.submit(entry)
 
     def _left_alone(self, entry: Entry) -> bool:
         """Write a publish past the runtime, if it comes alone."""
         now = monotonic()
         alone, self._last_publish = now - self._last_publish > LONE_AFTER, now
-        return alone and self._submissions.idle and self._left(partial(self.actor.publisher.publish_now, entry))
+        return (
+            alone
+            and self._leaving.submissions.idle
+            and self._leaving.write(partial(self.actor.publisher.publish_now, entry))
+        )
 
     def _sent(self, entry: Entry, receipt: Receipt) -> bool:
         """Write a publish past the runtime, for somebody who is going to wait for its receipt: the broker has it by the
@@ -250,44 +252,15 @@ class ChannelHandle:
         if not (
             alone
             and action is Action.ACK
-            and self._submissions.idle
-            and self._left(partial(epoch.wire.ack_now, tag, multiple=flag))
+            and self._leaving.submissions.idle
+            and self._leaving.write(partial(epoch.wire.ack_now, tag, multiple=flag))
         ):
-            self._submit((epoch, action, tag, flag))
+            self._leaving.submit((epoch, action, tag, flag))
 
     def give_back(self, arrival: Arrival) -> None:
         """Requeue a delivery that no callback has had; a former epoch's comes again by itself."""
         if arrival.epoch is self.epoch:
-            self._submit((arrival.epoch, Action.REQUEUE, arrival.delivery.delivery_tag, False))
-
-    def _left(self, send: Callable[[], Sent]) -> bool:
-        portal = self.portal
-        in_main = get_ident() == main_thread().ident
-        outer = in_main and portal.main_writes  # a signal handler may write in the middle of a write
-        try:
-            if in_main:
-                portal.main_writes = True
-            sent = send()
-        except BaseException:
-            portal.post(self.actor.flush)  # interrupted, perhaps half-way
-            raise
-        finally:
-            if in_main:
-                portal.main_writes = outer
-        if sent is Sent.PART:
-            portal.post(self.actor.flush)
-        return sent is not Sent.NOTHING
-
-    def _submit(self, item: Entry | Settlement) -> None:
-        submissions = self._submissions
-        try:
-            submissions.waiting.append((self.actor, item))
-            if not submissions.posted:
-                submissions.posted = True
-                self.portal.post(self._owner.collect)
-        except BaseException:
-            self.portal.post(self._owner.collect)  # who was interrupted may have said so and not have done it
-            raise
+            self._leaving.submit((arrival.epoch, Action.REQUEUE, arrival.delivery.delivery_tag, False))
 
     async def _accept(self, entry: Entry) -> None:
         publisher = self.actor.publisher
@@ -364,7 +337,7 @@ class ChannelHandle:
 
     async def close(self) -> None:
         """Hand out what was published, and close the channel."""
-        self._submissions.take_in()
+        self._leaving.submissions.take_in()
         await self.actor.publisher.wait_empty()
         await self._owner.close_channel(self.actor)
 

@@ -1,0 +1,57 @@
+"""How what a thread hands over leaves it: written at once, past the runtime, or submitted to it in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import get_ident, main_thread
+
+from .._values.model import Sent
+from ..actors.channel import ChannelActor
+from ..actors.connection import ConnectionActor
+from ..actors.submissions import Settlement
+from ..protocols.ledger import Entry
+from .portal import Portal
+
+__all__ = ["Leaving"]
+
+
+class Leaving:
+    """One channel's way out of any thread.  An interruption in the middle leaves nothing behind unsent."""
+
+    def __init__(self, portal: Portal, owner: ConnectionActor, actor: ChannelActor) -> None:
+        self.submissions = owner.submissions
+        """Of all channels of the connection: what the runtime has not taken in yet."""
+        self._portal = portal
+        self._owner = owner
+        self._actor = actor
+
+    def write(self, send: Callable[[], Sent]) -> bool:
+        """Have ``send`` write past the runtime; whether it did, and if only in part the runtime writes the rest."""
+        portal = self._portal
+        in_main = get_ident() == main_thread().ident
+        outer = in_main and portal.main_writes  # a signal handler may write in the middle of a write
+        try:
+            if in_main:
+                portal.main_writes = True
+            sent = send()
+        except BaseException:
+            portal.post(self._actor.flush)  # interrupted, perhaps half-way
+            raise
+        finally:
+            if in_main:
+                portal.main_writes = outer
+        if sent is Sent.PART:
+            portal.post(self._actor.flush)
+        return sent is not Sent.NOTHING
+
+    def submit(self, item: Entry | Settlement) -> None:
+        """Put it with what the runtime takes in next.  Never waits."""
+        submissions = self.submissions
+        try:
+            submissions.waiting.append((self._actor, item))
+            if not submissions.posted:
+                submissions.posted = True
+                self._portal.post(self._owner.collect)
+        except BaseException:
+            self._portal.post(self._owner.collect)  # who was interrupted may have said so and not have done it
+            raise
