@@ -98,7 +98,8 @@ class Fleet:
         """The same handlers as a fleet of its own: on another broker, or only some of them.
 
         Args:
-            url: another broker, for tests and for trying things; None: the same.
+            url: another broker, for tests and for trying things; None: the same.  What calls ``open`` of this fleet
+                itself, a resource perhaps, stays here.
             queues: only the consumers of these; None: all.  Periodic jobs are the whole fleet's, and stay.
             changes: further arguments of ``Fleet``; all others are this one's, but that ``tls`` and ``options``
                 belong to a broker and don't go over to another.
