@@ -43,7 +43,7 @@ class Run:
         self._tree = Tree(plan, self._cut, self._heard_below)
         self._supervisor: Supervisor | None = None
         self._stopping = trio.Event()
-        self._over = trio.Event()
+        self._streams: list[EventStream] = []
         self._listeners: list[Callable[[Event], None]] = []
         self._began_at = time.time()
 
@@ -59,7 +59,8 @@ class Run:
                 raise cause from None
             raise
         finally:
-            self._over.set()
+            for stream in self._streams:
+                stream.end()
             made = self.certificate()
             logger.log(logging.INFO if made.balanced else logging.ERROR, "%s", made)
             if certificate is not None:
@@ -144,12 +145,14 @@ class Run:
     @guarded
     async def events(self, capacity: int = EVENTS) -> AsyncIterator[EventStream]:
         """See ``Fleet.events``."""
-        stream = EventStream(capacity, self._over)
+        stream = EventStream(capacity)
         self._listeners.append(stream.push)
+        self._streams.append(stream)
         try:
             yield stream
         finally:
             self._listeners.remove(stream.push)
+            self._streams.remove(stream)
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Have every event told, as it happens, to the end of the run."""

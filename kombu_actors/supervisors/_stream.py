@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import trio
-
 from ._interrupts import protected
 from ._lots import Lot, TrioLot
 from .events import Event
@@ -19,16 +17,21 @@ class EventStream:
     ``lost`` counts them.
     """
 
-    def __init__(self, capacity: int, over: trio.Event, lot: Lot | None = None) -> None:
+    def __init__(self, capacity: int, lot: Lot | None = None) -> None:
         self.lost = 0
         self._events: deque[Event] = deque(maxlen=capacity)
         self._arrived = lot or TrioLot()
-        self._over = over
+        self._over = False
 
     def push(self, event: Event) -> None:
         """Add an event, dropping the oldest when full.  Called by the supervisor."""
         self.lost += len(self._events) == self._events.maxlen
         self._events.append(event)
+        self._arrived.unpark_all()
+
+    def end(self) -> None:
+        """Nothing will happen any more: the iteration ends after what is here."""
+        self._over = True
         self._arrived.unpark_all()
 
     def __aiter__(self) -> EventStream:
@@ -37,7 +40,7 @@ class EventStream:
     async def __anext__(self) -> Event:
         await self._arrived.checkpoint()
         while not self._events:
-            if self._over.is_set():
+            if self._over:
                 raise StopAsyncIteration
             await self._arrived.park()
         return self._events.popleft()

@@ -207,12 +207,16 @@ class Supervisor(SupervisorHandle):
         """What happens from now on, up to ``capacity`` unread events; another event loop reads it with a ``lot``."""
         if capacity < 1:
             raise SpecError(f"capacity must be at least 1, not {capacity!r}")
-        stream = EventStream(capacity, self._tree.over, lot)
-        self._tree.listeners.append(stream.push)
+        stream, tree = EventStream(capacity, lot), self._tree
+        tree.listeners.append(stream.push)
+        tree.streams.append(stream)
+        if tree.over.is_set():
+            stream.end()
         try:
             yield stream
         finally:
-            self._tree.listeners.remove(stream.push)
+            tree.listeners.remove(stream.push)
+            tree.streams.remove(stream)
 
 
 @guarded

@@ -24,6 +24,7 @@ from ._outcome import Outcome
 from ._policy import ChildState
 from ._records import Shutdown
 from ._spec import SupervisorSpec
+from ._stream import EventStream
 from ._timers import Timers
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Tree:
         """Who watches which path; in order, and mostly nobody."""
         self.changed = Changes()
         self.over = trio.Event()
+        self.streams: list[EventStream] = []
+        """Those that read what happens here, to be ended with it."""
         self.block = trio.CancelScope()
         self.escalation: Escalation | None = None
         self.panic: BaseException | None = None
@@ -201,6 +204,8 @@ class Tree:
         for path in tuple(self._awaited):
             self.arrived(path)
         self.over.set()
+        for stream in self.streams:
+            stream.end()
 
     def call_on_exit(self, path: str, on_exit: Callable[[Outcome], None], outcome: Outcome) -> None:
         try:
