@@ -18,8 +18,8 @@ demo: $(STAMP) ## run the demonstrations; URL=amqp://... to run the first agains
 	@echo && echo "A shop as a fleet of consumers (examples/fleet_shop.py), with its log:"
 	@PYTHONUNBUFFERED=1 SHOP_URL=memory://shop $(BIN)/python examples/fleet_shop.py
 
-test: $(STAMP) brokers ## run the tests, real brokers included, two files at a time; ARGS='-k name' to choose
-	@$(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),-n 2 --dist loadfile)
+test: $(STAMP) brokers ## run the tests, real brokers included, three files at a time; ARGS='-k name' to choose
+	@$(BIN)/python -m pytest -q $(if $(ARGS),$(ARGS),-n 3 --dist loadfile)
 
 test-redis-versions: $(STAMP) brokers ## run what is about Redis on 6.2, 8.2 and Valkey; ARGS='-x' goes to pytest
 	@$(BIN)/python -m tests.support.redis_versions $(ARGS)

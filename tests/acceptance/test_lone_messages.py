@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
@@ -153,6 +154,9 @@ def interrupting() -> Iterator[list[int]]:
                 raise Interrupted
             frame = frame.f_back
 
+    # Python drops what is raised in a finalizer, and pytest tells of it: no finalizers of others' garbage in here.
+    gc.collect()
+    gc.disable()
     former = signal.signal(signal.SIGALRM, handle)
     signal.setitimer(signal.ITIMER_REAL, 1e-4, 1.7e-4)
     try:
@@ -160,6 +164,7 @@ def interrupting() -> Iterator[list[int]]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, former)
+        gc.enable()
 
 
 @pytest.mark.parametrize("confirm", [False, True])
