@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Awaitable, Callable
 from functools import partial
+from uuid import uuid4
 
 import trio
 
@@ -105,7 +106,7 @@ async def asking(url: str, watch: Watch) -> None:
 async def working(url: str, watch: Watch) -> None:
     """Workers handle what is published many at a time, and answer the main task."""
     async with open_broker(url, listener=watch.hear) as broker, trio.open_nursery() as nursery:
-        queue = f"working-{os.getpid()}"
+        queue = f"working-{uuid4()}"  # the last program's may be locked yet, when it had no time for a goodbye
         await broker.declare(QueueSpec(name=queue, exclusive=True))
 
         async def handle(message: Delivered) -> None:

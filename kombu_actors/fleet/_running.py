@@ -153,6 +153,7 @@ class Run:
         finally:
             self._listeners.remove(stream.push)
             self._streams.remove(stream)
+            stream.end()
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Have every event told, as it happens, to the end of the run."""

@@ -11,7 +11,7 @@ from .events import Event
 
 @protected
 class EventStream:
-    """Events as they happen: ``async for event in stream``; ends when the tree has.
+    """Events as they happen: ``async for event in stream``; ends when the tree has, or with its block.
 
     Never slows the supervisor down: a reader that falls behind loses the oldest events, and
     ``lost`` counts them.

@@ -217,6 +217,7 @@ class Supervisor(SupervisorHandle):
         finally:
             tree.listeners.remove(stream.push)
             tree.streams.remove(stream)
+            stream.end()
 
 
 @guarded

@@ -298,9 +298,11 @@ def test_a_loop_that_is_closed_ends_its_connections(kind: str, memory: str) -> N
 def test_messages_for_a_closed_loop_go_back(kind: str, memory: str) -> None:
     """The subscription ends with the connection."""
     loop = LOOPS[kind]()
-    broker = loop.run_until_complete(open_broker(memory).__aenter__())
+    opened = open_broker(memory)
+    broker = loop.run_until_complete(opened.__aenter__())
     loop.run_until_complete(queue(broker, "q"))
-    loop.run_until_complete(broker.subscribe("q").__aenter__())
+    subscribed = broker.subscribe("q")  # kept: a loop that runs closes a generator that nobody has any more
+    loop.run_until_complete(subscribed.__aenter__())
     loop.close()
 
     async def look() -> None:
