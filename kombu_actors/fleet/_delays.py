@@ -17,6 +17,8 @@ from .policy import DELAY_MAX, check_delay
 
 __all__ = ["Delay", "delay_near", "delay_of"]
 
+PREFIX = "ka.delay."
+"""How the names of their exchanges and queues begin."""
 DIGITS = 100
 """Arbitrary delays are kept to two digits: that is within 5 %, and 90 queues for each power of ten at most."""
 
@@ -35,7 +37,7 @@ class Delay:
     @property
     def name(self) -> str:
         """Of its exchange and of its queue."""
-        return f"ka.delay.{self.milliseconds}"
+        return f"{PREFIX}{self.milliseconds}"
 
     @property
     def exchange(self) -> ExchangeSpec:

@@ -276,7 +276,6 @@ class Settling:
                 timeout=PUBLISH_TIMEOUT,
                 correlation_id=message.correlation_id,
             )
-            self.tally.replied += 1
         except PublishReturned:
             self.tally.unclaimed += 1
             logger.info("nobody waits for the reply to message %s of queue %r any more", message.id, self.plan.name)

@@ -22,11 +22,5 @@ class Tally:
     """Back in the queue as they came: by a shutdown, a pause, a lost session, or because no delay could be reached."""
     unknown: int = 0
     """Handled, and the ack came too late: the broker delivers them again."""
-    replied: int = 0
     unclaimed: int = 0
     """Replies that nobody waited for any more."""
-
-    @property
-    def in_hand(self) -> int:
-        """How many are neither of those yet."""
-        return self.received - self.acked - self.retried - self.dead_lettered - self.returned - self.unknown

@@ -28,6 +28,8 @@ class QueueCount:
     """Handled, but the session had been lost before the ack: the broker delivers them again."""
     snoozed: int
     """How many of ``retried`` were snoozed."""
+    unclaimed: int
+    """How many replies, errors included, nobody waited for any more."""
 
     @classmethod
     def of(cls, tallies: Sequence[Tally]) -> QueueCount:

@@ -76,7 +76,6 @@ class Ledger:
         self.written: dict[int, Entry] = {}
         self.settled = 0
         self.bytes = 0
-        self.resent = 0
         self.on_nacked: Callable[[Entry], None] | None = None
         """Hears of each ``basic.nack`` for an entry that nobody watches."""
         self.suspects = 0
@@ -169,7 +168,6 @@ class Ledger:
         settled = [(entry, fates[id(entry)]) for entry in lost if id(entry) in fates]
         again = [entry for entry in lost if id(entry) not in fates]
         self.waiting.extendleft(reversed(again))
-        self.resent += len(again)
         for entry, _ in settled:
             self._settle(entry)
         if self.suspects or self.strict or (not guilty and self._is_suspicious(blame, unproven, again)):

@@ -12,6 +12,7 @@ import trio
 
 from ..broker import Broker, Delivered, MessageProperties
 from ..fleet import Certificate, Client, DeadLetter, Fleet
+from ..fleet._delays import PREFIX as DELAYS
 from ..fleet.views import FleetView
 from ..transport.memory import MemoryBroker, forget_memory_broker, memory_broker
 from ._breaking import Breaker
@@ -26,8 +27,6 @@ SLACK = 600.0
 LOOK_FIRST, LOOK_MAX = 0.001, 5.0
 """Seconds between two looks at whether all is done; it doubles.  On a clock that jumps they cost only the look."""
 NO_FAULTS = FaultPlan()
-DELAYS = "ka.delay."
-"""How the names of the queues begin in which messages wait for their delays."""
 
 _numbers = itertools.count()
 
@@ -155,10 +154,14 @@ class Simulation:
         await self._breaker.strike(fault)
 
     def check(self) -> None:
-        """Raise ``Violation`` when a message was lost, a retry lost its count, or the policy allowed fewer attempts.
+        """Raise ``Violation`` when a message was lost, a retry lost its count, the policy allowed fewer attempts, or
+        the certificate of a run that has ended does not account for every message.
 
         It is called at the end of the block, too.
         """
+        for certificate in self.certificates:
+            if not certificate.balanced:
+                raise Violation(f"a certificate is not balanced: {certificate}")
         plans, depths, at_work = self.fleet._registry.consumers, self.broker.queue_depths(), self._at_work()
         delayed = sum(depth for name, depth in depths.items() if name.startswith(DELAYS))
         waiting = {plan.name: depths.get(plan.name, 0) + delayed + at_work[plan.name] for plan in plans}

@@ -125,6 +125,24 @@ async def test_snooze_is_no_attempt(realm: Realm, broker: Broker) -> None:
     assert (count.retried, count.snoozed, count.acked) == (3, 2, 1)
 
 
+async def test_a_reply_that_nobody_waits_for_is_counted_and_no_failure(realm: Realm, broker: Broker) -> None:
+    """The asker is gone, and its queue: the work is done all the same, and the message acked."""
+    fleet = make_fleet(realm)
+    done = trio.Event()
+
+    @fleet.consumer("price")
+    async def price(sku: str) -> int:
+        done.set()
+        return 42
+
+    async with running(fleet) as left:
+        await broker.publish("tea", routing_key="price", reply_to="gone", correlation_id="1")
+        with trio.fail_after(PATIENCE):
+            await done.wait()
+    count = left.certificate.queues["price"]
+    assert (count.acked, count.unclaimed, count.retried, count.dead_lettered) == (1, 1, 0, 0)
+
+
 async def test_a_handler_that_takes_too_long_has_failed(realm: Realm, broker: Broker) -> None:
     """It is cancelled, and its attempt counts."""
     fleet = make_fleet(realm, retry=Retry(delays=()))
