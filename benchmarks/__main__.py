@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import Protocol
 
 from .cases import CASES, Broker, Case, Contender
+from .celery_cases import CELERY_CASES
 from .meter import Sample
 from .redis_cases import REDIS_CASES
 from .redis_yard import open_redis_yard
@@ -27,7 +28,7 @@ WARM_UP_SHARE = 10
 """A tenth of the messages goes ahead unmeasured: caches, allocator, the broker's flow."""
 
 
-ALL_CASES = (*CASES, *REDIS_CASES)
+ALL_CASES = (*CASES, *REDIS_CASES, *CELERY_CASES)
 
 
 class Yard(Protocol):

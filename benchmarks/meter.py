@@ -27,7 +27,7 @@ class Sample:
     """What one run of one contender came to."""
 
     cpu: float | None = None
-    """CPU of the client process per message, all its threads, user and system: microseconds."""
+    """CPU of the client's processes per message, all their threads, user and system: microseconds."""
     rate: float | None = None
     """Messages per second of wall clock."""
     p50: float | None = None
@@ -43,6 +43,8 @@ class Sample:
     """Seconds until all of many were there."""
     restored: float | None = None
     """Seconds from the loss of the connection until all of them have been heard again."""
+    main: float | None = None
+    """Celery: the part of ``cpu`` that the worker's main process spent, where the broker is spoken to."""
     memory: float | None = None
     """Resident memory that one of many takes: thousands of bytes."""
 

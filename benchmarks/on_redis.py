@@ -10,7 +10,7 @@ import attrs
 
 from . import blocking
 from .cases import Task
-from .meter import Meter, Sample
+from .meter import BODY, Meter, Sample
 from .redis_cases import IDLE_SECONDS
 from .redis_info import Work
 
@@ -28,6 +28,24 @@ def publish_batched(library: Any, task: Task) -> Sample:
 def consume(library: Any, task: Task) -> Sample:
     """``blocking.consume``."""
     return _with_server(blocking.consume, library, task)
+
+
+def connect(library: Any, task: Task) -> Sample:
+    """A connection for each message, from connecting to the end of its release."""
+    for _ in range(20):
+        _publish_over_a_connection_of_its_own(library, task)
+    meter = Meter.start()
+    took = [_publish_over_a_connection_of_its_own(library, task) for _ in range(task.messages)]
+    return meter.stop(task.messages, took)
+
+
+def _publish_over_a_connection_of_its_own(library: Any, task: Task) -> float:
+    """Seconds."""
+    began = time.perf_counter()
+    with library.Connection(task.url) as connection:
+        connection.connect()
+        connection.Producer().publish(BODY, routing_key=task.queue)
+    return time.perf_counter() - began
 
 
 def _with_server(program: Callable[[Any, Task], Sample], library: Any, task: Task) -> Sample:

@@ -6,6 +6,8 @@ from .cases import PREFETCH, Broker, Case, Contender, Goal, Start
 
 IDLE_CONSUMERS = 200
 IDLE_SECONDS = 10
+IDLE_CONNECTIONS = 500
+QUEUES = 1_000
 
 
 def _both(program: str) -> tuple[Contender, Contender]:
@@ -44,12 +46,43 @@ REDIS_CASES = (
         broker=Broker.REDIS,
     ),
     Case(
+        name="redis-connect",
+        title="connect, publish one message, release",
+        contenders=_both("on_redis:connect"),
+        start=Start.EMPTY,
+        messages=200,
+        goals=(Goal("p50", 2.0), Goal("cpu")),
+        broker=Broker.REDIS,
+    ),
+    Case(
         name="redis-idle",
         title=f"a consumer of an empty queue, for {IDLE_SECONDS} s",
         contenders=_both("on_redis:idle"),
         start=Start.PRIVATE,
         messages=0,
         goals=(Goal("idle", 1.0, of_ours=True),),
+        broker=Broker.REDIS,
+        lengthy=True,
+    ),
+    Case(
+        name="redis-idle-connections",
+        title=f"{IDLE_CONNECTIONS} connections, each with a consumer of one empty queue, for {IDLE_SECONDS} s",
+        contenders=_both("redis_many:idle_connections"),
+        start=Start.PRIVATE,
+        messages=0,
+        sizes=(IDLE_CONNECTIONS,),
+        goals=(Goal("idle"), Goal("server")),
+        broker=Broker.REDIS,
+        lengthy=True,
+    ),
+    Case(
+        name="redis-queues",
+        title=f"a consumer of {QUEUES:,} queues on one channel; publish to receipt of a lone message",
+        contenders=_both("redis_many:queues"),
+        start=Start.PRIVATE,
+        messages=300,
+        sizes=(QUEUES,),
+        goals=(Goal("subscribed", 2.0, of_ours=True), Goal("p50", 3.0), Goal("server")),
         broker=Broker.REDIS,
         lengthy=True,
     ),

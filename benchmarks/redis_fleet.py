@@ -70,7 +70,7 @@ class Fleet:
 
 
 @contextmanager
-def _fleet(library: Any, task: Task, *, processes: int, links: int, channels: int) -> Iterator[Fleet]:
+def open_fleet(library: Any, task: Task, *, processes: int, links: int, channels: int) -> Iterator[Fleet]:
     wanted = {"library": library.__name__, "url": task.url, "queue": task.queue, "links": links, "channels": channels}
     end, pipe = os.pipe()
     command = [sys.executable, "-m", "benchmarks.redis_consumers", json.dumps(wanted)]
@@ -87,7 +87,7 @@ def _fleet(library: Any, task: Task, *, processes: int, links: int, channels: in
 
 def _lone(library: Any, task: Task, **size: int) -> Sample:
     ages: list[float] = []
-    with _fleet(library, task, **size) as fleet, library.Connection(task.url) as connection:
+    with open_fleet(library, task, **size) as fleet, library.Connection(task.url) as connection:
         producer = connection.Producer()
         for count in (task.warm_up, task.messages):
             ages.clear()
@@ -101,7 +101,7 @@ def _lone(library: Any, task: Task, **size: int) -> Sample:
 
 
 def _many(library: Any, task: Task, **size: int) -> Sample:
-    with _fleet(library, task, **size) as fleet, library.Connection(task.url) as connection:
+    with open_fleet(library, task, **size) as fleet, library.Connection(task.url) as connection:
         producer = connection.Producer()
         for count in (task.warm_up, task.messages):
             before, meter, theirs = Work.now(task.url), Meter.start(), fleet.cpu()

@@ -18,6 +18,7 @@ Samples = Mapping[str, Sequence[Sample]]
 PACKAGES = ("kombu-actors", "kombu", "amqp", "redis", "hiredis", "aio-pika", "trio", "uvloop")
 METRICS = {
     "cpu": "CPU",
+    "main": "CPU of the main process",
     "rate": "messages/s",
     "p50": "p50",
     "p99": "p99",
@@ -29,6 +30,7 @@ METRICS = {
 }
 COLUMNS = {
     "cpu": ("CPU us/message", 1),
+    "main": ("main process us", 1),
     "rate": ("messages/s", 0),
     "p50": ("p50 us", 0),
     "p99": ("p99 us", 0),

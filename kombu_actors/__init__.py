@@ -14,8 +14,6 @@ from ._values import originals as originals  # first: where gevent or eventlet h
 
 TYPE_CHECKING = False  # as type checkers know it: importing typing takes longer than all of this
 if TYPE_CHECKING:
-    from typing import Any
-
     from .common import eventloop
     from .connection import BrokerConnection, Connection
     from .entity import Exchange, Queue, binding
@@ -23,12 +21,19 @@ if TYPE_CHECKING:
     from .messaging import Consumer, Producer
     from .pools import connections, producers
     from .serialization import disable_insecure_serializers, enable_insecure_serializers
+    from .utils.text import version_info_t
     from .utils.url import parse_url
     from .utils.uuid import uuid
 
+    VERSION: version_info_t
+    version_info: version_info_t
+
 __version__ = "0.1.0"
+KOMBU = (5, 7, 0, "", "")
+"""The version of kombu whose documented names these are: ``VERSION`` and ``version_info``, which programs compare."""
 
 __all__ = [
+    "VERSION",
     "BrokerConnection",
     "Connection",
     "Consumer",
@@ -44,6 +49,8 @@ __all__ = [
     "parse_url",
     "producers",
     "uuid",
+    "version_info",
+    "version_info_t",
 ]
 
 _MODULES = {
@@ -62,13 +69,18 @@ _MODULES = {
     "parse_url": "utils.url",
     "producers": "pools",
     "uuid": "utils.uuid",
+    "version_info_t": "utils.text",
 }
 """Where each name is at home."""
 
 
 if not TYPE_CHECKING:  # the type checker has them from above, and must not take misspelt ones for Any
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
+        if name in ("VERSION", "version_info"):
+            globals().update(VERSION=__getattr__("version_info_t")(*KOMBU))
+            globals().update(version_info=globals()["VERSION"])
+            return globals()[name]
         module = _MODULES.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,6 +36,7 @@ from ._native.declarations import Declarations
 from ._native.delivered import Delivered
 from ._native.deliveries import Deliveries, Wishes
 from ._native.entries import MessageProperties
+from ._native.intake import beginnings
 from ._native.opening import ConnectionOptions, connection_actor
 from ._native.place import CALL_TIMEOUT
 from ._native.publications import Publications
@@ -48,6 +49,7 @@ from ._values.model import BODY_MAX, BindingKind, BindingSpec, ExchangeSpec, Que
 from .actors._waiting import CLOSE_GRACE
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
 from .actors.consumer import SubscriptionGap
+from .actors.renewing import Renewal
 from .actors.restoring import QueueRenamed, RestorationSucceeded, RestorationWaiting
 from .actors.waitlist import Waiting
 from .errors import RuntimeStopped
@@ -67,6 +69,7 @@ __all__ = [
     "QueueInfo",
     "QueueRenamed",
     "QueueSpec",
+    "Renewal",
     "RestorationSucceeded",
     "RestorationWaiting",
     "StreamOffset",
@@ -158,7 +161,7 @@ class _Opening(AbstractAsyncContextManager["Broker"]):
         self._broker = Broker(handle, actor, self._buffer_max)
         try:
             if self._wait:
-                await handle.call(actor.wait_ready)
+                await handle.call(actor.topology_calls.wait_ready)
         except BaseException:
             await self._broker.leave()
             raise
@@ -206,6 +209,7 @@ class Broker(Declarations, Publications, Deliveries):
         self._handle = handle
         self._actor = actor
         self._backlog = Backlog(buffer_max, actor.pause_reading, actor.resume_reading)
+        self._turns = beginnings()
         self._block = Block(actor, self._backlog)
         self._channel = RuntimePublishing(actor, self._block)
         self._place = self._loop_place = LoopPlace(handle, self._block, buffer_max)
@@ -295,6 +299,11 @@ class Broker(Declarations, Publications, Deliveries):
             if started is not None and not started.done():
                 tell_failed(started, error)
             raise
+
+    @property
+    def blocked(self) -> str | None:
+        """The broker's reason for taking no publishes, such as "low on memory"; None while it takes them."""
+        return self._actor.blocked_because()
 
     def snapshot(self) -> ChildView:
         """The supervision tree as it is now: immutable, JSON-able.  Waits for the runtime, well under a millisecond."""

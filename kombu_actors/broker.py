@@ -29,6 +29,7 @@ from ._native.declarations import Declarations
 from ._native.delivered import Delivered
 from ._native.deliveries import Deliveries, Wishes
 from ._native.entries import MessageProperties
+from ._native.intake import beginnings
 from ._native.opening import ConnectionOptions, check_in_trio, connection_actor
 from ._native.place import CALL_TIMEOUT
 from ._native.publications import Publications
@@ -41,6 +42,7 @@ from ._values.model import BODY_MAX, BindingKind, BindingSpec, ExchangeSpec, Que
 from .actors._waiting import CLOSE_GRACE
 from .actors.connection import CONNECTION_BACKOFF, ConnectionActor
 from .actors.consumer import SubscriptionGap
+from .actors.renewing import Renewal
 from .actors.restoring import QueueRenamed, RestorationSucceeded, RestorationWaiting
 from .actors.waitlist import Waiting
 from .supervisors import Backoff, ChildView, Event, EventStream
@@ -60,6 +62,7 @@ __all__ = [
     "QueueInfo",
     "QueueRenamed",
     "QueueSpec",
+    "Renewal",
     "RestorationSucceeded",
     "RestorationWaiting",
     "StreamOffset",
@@ -139,7 +142,7 @@ async def open_broker(
         broker = Broker(actor, buffer_max)
         try:
             if wait:
-                await actor.wait_ready()
+                await actor.topology_calls.wait_ready()
             yield broker
         finally:
             broker.refuse_calls()
@@ -157,6 +160,7 @@ class Broker(Declarations, Publications, Deliveries):
     def __init__(self, actor: ConnectionActor, buffer_max: int) -> None:
         self._actor = actor
         self._backlog = Backlog(buffer_max, actor.pause_reading, actor.resume_reading)
+        self._turns = beginnings()
         self._place = self._block = Block(actor, self._backlog)
         self._publishing = self._channel = RuntimePublishing(actor, self._block)
         self._polling = SharedChannel(actor)
@@ -228,6 +232,11 @@ class Broker(Declarations, Publications, Deliveries):
                     nursery.start_soon(crew.work, _is_cancelled, stop, name=handler)
                 task_status.started(crew.messages)
             crew.check()
+
+    @property
+    def blocked(self) -> str | None:
+        """The broker's reason for taking no publishes, such as "low on memory"; None while it takes them."""
+        return self._actor.blocked_because()
 
     def snapshot(self) -> ChildView:
         """The supervision tree as it is now: immutable, JSON-able."""

@@ -136,7 +136,7 @@ def itermessages(
     limit: int | None = 1,
     timeout: float | None = None,
     callbacks: list[Callback] | None = None,
-    **kwargs: Any,
+    **kwargs: object,
 ) -> Iterator[tuple[Any, Message]]:
     """The ``(body, message)`` pairs that arrive in a queue; see ``drain_consumer``.
 
@@ -206,7 +206,7 @@ def insured(
     kwargs: Mapping[str, object],
     errback: Callable[[BaseException, float], object] | None = None,
     on_revive: Callable[[Channel], object] | None = None,
-    **opts: Any,
+    **opts: object,
 ) -> T:
     """Call ``fun(*args, channel=..., connection=..., **kwargs)`` with a pool's connection, riding out errors.
 

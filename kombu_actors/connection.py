@@ -2,63 +2,68 @@
 
 A ``Connection`` is a handle.  What it stands for (desired topology, channels, consumers,
 unconfirmed publishes) lives in a ``ConnectionActor`` in the runtime thread, which reconnects,
-fails over and replays on its own; this file only starts and stops that tree, hands calls over
-and runs callbacks in the thread that drains events.
+fails over and replays on its own; this file has kombu's names for that, and hands calls over.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, cast
 
-import attrs
-
 from ._bridge import exiting as exiting  # registered with atexit before anything that the program registers later
 from ._bridge.ensuring import in_ensure
-from ._bridge.forking import SharedLock
 from ._bridge.loading import load
-from ._facade import retrying
+from ._facade import dialling, retrying
 from ._facade.connection_view import ConnectionView
-from ._facade.contracts import RetryPolicy, Revivable
-from ._facade.parameters import Parameters
+from ._facade.contracts import EventLoop, RetryPolicy, Revivable
+from ._facade.dialling import DIAL_MARGIN
+from ._facade.parameters import CONNECT_TIMEOUT, Parameters
+from ._facade.runs import Runs
+from ._facade.surface import is_connection, maybe_channel
 from ._values.endpoint import FAILOVER_STRATEGIES
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, OperationalError, PublishUnknown
 from .messaging import Consumer, Producer
 from .transport import module_for
 
 if TYPE_CHECKING:
-    from ._bridge.inbox import Taken
-    from ._bridge.portal import Portal
     from ._bridge.sessions import SessionWatch
     from ._facade.channel import Channel
     from ._facade.channel_calls import ChannelCalls
     from ._facade.management import RabbitMQManagement
     from ._facade.queue import Queue
-    from ._facade.running import Tree
+    from ._facade.running import ConnectionTree
     from ._facade.surface import Bindable
     from ._values.model import Arguments
     from .pools import ChannelPool, ConnectionPool
     from .simple import SimpleBuffer, SimpleQueue
 
-__all__ = ["BrokerConnection", "ChannelLimitExceeded", "Connection", "ConnectionLimitExceeded"]
+__all__ = [
+    "BrokerConnection",
+    "ChannelLimitExceeded",
+    "ChannelPool",
+    "Connection",
+    "ConnectionLimitExceeded",
+    "ConnectionPool",
+    "is_connection",
+    "maybe_channel",
+]
 
 T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.connection")
+failover_strategies = FAILOVER_STRATEGIES
+"""What ``failover_strategy`` may be by name (userguide/failover)."""
 
 DRAIN_TIMEOUT = 5.0
 """Seconds that ``release()`` gives accepted publishes to be confirmed."""
-DIAL_MARGIN = 0.25
-"""Seconds for a dial that runs into its own deadline to say why, before the caller's deadline cuts it off."""
+LAST_SESSION = 1.0
+"""Seconds that ``collect()`` gives a connection to come back once more: dialling again takes 20 to 100 ms."""
 RUNTIME = ("kombu_actors._facade.running", "kombu_actors._bridge.sessions")
 """What a connection needs beside its transport.  The first one loads it: a program that imports our names only does not
 pay for it, and once there is a connection no thread, signal handler or exit of the process imports anything."""
-RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max", "errback", "callback")
-"""Transport options that say how the first connect is retried."""
 
 
 class Connection(ConnectionView):
@@ -69,13 +74,16 @@ class Connection(ConnectionView):
         ssl: ``True``, the documented dict (``ca_certs``, ``certfile``, ``keyfile``, ``cert_reqs``; see
             ``docs/tls.md``) or an ``ssl.SSLContext``.  Chain and host name are verified.
         connect_timeout: Seconds for TCP, TLS and handshake with one host; also for connecting where
-            a connection is needed, retries included (``connect_retries_timeout`` changes that).
+            a connection is needed, retries included (``connect_retries_timeout`` changes that).  None and 0, with
+            kombu no limit and none to speak of (Celery's workers of greenlets, and its tests, ask for them), are the
+            default of 5.
         transport_options: ``confirm_publish=True`` makes every publish wait for its own outcome;
             ``call_timeout`` is the deadline of calls that name none; ``drain_timeout`` what
             ``release()`` grants publishes under way; ``body_max`` the bytes of the largest body sent or received;
-            ``client_properties`` what the broker shows of us; ``on_refused(refused_publish)`` is called, in a
-            thread of its own, for each publish refused while nobody waited (``docs/reliability.md``);
-            others are kept and ignored, as in kombu.
+            ``client_properties`` what the broker shows of us; ``tell_lost=True`` has ``drain_events`` raise
+            ``ConnectionLost`` when unsettled messages were lost with their session;
+            ``on_refused(refused_publish)`` is called, in a thread of its own, for each publish refused while nobody
+            waited (``docs/reliability.md``); others are kept and ignored, as in kombu.
         heartbeat: Seconds; 0 means the default of 15.  Beating needs no work from the caller.
         failover_strategy: ``round-robin``, ``shuffle``, or an iterator of URLs (or a callable making
             one of the list of URLs).
@@ -84,7 +92,7 @@ class Connection(ConnectionView):
     documented interface; ``docs/differences.md`` lists what is different on purpose.
     """
 
-    failover_strategies = FAILOVER_STRATEGIES
+    failover_strategies = failover_strategies
 
     ssl: Any = None
     heartbeat: float | None = None
@@ -99,19 +107,20 @@ class Connection(ConnectionView):
         virtual_host: str | None = None,
         port: int | None = None,
         insist: bool = False,
-        ssl: Any = False,
+        ssl: object = False,
         transport: str | None = None,
-        connect_timeout: float = 5,
+        connect_timeout: float | None = CONNECT_TIMEOUT,
         transport_options: Mapping[str, Any] | None = None,
         login_method: str | None = None,
         uri_prefix: str | None = None,
         heartbeat: float = 0,
-        failover_strategy: Any = "round-robin",
+        failover_strategy: object = "round-robin",
         alternates: Sequence[str] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         if kwargs:
             raise TypeError(f"Connection() got unexpected keyword arguments: {', '.join(sorted(kwargs))}")
+        self._runs = Runs()
         self._configure(
             Parameters(
                 hostname=hostname,
@@ -122,7 +131,7 @@ class Connection(ConnectionView):
                 insist=insist,
                 ssl=ssl,
                 transport=transport,
-                connect_timeout=connect_timeout,
+                connect_timeout=connect_timeout or CONNECT_TIMEOUT,
                 transport_options=dict(transport_options or {}),
                 login_method=login_method,
                 uri_prefix=uri_prefix,
@@ -131,22 +140,20 @@ class Connection(ConnectionView):
                 alternates=list(alternates or []),
             )
         )
-        self.declared_entities = set()
-        self._tree: Tree | None = None
+        self.declared_entities = self._runs.declared
         self._released = False
-        self._lock = SharedLock()
-        """Held while the tree or the default channel is being made: threads share a connection."""
 
     def _configure(self, given: Parameters) -> None:
         self._parameters = parameters = given.with_query_applied()
-        self._endpoints = parameters.endpoints()
+        self._endpoints = parameters.endpoints
         parameters.check_tls()
         parameters.strategy()
         load(*RUNTIME, module_for(self._endpoints[0].scheme))
-        from ._facade.running import Tree
+        from ._facade.running import ConnectionTree
 
-        self._new_run = Tree  # kept: a finalizer at the interpreter's end can't import it, and must be told why
         self.transport_driver = parameters.driver()
+        # Kept, for a finalizer at the interpreter's end can't import it, and must be told why.
+        self._runs.new_run = partial(ConnectionTree, self.transport_driver, parameters)
         self.ssl = parameters.ssl
         self.insist = parameters.insist
         self.connect_timeout = parameters.connect_timeout
@@ -169,10 +176,6 @@ class Connection(ConnectionView):
         self._parameters.require_picklable()
         return _rebuild, (type(self), self._arguments())
 
-    def __eqhash__(self) -> tuple[object, ...]:
-        """What makes two connections interchangeable in pools: every parameter, TLS included."""
-        return self._parameters.key()
-
     def __enter__(self) -> Connection:
         return self
 
@@ -194,12 +197,12 @@ class Connection(ConnectionView):
 
     def _arguments(self) -> dict[str, Any]:
         p = self._parameters
-        return {field: getattr(p, field) for field in _ARGUMENTS}
+        return {field: getattr(p, field) for field in p.fields}
 
     def switch(self, conn_str: str) -> None:
         """Use another URL or host name from now on; closes, does not reconnect."""
         self.close()
-        self._configure(attrs.evolve(self._parameters, hostname=conn_str, alternates=[]))
+        self._configure(self._parameters.but(hostname=conn_str, alternates=[]))
 
     def maybe_switch_next(self) -> None:
         """Give up on the endpoint in use.  Supervision does so by itself when it can't be reached."""
@@ -209,12 +212,8 @@ class Connection(ConnectionView):
         self.close()
         chosen = next(upcoming)
         others = [url for url in urls if url != chosen]
-        self._configure(attrs.evolve(self._parameters, hostname=[chosen, *others], alternates=[]))
+        self._configure(self._parameters.but(hostname=[chosen, *others], alternates=[]))
         self.cycle, self.alt = upcoming, urls
-
-    def completes_cycle(self, retries: int) -> bool:
-        """Whether every endpoint has been tried once more after ``retries`` retries."""
-        return not (retries + 1) % len(self.alt) if self.alt else True
 
     # Life
 
@@ -223,30 +222,26 @@ class Connection(ConnectionView):
         """Itself: kombu's code finds the connection of a channel under this name."""
         return self
 
-    @property
-    def connected(self) -> bool:
-        """Whether a session is up at this moment."""
-        return self._tree is not None and self._tree.connected
-
-    def connect(self) -> Tree:
+    def connect(self) -> ConnectionTree:
         """Connect now: one pass over all endpoints.
 
         Raises:
             BrokerUnreachable: none accepted; its text has the reason for each.
             AccessRefused, NotAllowed: wrong credentials, wrong virtual host.
         """
-        tree = self._running_tree()
-        tree.wait_ready(self._dial_timeout)
+        tree = self._runs.running()  # which refuses options without sense, before they are reckoned with
+        whole_pass = max(float(self.connect_timeout) * len(self._endpoints), self.call_timeout)
+        tree.wait_ready(whole_pass + DIAL_MARGIN)
         return tree
 
     @property
-    def connection(self) -> Tree | None:
+    def connection(self) -> ConnectionTree | None:
         """What runs for it in the background; connects when there is nothing.  After ``close()`` it is ``None`` until
         the next use.
 
         It has py-amqp's ``server_properties`` and ``sock``, and more to look at.
         """
-        tree = self._tree
+        tree = self._runs.present
         if tree is None and self._released:
             return None
         return tree if tree is not None and tree.connected else self.connect()
@@ -261,47 +256,32 @@ class Connection(ConnectionView):
     @property
     def default_channel(self) -> Channel:
         """The channel used where a connection is given instead of one; opened at first access."""
-        tree = self._tree
+        tree = self._runs.present
         if tree is not None and tree.default_channel is not None and self.keeps(tree.default_channel):
             return tree.default_channel
-        with self._lock.held:
+        with self._runs.lock.held:
             self.ensure_connection(**self._first_connect())
-            tree = self._running_tree()
+            tree = self._runs.running()
             if tree.default_channel is None or not self.keeps(tree.default_channel):
                 tree.default_channel = self._new_channel()
             return tree.default_channel
 
-    def _first_connect(self) -> RetryPolicy:
-        """How the connection options say to retry the first connect."""
-        options = self.transport_options
-        whole_pass = float(self.connect_timeout) * len(self._endpoints)
-        policy = {"timeout": options.get("connect_retries_timeout", whole_pass)}
-        return cast("RetryPolicy", policy | {name: options[name] for name in RETRY_OPTIONS if name in options})
-
     def _new_channel(self, timeout: float | None = None) -> Channel:
-        return self._running_tree().new_channel(self, timeout or self.call_timeout)
+        return self._runs.running().new_channel(self, timeout or self.call_timeout)
 
     def reopen(self, channel: ChannelCalls) -> None:
         """In a forked child: open a channel of the child's own in place of the parent's."""
-        with self._lock.held:
+        with self._runs.lock.held:
             if self.keeps(channel):
                 return
             self.ensure_connection(**self._first_connect())
-            self._running_tree().reopen_channel(channel, self.call_timeout)
+            self._runs.running().reopen_channel(channel, self.call_timeout)
 
     def forget_channel(self, channel: ChannelCalls) -> None:
         """Drop a closed channel from the connection's books."""
-        if self._tree is not None:
-            self._tree.forget(channel)
-
-    def keeps(self, channel: object) -> bool:
-        """Whether supervision still keeps that channel for this connection."""
-        tree = self._tree
-        return tree is not None and tree.keeps(channel)
-
-    def hosts(self, portal: Portal) -> bool:
-        """Whether this connection's tree runs in that runtime."""
-        return self._tree is not None and self._tree.portal is portal
+        tree = self._runs.present
+        if tree is not None:
+            tree.forget(channel)
 
     def release(self) -> None:
         """Close the connection: publishes under way get ``drain_timeout`` seconds to be confirmed.
@@ -310,7 +290,7 @@ class Connection(ConnectionView):
             PublishUnknown: some were not; its text says how many.
         """
         self._released = True
-        unconfirmed = self._stop_tree(float(self.transport_options.get("drain_timeout", DRAIN_TIMEOUT)))
+        unconfirmed = self._runs.stop(float(self.transport_options.get("drain_timeout", DRAIN_TIMEOUT)))
         if unconfirmed:
             raise PublishUnknown(
                 f"{self.as_uri()} was closed with {unconfirmed} publishes that the broker had not confirmed; "
@@ -320,19 +300,32 @@ class Connection(ConnectionView):
     close = release
 
     def collect(self, socket_timeout: float | None = None) -> None:
-        """Drop the connection at once, without waiting for anything; the next use makes a new one."""
-        self._stop_tree(0)
+        """Drop the connection at once, without waiting for anything; the next use makes a new one.
+
+        Where ``tells_lost`` is in force, it has one more session first, if that is there at the first dial, a second at
+        most: programs collect a connection when they hear of a loss and make another, and what they acknowledged and
+        published before that is carried out by it.  The queues that the lost session had to itself are free then, too.
+        """
+        tree, drain = self._runs.present, 0.0
+        if tree is not None and tree.usable and self.transport_options.get("tell_lost", self.tells_lost):
+            deadline = time.monotonic() + LAST_SESSION
+            try:
+                dialling.dial_once(self._runs, LAST_SESSION)
+                drain = max(deadline - time.monotonic(), 0.0)
+            except self.connection_errors as error:
+                logger.debug("%s is dropped without a last session: %r", self.as_uri(), error)
+        self._runs.stop(drain)
 
     def revive(self, new_channel: Channel) -> None:
         """Make another channel the default one; supervision keeps the old one open for whoever uses it."""
-        tree = self._tree
+        tree = self._runs.present
         if tree is not None and self.keeps(new_channel):
             tree.default_channel = new_channel
 
     @property
     def events_handled(self) -> int:
         """Changes whenever a thread has handled an event; see ``drain_events``."""
-        return self._running_tree().inbox.handled_so_far
+        return self._runs.running().inbox.handled_so_far
 
     def drain_events(self, timeout: float | None = None, since: int | None = None, **kwargs: object) -> None:
         """Wait for one event and run its callback in this thread.
@@ -344,41 +337,36 @@ class Connection(ConnectionView):
 
         Raises:
             socket.timeout: nothing came within ``timeout`` seconds.
+            ConnectionLost: with ``tell_lost``, see ``tells_lost``; draining may go on.
             the root cause, once, when supervision has given up.
         """
-        tree = self._tree
+        tree = self._runs.present
         if tree is None or not tree.usable:
             failure = tree.inbox.pending_failure() if tree is not None else None
             if failure is not None:
                 raise failure
             self.connect()
-            tree = self._running_tree()
-        inbox, channels = tree.inbox, tree.channels
-        taken: Taken = []
-        handled = False
+            tree = self._runs.running()
         try:
-            inbox.take(taken, timeout, since)
-            while taken:
-                handled = True
-                if taken[0][0].dispatch(channels, taken):
-                    return
-                del taken[:]
-                inbox.take(taken, timeout, since)
-        finally:
-            if taken:
-                inbox.put_back(taken)
-            elif handled:
-                try:
-                    inbox.handled()
-                except BaseException:
-                    inbox.handled()  # others may wait for what has been done here, whoever interrupted its announcement
-                    raise
+            tree.handle_next(timeout, since)
+        except TimeoutError as error:
+            from ._bridge.inbox import NothingCame
 
-    def heartbeat_check(self, rate: float = 2) -> None:
-        """Raise the pending failure when supervision has given up.  Beating itself needs no call."""
-        failure = self._tree.failure if self._tree is not None else None
-        if failure is not None:
-            raise failure
+            if isinstance(error, NothingCame):
+                raise TimeoutError(str(error)) from None  # kombu's own class, and not ours for telling it apart
+            raise
+
+    def register_with_event_loop(self, loop: EventLoop) -> None:
+        """Have an event loop, kombu's ``Hub`` or asyncio's, drain events from now on: callbacks run in its thread.
+
+        The runtime goes on reading the socket; the loop watches a file that becomes readable when there is news.  What
+        callbacks raise, and the root cause once supervision has given up, is raised in the loop.  Connects first when
+        there is no session.  It ends with ``release()``; the loop's own ``reset()`` forgets it.
+        """
+        tree = self._runs.present
+        if tree is None or not tree.connected:
+            tree = self.connect()
+        tree.watch(loop)
 
     def maybe_close_channel(self, channel: Channel) -> None:
         """Close a channel; errors of connection and channel don't matter then."""
@@ -411,18 +399,10 @@ class Connection(ConnectionView):
         """
         if self.connected:
             return self
-        deadline = time.monotonic() + timeout if timeout else math.inf
-        holder = object()
-
-        def dial() -> None:
-            tree = self._running_tree(holder)
-            left = max(deadline - time.monotonic(), 0.0) + DIAL_MARGIN
-            tree.dial(min(self.connect_timeout + self.call_timeout, left))
-
         try:
-            retrying.connect_with_retries(
+            dialling.connect(
                 self,
-                dial,
+                self._runs,
                 errback=errback,
                 max_retries=max_retries,
                 interval_start=interval_start,
@@ -431,38 +411,15 @@ class Connection(ConnectionView):
                 callback=callback,
                 timeout=timeout,
             )
-        except BaseException as error:
-            tree = self._tree
-            if tree is not None and not tree.sessions:
-                self._discard(tree)
-            if not reraise_as_library_errors or not isinstance(error, self.recoverable_connection_errors):
+        except self.recoverable_connection_errors as error:
+            if not reraise_as_library_errors:
                 raise
             raise OperationalError(str(error)) from error  # none that another ensure would retry once more
-        finally:
-            try:
-                self._let_dialling_go(holder)
-            except BaseException:
-                self._let_dialling_go(holder)
-                raise
         return self
 
     def reconnect(self, **policy: Unpack[RetryPolicy]) -> None:
         """``ensure_connection`` for those who have met a connection error; asks the broker first whether it lives."""
-        holder = object()
-        try:
-            try:
-                tree = self._running_tree(holder)
-                if self.connected:
-                    tree.probe(self.call_timeout)
-            except self.recoverable_connection_errors as error:
-                logger.debug("connecting again: %r", error)
-            self.ensure_connection(**policy)
-        finally:
-            try:
-                self._let_dialling_go(holder)
-            except BaseException:
-                self._let_dialling_go(holder)
-                raise
+        dialling.reconnect(self, self._runs, **policy)
 
     def ensure(
         self,
@@ -589,11 +546,11 @@ class Connection(ConnectionView):
         """Have the callables called where events are drained; see ``SessionWatch``."""
         from ._bridge.sessions import SessionWatch
 
-        return SessionWatch(self._running_tree(), on_lost, on_regained, on_consuming, timeout=self.call_timeout)
+        return SessionWatch(self._runs.running(), on_lost, on_regained, on_consuming, timeout=self.call_timeout)
 
     def call(self, fn: Callable[..., Awaitable[T]], *args: object, timeout: float | None = None, **kwargs: object) -> T:
         """Await ``fn(...)`` in the runtime by a deadline (``call_timeout`` when none is given)."""
-        tree = self._running_tree()
+        tree = self._runs.running()
         timeout = timeout or self.call_timeout
         call = partial(fn, *args, **kwargs) if args or kwargs else fn
         if in_ensure():  # whose caller says how to wait for the next session
@@ -602,76 +559,23 @@ class Connection(ConnectionView):
 
     def later(self, fn: Callable[..., Awaitable[object]], *args: object) -> None:
         """Have ``fn(*args)`` awaited in the runtime, by nobody, while this connection is open."""
-        tree = self._tree
+        tree = self._runs.present
         if tree is not None and tree.usable:
             tree.later(fn, *args)
-
-    @property
-    def _dial_timeout(self) -> float:
-        return max(float(self.connect_timeout) * len(self._endpoints), self.call_timeout) + DIAL_MARGIN
-
-    def _running_tree(self, holder: object | None = None) -> Tree:
-        """The tree; with a ``holder`` this side says when to dial, from the first dial on."""
-        tree = self._tree
-        if tree is None or not tree.usable:
-            with self._lock.held:
-                tree = self._tree
-                if tree is None or not tree.usable:
-                    if tree is not None:
-                        self._discard(tree)
-                    return self._new_tree(holder)
-        if holder is not None:
-            tree.hold_dialling(holder)
-        return tree
-
-    def _let_dialling_go(self, holder: object) -> None:
-        tree = self._tree
-        if tree is not None and tree.usable:
-            tree.let_dialling_go(holder)
-
-    def _new_tree(self, holder: object | None) -> Tree:
-        tree: Tree | None = None
-        try:
-            tree = self._new_run(self.transport_driver, self._parameters, holder=holder)
-            made_meanwhile, self._tree = self._tree, tree
-            if made_meanwhile is not None:  # by a signal handler
-                made_meanwhile.abandon()
-        except BaseException:
-            if tree is not None and self._tree is not tree:
-                tree.abandon()
-            raise
-        return tree
-
-    def _stop_tree(self, drain: float) -> int:
-        """End the present tree, whatever interrupts it; returns how many publishes stayed unconfirmed."""
-        tree = self._tree
-        if tree is None:
-            return 0
-        try:
-            return tree.stop(drain)
-        finally:
-            self._forget_tree(tree)
-
-    def _forget_tree(self, tree: Tree) -> None:
-        with self._lock.held:
-            if self._tree is tree:
-                self._tree = None
-                self.declared_entities.clear()
-
-    def _discard(self, tree: Tree) -> None:
-        """Put away a tree that gave up; the next one starts without channels."""
-        try:
-            unconfirmed = tree.stop(0)
-        finally:
-            self._forget_tree(tree)
-        if unconfirmed:
-            logger.error("%s: supervision gave up with %d publishes not confirmed", self.as_uri(), unconfirmed)
 
 
 BrokerConnection = Connection
 """``Connection`` under kombu's old name."""
 
-_ARGUMENTS = tuple(field.name for field in attrs.fields(Parameters))
+
+if not TYPE_CHECKING:  # the pools are made of connections
+
+    def __getattr__(name: str) -> Any:
+        if name in ("ChannelPool", "ConnectionPool"):
+            from . import pools
+
+            return getattr(pools, name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _rebuild(cls: type[Connection], arguments: Mapping[str, Any]) -> Connection:

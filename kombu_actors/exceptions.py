@@ -42,6 +42,7 @@ from .errors import (
 )
 
 __all__ = [
+    "BatchPublishError",
     "BrokerUnreachable",
     "ChannelError",
     "ChannelLimitExceeded",
@@ -55,6 +56,7 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "HandshakeFailed",
+    "HttpError",
     "InconsistencyError",
     "InvalidURL",
     "KombuError",
@@ -79,6 +81,21 @@ __all__ = [
 
 class VersionMismatch(KombuError):
     """A dependency's version does not fit.  Kept for ``except`` clauses; nothing here raises it."""
+
+
+class BatchPublishError(KombuError):
+    """A batch of publishes failed, and nobody knows which are there.  Kept for ``except`` clauses."""
+
+
+class HttpError(Exception):
+    """A web server's answer.  Kept for ``except`` clauses; nothing here raises it."""
+
+    def __init__(self, code: int, message: str | None = None, response: object = None) -> None:
+        super().__init__(code, message, response)
+        self.code, self.message, self.response = code, message, response
+
+    def __str__(self) -> str:
+        return f"HTTP {self.code}: {self.message}"
 
 
 def reraise(tp: type[BaseException], value: BaseException, tb: TracebackType | None = None) -> NoReturn:

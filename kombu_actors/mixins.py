@@ -162,7 +162,7 @@ class ConsumerMixin:
             self._stopping.take_down(bell)
 
     def consume(
-        self, limit: int | None = None, timeout: float | None = None, safety_interval: float = 1, **kwargs: Any
+        self, limit: int | None = None, timeout: float | None = None, safety_interval: float = 1, **kwargs: object
     ) -> Iterator[None]:
         """Consume, yielding after each event; ends after ``limit`` iterations, or when ``should_stop`` is set.
 

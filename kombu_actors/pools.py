@@ -79,7 +79,7 @@ class PooledConnection(Connection):
         """A connection with the same parameters that belongs to no pool."""
         return Connection(**{**self._arguments(), **kwargs})
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return self.clone().__reduce__()
 
     def drop(self, drain: float = 0) -> None:
@@ -88,7 +88,7 @@ class PooledConnection(Connection):
         Raises:
             PublishUnknown: some were not confirmed.
         """
-        unconfirmed = self._stop_tree(drain)
+        unconfirmed = self._runs.stop(drain)
         if unconfirmed:
             raise PublishUnknown(
                 f"{self.as_uri()} was closed with its pool; the broker had not confirmed {unconfirmed} publishes"
@@ -99,7 +99,7 @@ class PooledConnection(Connection):
 
         Not while publishes wait in it for that session: they would be lost.
         """
-        tree = self._tree
+        tree = self._runs.present
         if tree is None or tree.connected:
             return
         if not tree.usable or not tree.unsent:
@@ -197,9 +197,9 @@ class ProducerPool(Resource[_Producer]):
 
     def __init__(
         self,
-        connections: Resource[Any],
+        connections: Resource[PooledConnection],
         *args: Any,
-        Producer: Callable[..., Any] | None = None,
+        Producer: Callable[..., _Producer] | None = None,
         **kwargs: Any,
     ) -> None:
         self.connections = connections
@@ -238,7 +238,7 @@ class ProducerPool(Resource[_Producer]):
                 raise
         return self.prepare(resource)
 
-    def _borrow(self, deadline: float) -> Any:
+    def _borrow(self, deadline: float) -> PooledConnection:
         if math.isinf(deadline):
             return self.connections.acquire(block=deadline > 0)
         return self.connections.acquire(block=True, timeout=max(deadline - time.monotonic(), 0))

@@ -54,7 +54,8 @@ class Resource(Generic[R]):
         self._limit = _checked(limit)
         self.preload = preload or 0
         self._idle: list[R] = []
-        self._lent: dict[int, R] = {}
+        self._dirty: dict[int, R] = {}
+        """What is lent, by its id; under kombu's name, by which programs count it (and Celery's own tests)."""
         self._changing: set[_Place[R]] = set()
         """Places of resources that are being made or taken back just now."""
         self._lock = threading.RLock()
@@ -64,9 +65,12 @@ class Resource(Generic[R]):
         start_afresh_after_fork(self)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__}: {len(self._lent)} of {self.limit or 'any number of'} {self.members} lent>"
+        return f"<{type(self).__name__}: {len(self._dirty)} of {self.limit or 'any number of'} {self.members} lent>"
 
     # What a subclass says
+
+    def setup(self) -> None:
+        """Nothing to do before the first is lent; kombu's pools call it when they are made."""
 
     def new(self) -> R:
         """Make one."""
@@ -124,7 +128,7 @@ class Resource(Generic[R]):
             with self._lock:
                 self._check_open()
                 if self.limit:
-                    self._lent[id(resource)] = resource
+                    self._dirty[id(resource)] = resource
             self._leave(place)
             self._lend(resource)
         except BaseException as error:
@@ -139,7 +143,7 @@ class Resource(Generic[R]):
             try:
                 with self._lock:
                     self._check_open()
-                    if not self.limit or self._idle or len(self._lent) + len(self._changing) < self.limit:
+                    if not self.limit or self._idle or len(self._dirty) + len(self._changing) < self.limit:
                         self._changing.add(place)
                         if self._idle:
                             place.resource = self._idle[-1]
@@ -164,7 +168,7 @@ class Resource(Generic[R]):
             resource = place.resource
         with self._lock:
             if resource is not None:
-                self._lent.pop(id(resource), None)
+                self._dirty.pop(id(resource), None)
             sound = resource is not None and resource is place.resource and not broken and not self._closed
             if sound:
                 self._idle.append(cast(R, resource))
@@ -198,16 +202,16 @@ class Resource(Generic[R]):
         """Have it among the idle again; returns whether it must be closed instead.  May be done again."""
         with self._lock:
             idle = any(other is resource for other in self._idle)
-            if not idle and id(resource) in self._lent:
+            if not idle and id(resource) in self._dirty:
                 place.resource = resource
                 self._changing.add(place)
-                self._lent.pop(id(resource), None)
+                self._dirty.pop(id(resource), None)
         if not idle and place.resource is None:
             return True
         if not idle:
             self.release_resource(resource)
             with self._lock:
-                held = len(self._idle) + len(self._lent) + len(self._changing)
+                held = len(self._idle) + len(self._dirty) + len(self._changing)
                 idle = not self._closed and bool(self.limit) and held <= cast(int, self.limit)
                 if idle:
                     self._idle.append(resource)
@@ -217,7 +221,7 @@ class Resource(Generic[R]):
     def replace(self, resource: R) -> None:
         """Close one that is broken; the next ``acquire`` makes another in its place."""
         try:
-            self._lent.pop(id(resource), None)
+            self._dirty.pop(id(resource), None)
         finally:
             self._waiting.wake()
             self.close_resource(resource)
@@ -232,8 +236,8 @@ class Resource(Generic[R]):
             if self._closed:
                 return
             self._closed = close_pool
-            dropped = [*self._lent.values(), *self._idle]
-            self._lent.clear()
+            dropped = [*self._dirty.values(), *self._idle]
+            self._dirty.clear()
             self._idle.clear()
         self._waiting.wake()
         deadline = time.monotonic() + CLOSE_PATIENCE
@@ -266,12 +270,12 @@ class Resource(Generic[R]):
         """
         _checked(limit)
         with self._lock:
-            if self._lent and limit and (not self.limit or limit < self.limit) and not ignore_errors:
+            if self._dirty and limit and (not self.limit or limit < self.limit) and not ignore_errors:
                 if not force:
                     raise RuntimeError(f"Can't shrink pool when in use: was={self.limit} now={limit}")
                 reset = True
             self._limit = limit
-            surplus = len(self._idle) + len(self._lent) - limit if limit else len(self._idle)
+            surplus = len(self._idle) + len(self._dirty) - limit if limit else len(self._idle)
             dropped = [self._idle.pop(0) for _ in range(min(surplus, len(self._idle)))]
         self._waiting.wake()
         if reset:
@@ -281,7 +285,7 @@ class Resource(Generic[R]):
 
     def start_afresh(self) -> None:
         """Forget everything, touching nothing: in a forked child it is the parent's."""
-        self._idle, self._lent, self._changing = [], {}, set()
+        self._idle, self._dirty, self._changing = [], {}, set()
         self._lock = threading.RLock()
         self._waiting = Sleepers()
 

@@ -9,10 +9,10 @@ checked before any decoder, or decompressor, sees it.
 from __future__ import annotations
 
 import os
-import pickle
 from collections.abc import Callable, Collection, Container, Iterable, Mapping
 from importlib import import_module
-from typing import Any, Final, NamedTuple, NoReturn
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from .errors import ContentDisallowed, DecodeError, EncodeError, SerializerNotInstalled
 from .utils import json as _json
@@ -260,15 +260,28 @@ def _missing(module: str, extra: str) -> SerializerNotInstalled:
     return SerializerNotInstalled(f"{module} is not installed: pip install 'kombu-actors[{extra}]'")
 
 
+if not TYPE_CHECKING:  # few ask for it, and it takes milliseconds
+
+    def __getattr__(name: str) -> Any:
+        if name == "pickle":
+            return import_module("pickle")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def _pickle(data: object) -> bytes:
+    import pickle
+
     return pickle.dumps(data, protocol=pickle_protocol)
 
 
-def _unpickle(body: Any) -> Any:
+def pickle_loads(body: Any) -> Any:
+    """What was pickled.  Whoever made the bytes can have any code run here."""
+    import pickle
+
     return pickle.loads(str_to_bytes(body))
 
 
-def _yaml() -> Any:
+def _yaml() -> ModuleType:
     try:
         return import_module("yaml")
     except ImportError:
@@ -284,7 +297,7 @@ def _yaml_loads(body: Any) -> Any:
     return _yaml().safe_load(body if isinstance(body, (str, bytes)) else bytes(body))
 
 
-def _msgpack() -> Any:
+def _msgpack() -> ModuleType:
     try:
         return import_module("msgpack")
     except ImportError:
@@ -342,7 +355,7 @@ def prepare_accept_content(
 
 
 register("json", _json.dumps, _json.loads, "application/json", "utf-8")
-register("pickle", _pickle, _unpickle, "application/x-python-serialize", "binary")
+register("pickle", _pickle, pickle_loads, "application/x-python-serialize", "binary")
 register("yaml", _yaml_dumps, _yaml_loads, "application/x-yaml", "utf-8")
 register("msgpack", _msgpack_dumps, _msgpack_loads, "application/x-msgpack", "binary")
 registry._set_default_serializer("json")

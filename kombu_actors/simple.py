@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["SimpleBase", "SimpleBuffer", "SimpleQueue"]
 
 logger = logging.getLogger(__name__)
-_NEVER: Any = object()
+_NEVER: object = object()
 
 
 class SimpleBase:

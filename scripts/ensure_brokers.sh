@@ -1,10 +1,11 @@
 #!/bin/sh
-# Make sure that RabbitMQ and Redis are installed; the tests start private nodes of them.
+# Make sure that RabbitMQ, Redis and Chromium are installed: the tests start private nodes, and look at pages.
 set -eu
 missing() {
     [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
     command -v redis-server >/dev/null || echo redis-server
     command -v setpriv >/dev/null || echo util-linux
+    [ -x /usr/bin/chromium ] || echo chromium fonts-dejavu-core
 }
 PATH=$PATH:/usr/sbin:/sbin
 wanted=$(missing)

@@ -50,7 +50,7 @@ class BlockingCall:
     def check(self) -> None:
         """Look whether the connection works, and holds nothing that nobody knows of."""
         self.queue.queue_declare(passive=True)
-        tree = self.connection._running_tree()
+        tree = self.connection._runs.running()
         until(lambda: set(tree.actor.channels) == set(tree.channels), "a channel that nobody holds")
         until(lambda: len(leases._leases) <= self.trees, "a connection that nobody holds")
 
@@ -101,7 +101,7 @@ class OpeningAChannel(BlockingCall):
 
     def check(self) -> None:
         super().check()
-        tree = self.connection._running_tree()
+        tree = self.connection._runs.running()
         for channel in list(tree.channels.values()):
             if channel is not tree.default_channel:  # opened, and lost by who was interrupted before it had a name
                 channel.close()
@@ -372,8 +372,8 @@ class Borrowing(BlockingCall):
         for producer in lent:
             producer.publish("x", routing_key=self.queue.name)
             producer.release()
-        assert not self.producers._lent
-        assert not self.connections._lent or len(self.connections._lent) <= self.limit
+        assert not self.producers._dirty
+        assert not self.connections._dirty or len(self.connections._dirty) <= self.limit
         until(lambda: len(leases._leases) <= self.trees + self.limit, "a connection that nobody holds")
         self.queue.purge()
 

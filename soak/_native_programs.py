@@ -231,6 +231,6 @@ def _judge_error(error: BaseException, *, bare: bool) -> list[str]:
 
 def _judge_order(stopped: list[str]) -> list[str]:
     """Of the fixed children the younger are stopped before the elder."""
-    elders = ["deadlines", "session/link", "session/closer", "topology", *(f"echo{number}" for number in range(8))]
+    elders = ["deadlines", "session", "topology", *(f"echo{number}" for number in range(8))]
     seen = [elders.index(path) for path in stopped if path in elders]
     return [] if seen == sorted(seen, reverse=True) else [f"it stopped out of order: {stopped}"]

@@ -61,6 +61,7 @@ def run_batch(url: str, names: str, count: int, times: int, seed: str) -> None:
     """In a process of its own: run programs (``names``, with commas) in turn, print one line of JSON for each."""
     if ":" in url:
         transport_for(url.partition(":")[0])  # imported now: on a busy machine that takes seconds
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     sys.unraisablehook = repeat_what_was_ignored
     logging.basicConfig(level=logging.CRITICAL)  # what concerns messages is not judged here
     for number, name in zip(range(count), cycle(names.split(",")), strict=False):

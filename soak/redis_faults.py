@@ -184,14 +184,14 @@ class Faults:
         self.node.ask("CONFIG", "SET", "maxmemory", 0)
 
     def busy(self) -> None:
-        self.node.ask("CONFIG", "SET", "busy-reply-threshold", 50)
+        self.node.ask("CONFIG", "SET", "lua-time-limit", 50)
         script = threading.Thread(target=self._run_on)
         script.start()
         self._last()
         with redis.Redis(port=self.node.port) as client, suppress(redis.exceptions.ResponseError):
             client.script_kill()
         script.join()
-        self.node.ask("CONFIG", "SET", "busy-reply-threshold", 5000)
+        self.node.ask("CONFIG", "SET", "lua-time-limit", 5000)
 
     def _run_on(self) -> None:
         with redis.Redis(port=self.node.port) as client, suppress(redis.exceptions.ResponseError):

@@ -11,7 +11,8 @@ import hiredis
 import trio
 
 from kombu_actors.transport._stream import dial
-from kombu_actors.transport.redis.wire import RedisWire
+from kombu_actors.transport._waiting import PendingReply
+from kombu_actors.transport.redis.wire import Argument, RedisWire
 
 HELLO = {"server": "redis", "version": "7.0.15", "proto": 3, "id": 7, "mode": "standalone", "role": "master"}
 _MORE = object()
@@ -93,7 +94,26 @@ async def open_test_wire(port: int, *, body_max: int = 1024 * 1024, hello: bool 
         nursery.start_soon(wire.run_writer)
         try:
             if hello:
-                await wire.call("HELLO", 3)
+                await call(wire, "HELLO", 3)
             yield wire
         finally:
             wire.kill(ConnectionError("the test is over"))
+
+
+def request(wire: RedisWire, *args: Argument, **hooks: Callable[[Any], None]) -> PendingReply:
+    """Append one command; ``hooks`` are those of a ``PendingReply``."""
+    pending = PendingReply(**hooks)
+
+    def settle(reply: object) -> None:
+        if isinstance(reply, BaseException):
+            pending.fail(reply)
+        else:
+            pending.resolve(reply)
+
+    wire.send(args, settle)
+    return pending
+
+
+async def call(wire: RedisWire, *args: Argument) -> Any:
+    """Send one command and wait for its reply; raises an ``ErrorReply``, or why the wire died."""
+    return await request(wire, *args).wait()

@@ -16,7 +16,7 @@ def is_public(module: str) -> bool:
     return not any(part.startswith("_") for part in module.split("."))
 
 
-MODULES = [module for module in source_modules() if is_public(module)]
+MODULES = [module for module in source_modules() if is_public(module) and not module.endswith(".celery.installed")]
 
 
 def is_ours(thing: Any) -> bool:

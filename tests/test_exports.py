@@ -20,10 +20,11 @@ OPTIONAL = {
     *("prometheus_client", "pytest", "rich", "starlette", "yaml"),
 }
 
-MODULE_OF = {"pyyaml": "yaml"}
+MODULE_OF = {"pyyaml": "yaml", "opentelemetry-api": "opentelemetry"}
 """What is imported of a distribution, where that has another name."""
 
-MODULES = [module for module in source_modules() if not module.endswith("__main__")]
+MODULES = [module for module in source_modules() if not module.endswith(("__main__", ".celery.installed"))]
+"""But for those whose import does something: the latter puts the package in kombu's place."""
 
 
 def is_public(module: str) -> bool:
@@ -69,30 +70,41 @@ def test_the_types_are_shipped() -> None:
 
 def loaded_by(statement: str) -> set[str]:
     """The modules that a fresh interpreter has loaded for a statement: ours in full, of others the first part."""
-    script = (
-        f"import json, sys; before = set(sys.modules)\n{statement}\nprint(json.dumps([*{{*sys.modules}} - before]))"
-    )
+    loaded = printed_by(f"before = set(sys.modules)\n{statement}", "[*{*sys.modules} - before]")
+    return {name if name.split(".")[0] == PACKAGE else name.split(".")[0] for name in loaded}
+
+
+def printed_by(statement: str, expression: str) -> list[str]:
+    """What a list is in a fresh interpreter after a statement."""
+    script = f"import json, sys\n{statement}\nprint(json.dumps({expression}))"
     completed = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT.parent, capture_output=True, text=True, check=True, timeout=60
     )
-    loaded: list[str] = json.loads(completed.stdout)
-    return {name if name.split(".")[0] == PACKAGE else name.split(".")[0] for name in loaded}
+    printed: list[str] = json.loads(completed.stdout)
+    return printed
 
 
 FACES = (
     *(
+        "abstract",
+        "clocks",
         "common",
+        "compat",
         "compression",
         "connection",
         "entity",
         "exceptions",
+        "log",
+        "matcher",
         "message",
         "messaging",
         "mixins",
         "pools",
         "resource",
     ),
-    *("serialization", "simple", "utils.url", "utils.uuid"),
+    *("asynchronous", "asynchronous.debug", "asynchronous.semaphore", "asynchronous.timer", "pidbox"),
+    *("serialization", "simple", "utils.amq_manager", "utils.collections", "utils.compat", "utils.debug", "utils.div"),
+    *("utils.eventio", "utils.imports", "utils.objects", "utils.text", "utils.time", "utils.url", "utils.uuid"),
 )
 RUNTIME = tuple(f"{PACKAGE}.{folder}." for folder in ("actors", "supervisors", "transport", "protocols"))
 
@@ -128,6 +140,37 @@ def test_a_connection_loads_the_transport_of_its_url_alone(scheme: str, others: 
     assert {f"{PACKAGE}.transport.{other}" for other in others} & loaded == set()
     assert loaded & OPTIONAL == set()
     assert ("hiredis" in loaded) == (scheme == "redis")
+
+
+NEEDED = (
+    *("_bridge", "_facade", "_frozen", "_values", "actors", "errors", "supervisors", "transport", "utils"),
+    *("protocols", "protocols._content", "protocols.amqp", "protocols.blame", "protocols.ledger"),
+    *("connection", "messaging", "compression", "serialization"),
+)
+"""What a connection over AMQP is made of: modules, and of all but ``protocols`` what is in them."""
+NOT_NEEDED = {"asyncio", "concurrent", "dataclasses", "difflib", "email", "http", "multiprocessing", "pickle", "xml"}
+"""Some of the standard library that costs milliseconds."""
+
+
+def test_a_first_connection_over_amqp_loads_what_it_needs() -> None:
+    """No more modules of ours than the limit, of no other part, and none of those that take long."""
+    loaded = loaded_by(f"from {PACKAGE} import Connection, Consumer, Producer; Connection('amqp://')")
+    ours = {name.removeprefix(f"{PACKAGE}.") for name in loaded if name.startswith(f"{PACKAGE}.")}
+    beneath = tuple(f"{name}." for name in NEEDED if name != "protocols")
+    assert [name for name in ours if name not in NEEDED and not name.startswith(beneath)] == []
+    assert {"_facade.management", "_bridge.looping", "_bridge.stay", "_bridge.supply"} & ours == set()
+    assert loaded & NOT_NEEDED == set()
+    assert len(ours) <= 160
+
+
+def test_no_class_of_a_first_connection_over_amqp_is_made_by_attrs() -> None:
+    """attrs compiles methods for each class when it is imported: 64 classes were a sixth of what a connection costs."""
+    made = (
+        "[kind.__qualname__ for name, module in [*sys.modules.items()] if name.startswith('kombu_actors')"
+        " for kind in vars(module).values() if isinstance(kind, type)"
+        " and kind.__module__ == name and '__attrs_attrs__' in vars(kind)]"
+    )
+    assert printed_by(f"from {PACKAGE} import Connection; Connection('amqp://')", made) == []
 
 
 def test_lazy_names_look_like_any_others() -> None:

@@ -12,6 +12,7 @@ from .._bridge.supply import AT_ONCE, Supply
 from .._native.batch import next_entry
 from .._native.publishing import RuntimePublishing
 from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES, Publisher
+from ..actors.sending import begin, leave
 from ..errors import RuntimeStopped
 from ..protocols.ledger import Entry
 from .place import LoopPlace
@@ -52,7 +53,7 @@ class LoopPublishing:
             await future
         except asyncio.CancelledError:
             with suppress(RuntimeStopped):
-                handle.to_runtime.post(publisher.leave, entry)
+                handle.to_runtime.post(leave, publisher, entry)
             raise
         finally:
             handle.waiting.discard(future)
@@ -79,7 +80,7 @@ class LoopPublishing:
 
     def _begin(self, publisher: Publisher, entry: Entry, timeout: float, future: asyncio.Future[None]) -> None:
         if not future.cancelled():
-            publisher.begin(entry, timeout, partial(self._handle.to_loop.post, _settle, future))
+            begin(publisher, entry, timeout, partial(self._handle.to_loop.post, _settle, future))
 
 
 def _settle(future: asyncio.Future[None], error: BaseException | None) -> None:

@@ -10,9 +10,12 @@ from __future__ import annotations
 import importlib
 import os
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .._values.originals import green, pristine
+
+if TYPE_CHECKING:
+    from threading import Lock
 
 __all__ = ["Bell", "Sleepers", "ThreadBell", "new_bell"]
 
@@ -46,7 +49,7 @@ class ThreadBell(Bell):
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock: Any = _allocate_lock()
+        self._lock: Lock = _allocate_lock()
         self._lock.acquire()
 
     def ring(self) -> None:

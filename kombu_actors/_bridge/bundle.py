@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from ..errors import RuntimeStopped
 from .forking import start_afresh_after_fork
@@ -24,7 +23,7 @@ class Bundle:
 
     def __init__(self, ring: Callable[[Callable[[], None]], object]) -> None:
         self._ring = ring
-        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._rung = False
         self._forked = False
         self._deaf = False

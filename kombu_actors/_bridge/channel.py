@@ -8,31 +8,23 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
-from .._values.model import (
-    Action,
-    BindingSpec,
-    ConsumerSpec,
-    Delivery,
-    ExchangeSpec,
-    Outcome,
-    QoS,
-    QueueInfo,
-    QueueSpec,
-    Returned,
-)
+from .._values.model import Action, ConsumerSpec, Delivery, Outcome, QoS, Returned
 from ..actors.channel import ChannelActor, Epoch
 from ..actors.connection import ConnectionActor
-from ..actors.consumer import Consumer
-from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES, outcome_error
+from ..actors.consumer import DesiredConsumer
+from ..actors.outcomes import outcome_error, too_late, unconfirmed
+from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
 from ..actors.receipts import Receipt
-from ..errors import ConnectionLost, DeadlineExceeded, PublishUnknown, StaleDelivery
+from ..actors.sending import send, wait_outcome
+from ..actors.topology_calls import TopologyCalls
+from ..errors import ConnectionLost, DeadlineExceeded, StaleDelivery
 from ..protocols.ledger import Entry
 from ..transport._contract import DeliverySink
 from .bells import new_bell
 from .ensuring import in_ensure
-from .feeds import Arrival, Feed, Notice
+from .feeds import Arrival, ChannelNotice, Feed
 from .forking import start_afresh_after_fork
 from .inbox import Addressee, Inbox
 from .leaving import Leaving
@@ -54,18 +46,6 @@ TAG_MAX = 2**64 - 1
 """AMQP's delivery tags have 64 bits."""
 
 
-class TopologyCalls(Protocol):
-    """What threads have the topology of a connection changed by; awaited in the runtime."""
-
-    async def declare_exchange(self, spec: ExchangeSpec, *, passive: bool = False) -> None: ...
-    async def delete_exchange(self, name: str, *, if_unused: bool = False) -> None: ...
-    async def declare_queue(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo: ...
-    async def delete_queue(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int: ...
-    async def purge_queue(self, name: str) -> int: ...
-    async def bind(self, binding: BindingSpec) -> None: ...
-    async def unbind(self, binding: BindingSpec) -> None: ...
-
-
 class ChannelHandle:
     """One channel, in any thread.  What is ``async`` here is to be awaited in the runtime.
 
@@ -74,13 +54,30 @@ class ChannelHandle:
     spares a lone message the waking of the runtime.  Large publishes are handed over one by one.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_inbox",
+        "_last_publish",
+        "_leaving",
+        "_losses",
+        "_owner",
+        "_prefetch_set",
+        "_returns",
+        "actor",
+        "epoch",
+        "names",
+        "number",
+        "portal",
+        "topology_calls",
+    )
+
     def __init__(self, portal: Portal, inbox: Inbox, owner: ConnectionActor, actor: ChannelActor) -> None:
         self.portal = portal
         self.actor = actor
         self.number = actor.number
         self.names = owner.topology.names
         """The names of the connection's queues that the broker names, in this session and before."""
-        self.topology_calls: TopologyCalls = owner
+        self.topology_calls = owner.topology_calls
         self.epoch: Epoch | None = actor.live
         """The channel's present life, None while it is not open; set in the runtime."""
         actor.on_epoch = self._enter
@@ -89,10 +86,13 @@ class ChannelHandle:
         self._inbox = inbox
         self._last_publish = 0.0
         self._prefetch_set = False
+        self._losses: Addressee | None = None
         start_afresh_after_fork(self)
 
     def _enter(self, epoch: Epoch | None) -> None:
         self.epoch = epoch
+        if epoch is None and self._losses is not None:
+            self._inbox.put(self._losses, [()])
 
     def start_afresh(self) -> None:
         """In a forked child: the channel is the parent's."""
@@ -132,7 +132,11 @@ class ChannelHandle:
     def _returned(self, message: Returned) -> None:
         self._inbox.put(self._returns, [message])
 
-    def report_names(self, queue: str, notice: Notice) -> None:
+    def report_losses(self, losses: Addressee) -> None:
+        """Put ``()`` into the inbox under ``losses`` at the end of each epoch, after all that came in it."""
+        self._losses = losses
+
+    def report_names(self, queue: str, notice: ChannelNotice) -> None:
         """Put ``(name, 0, 0)`` into the inbox under ``notice`` whenever the broker gives a queue another name."""
         inbox = self._inbox
         self.names.watch(queue, lambda name: inbox.put(notice, [(name, 0, 0)]))
@@ -155,7 +159,7 @@ class ChannelHandle:
             if len(self._leaving.submissions.waiting) + publisher.under_way >= WINDOW_MESSAGES:
                 self.portal.call(publisher.wait_half_empty, timeout=timeout)
         except DeadlineExceeded:
-            raise publisher.too_late(entry, timeout) from None
+            raise too_late(entry, timeout, publisher.blocked_because()) from None
         if not self._left_alone(entry):
             self._leaving.submit(entry)
 
@@ -195,14 +199,14 @@ class ChannelHandle:
             bell.wait(min(timeout, AT_HAND))
         if receipt.outcome is None:
             left = max(timeout - (monotonic() - began), 0.0)
-            self.portal.call(self.actor.publisher.wait_outcome, entry, receipt, left, timeout=None)
+            self.portal.call(wait_outcome, self.actor.publisher, entry, receipt, left, timeout=None)
             return
         result, detail = receipt.outcome
         if result is not Outcome.CONFIRMED:
             raise outcome_error(entry, result, detail)
 
     def send(self, entry: Entry, timeout: float) -> None:
-        """Publish and wait for the outcome; see ``Publisher.send``.
+        """Publish and wait for the outcome; see ``sending.send``.
 
         Inside an ensured function the wait ends with the session: what follows is the function's caller's to say.
         """
@@ -210,7 +214,7 @@ class ChannelHandle:
         if not in_ensure():
             receipt = Receipt()
             if not self._sent(entry, receipt):
-                self.portal.call(publisher.send, entry, timeout, timeout=None)
+                self.portal.call(send, publisher, entry, timeout, timeout=None)
                 return
             try:
                 self._wait_outcome(entry, receipt, timeout)
@@ -219,14 +223,11 @@ class ChannelHandle:
                 raise
             return
         try:
-            self.portal.call(self._owner.on_this_session, partial(publisher.send, entry, timeout), timeout=None)
+            self.portal.call(self._owner.session.call, partial(send, publisher, entry, timeout), timeout=None)
         except ConnectionLost as lost:
             if not entry.attempted:
                 raise
-            raise PublishUnknown(
-                f"the session ended before the broker confirmed the message to exchange {entry.exchange!r}, routing "
-                f"key {entry.routing_key!r}: the broker may have it; publishing again may duplicate it"
-            ) from lost
+            raise unconfirmed(entry) from lost
 
     # Settling
 
@@ -269,7 +270,7 @@ class ChannelHandle:
 
     # Consuming
 
-    def subscription(self, spec: ConsumerSpec, on_cancel: Notice | None) -> Consumer:
+    def subscription(self, spec: ConsumerSpec, on_cancel: ChannelNotice | None) -> DesiredConsumer:
         """A consumer, to be subscribed: what it is sent comes into the inbox under feeds, one for each epoch.
 
         ``on_cancel`` gets ``(tag,)`` when the broker has ended the subscription.
@@ -280,13 +281,13 @@ class ChannelHandle:
         def sink(epoch: Epoch) -> DeliverySink:
             return partial(inbox.put_deliveries, Feed(number, spec.tag, spec.no_ack, epoch))
 
-        return Consumer(spec, sink, cancelled)
+        return DesiredConsumer(spec, sink, cancelled)
 
     def consumes(self, tag: str) -> bool:
         """Whether a consumer of that tag is wished for."""
         return tag in self.actor.consumers
 
-    def wishes_for(self, consumer: Consumer) -> bool:
+    def wishes_for(self, consumer: DesiredConsumer) -> bool:
         """Whether that very consumer is wished for."""
         return self.actor.consumers.get(consumer.spec.tag) is consumer
 
@@ -296,13 +297,13 @@ class ChannelHandle:
 
     # Awaited in the runtime
 
-    async def subscribe(self, consumer: Consumer) -> None:
-        """Wish for a consumer and wait for its consume-ok; see ``ConnectionActor.add_consumer``."""
-        await self._owner.add_consumer(self.actor, consumer)
+    async def subscribe(self, consumer: DesiredConsumer) -> None:
+        """Wish for a consumer and wait for its consume-ok; see ``Consumers.add``."""
+        await self._owner.consumers.add(self.actor, consumer)
 
     async def unsubscribe(self, tag: str) -> None:
         """Wish for a consumer no more, and wait for cancel-ok."""
-        await self._owner.remove_consumer(self.actor, tag)
+        await self._owner.consumers.remove(self.actor, tag)
 
     async def set_qos(self, qos: QoS) -> None:
         """Bound what may be unacknowledged, in this epoch and all later ones."""

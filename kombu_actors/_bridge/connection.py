@@ -7,12 +7,11 @@ import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import attrs
-
 from .._values.endpoint import Endpoint, FailoverStrategy, LinkOptions
 from ..actors.connection import ConnectionActor
 from ..actors.waitlist import Waiting
 from ..errors import DeadlineExceeded
+from ..supervisors import Supervisor
 from ..transport._contract import Transport
 from . import leases
 from .channel import ChannelHandle
@@ -46,9 +45,9 @@ class ConnectionHandle:
         check_interpreter()
         self.pid = os.getpid()
         self.actor = actor = ConnectionActor(
-            transport, endpoints, attrs.evolve(options, make_lock=new_lock), failover_strategy=strategy
+            transport, endpoints, options.but(make_lock=new_lock), failover_strategy=strategy
         )
-        self.inbox = Inbox(INBOX_LIMIT, actor.pause_reading, actor.resume_reading)
+        self.inbox = Inbox(INBOX_LIMIT, actor.pause_reading, actor.resume_reading, actor.read_seldom)
         actor.on_failure = self.inbox.fail
         if holder is not None:
             actor.session.dialler.hold(holder)
@@ -71,8 +70,12 @@ class ConnectionHandle:
     @property
     def connected(self) -> bool:
         """Whether a session is up at this moment."""
-        link = self.actor.session.link
-        return self.usable and link is not None and link.closed is None
+        return self.usable and self.actor.session.is_up
+
+    @property
+    def supervision(self) -> Supervisor:
+        """Its tree, for what stays in the runtime (``stay``); not to be touched from another thread."""
+        return self.actor.supervisor
 
     @property
     def failure(self) -> BaseException | None:
@@ -97,7 +100,7 @@ class ConnectionHandle:
     @property
     def waiting(self) -> list[Waiting]:
         """What of the declared topology the broker refuses to restore just now, and when it is tried again."""
-        return self.actor.waiting
+        return self.actor.topology_calls.waiting
 
     @property
     def unsent(self) -> bool:
@@ -108,7 +111,7 @@ class ConnectionHandle:
     @property
     def server_properties(self) -> Mapping[str, Any]:
         """What the broker of the present session said about itself; ``ConnectionLost`` when there is none."""
-        return self.actor.server_properties
+        return self.actor.session.require_link().server_properties
 
     @property
     def sock(self) -> Any:
@@ -118,7 +121,7 @@ class ConnectionHandle:
             ConnectionLost: there is no session.
             AttributeError: the transport has no socket.
         """
-        return self.actor.sock
+        return self.actor.session.require_link().sock
 
     # Calls into the runtime
 
@@ -140,7 +143,7 @@ class ConnectionHandle:
             ConnectionLost: there is none, or it ended before the call did.
             DeadlineExceeded: as ``call``.
         """
-        answer: T = self.call(self.actor.on_this_session, call, timeout=timeout)
+        answer: T = self.call(self.actor.session.call, call, timeout=timeout)
         return answer
 
     def later(self, fn: Callable[..., Awaitable[object]], *args: object) -> None:
@@ -149,7 +152,7 @@ class ConnectionHandle:
 
     def wait_ready(self, timeout: float) -> None:
         """Wait until there is a session, and the declared topology holds."""
-        self.call(self.actor.wait_ready, timeout=timeout)
+        self.call(self.actor.topology_calls.wait_ready, timeout=timeout)
 
     def hold_dialling(self, holder: object) -> None:
         """Let this side decide when to dial, from its next call on; see ``Dialler``."""

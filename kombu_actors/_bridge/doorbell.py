@@ -12,7 +12,7 @@ import posix
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -20,11 +20,14 @@ from .._values.originals import pristine
 from ..errors import RuntimeStopped
 from .forking import start_afresh_after_fork
 
+if TYPE_CHECKING:
+    from threading import RLock
+
 __all__ = ["Doorbell", "Refusable"]
 
 CLOSE_PATIENCE = 0.5
 """Seconds for a write to a pipe that is under way in another thread: it takes a microsecond."""
-Call = tuple[Callable[..., object], tuple[Any, ...]]
+Call = tuple[Callable[..., object], tuple[object, ...]]
 logger = logging.getLogger("kombu_actors.portal")
 
 
@@ -41,7 +44,7 @@ class Doorbell:
         self._closed = False
         self._get_ident = pristine("_thread").get_ident
         self._answered_by: int | None = None
-        self._lock: Any = pristine("threading").RLock()
+        self._lock: RLock = pristine("threading").RLock()
         self._out, self._in = os.pipe()
         os.set_blocking(self._out, False)
         os.set_blocking(self._in, False)
@@ -106,11 +109,7 @@ class Doorbell:
                     await trio.lowlevel.checkpoint()
                 self._asleep = False
                 while calls:
-                    fn, args = calls.popleft()
-                    try:
-                        fn(*args)
-                    except Exception:
-                        logger.exception("%s failed, and nobody waits for it", getattr(fn, "__qualname__", fn))
+                    _carry_out(*calls.popleft())  # and keep nothing of it: who made it may be forgotten
         finally:
             self.close()
 
@@ -162,3 +161,10 @@ class Refusable:
     def refuse(self) -> None:
         """The runtime has ended."""
         raise NotImplementedError
+
+
+def _carry_out(fn: Callable[..., object], args: tuple[object, ...]) -> None:
+    try:
+        fn(*args)
+    except Exception:
+        logger.exception("%s failed, and nobody waits for it", getattr(fn, "__qualname__", fn))

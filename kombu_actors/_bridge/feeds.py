@@ -7,14 +7,14 @@ there when it is interrupted goes back into the inbox.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from .._values.model import Delivery
     from ..actors.channel import Epoch
     from .inbox import Taken
 
-__all__ = ["HANDS_OVER", "Arrival", "Feed", "Notice", "Receiver"]
+__all__ = ["HANDS_OVER", "Arrival", "ChannelNotice", "Feed", "Notice", "Receiver"]
 
 HANDS_OVER = "hands_over"
 """Marks callbacks that say themselves (``Message._hand_over``) when user code has the message: they decode it first."""
@@ -26,6 +26,10 @@ class Receiver(Protocol):
     @property
     def callbacks(self) -> Mapping[str, Callable[[Any], object]]:
         """By consumer tag; each takes what ``make_message`` makes."""
+
+    @property
+    def hearers(self) -> Mapping[ChannelNotice, Callable[..., object]]:
+        """Who is to be called for each kind of news of this channel."""
 
     def make_message(self, delivery: Delivery, tag_offset: int, *, no_ack: bool) -> Any:
         """The message for one delivery, whose tag is ``tag_offset`` higher than on the wire."""
@@ -82,6 +86,31 @@ class Feed:
         """The consumer was cancelled before it had the delivery: others may have it."""
         if not self.no_ack:
             channel.give_back(Arrival(delivery, self.epoch))
+
+
+class ChannelNotice(NamedTuple):
+    """News of a channel; each item is the arguments of who hears of it.
+
+    The channel knows who does: the runtime refers to nothing of the program's, which could not be collected else.
+    """
+
+    channel: int
+    event: Literal["cancelled", "renamed"]
+    name: str
+    """Of the consumer, or of the queue."""
+    number: int = 0
+    """Tells apart those who hear of one queue."""
+
+    def dispatch(self, channels: Mapping[int, Receiver], taken: Taken) -> bool:
+        """Call the hearer; False when there is none any more."""
+        arguments: tuple[object, ...] = taken[0][1]
+        channel = channels.get(self.channel)
+        hearer = channel.hearers.get(self) if channel is not None else None
+        if hearer is None:
+            return False
+        del taken[:]
+        hearer(*arguments)
+        return True
 
 
 class Notice:

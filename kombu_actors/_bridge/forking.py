@@ -10,9 +10,13 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from typing import Any, Protocol
+from collections.abc import Callable
+from itertools import count
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["Forkable", "SharedLock", "start_afresh_after_fork"]
+__all__ = ["Forkable", "SharedLock", "register_after_fork", "start_afresh_after_fork"]
+
+T = TypeVar("T")
 
 
 class Forkable(Protocol):
@@ -22,7 +26,7 @@ class Forkable(Protocol):
         """In the child: forget what is the parent's.  Must neither wait nor raise nor send anything."""
 
 
-_forkable: weakref.WeakSet[Any] = weakref.WeakSet()
+_forkable: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
 def start_afresh_after_fork(thing: Forkable) -> None:
@@ -33,6 +37,21 @@ def start_afresh_after_fork(thing: Forkable) -> None:
 def _start_all_afresh() -> None:
     for thing in list(_forkable):
         thing.start_afresh()
+    for (_, call), registered in sorted(_calls.items(), key=lambda item: item[0][0]):
+        call(registered)
+
+
+_calls: weakref.WeakValueDictionary[tuple[int, Callable[[Any], object]], object] = weakref.WeakValueDictionary()
+_numbers = count()
+
+
+def register_after_fork(obj: T, func: Callable[[T], object]) -> None:
+    """Have ``func(obj)`` called in forked children, for as long as ``obj`` exists, in the order of registration.
+
+    Whoever forks, and however: multiprocessing, Celery's billiard, or ``os.fork()`` itself.  What was registered by the
+    program is called after our own things have started afresh.
+    """
+    _calls[next(_numbers), func] = obj
 
 
 class SharedLock:

@@ -19,7 +19,7 @@ class Job(Refusable):
 
     __slots__ = ("args", "bell", "error", "finished", "fn", "result", "scope", "started", "timeout")
 
-    def __init__(self, fn: Callable[..., Awaitable[Any]], args: tuple[Any, ...], timeout: float | None) -> None:
+    def __init__(self, fn: Callable[..., Awaitable[object]], args: tuple[object, ...], timeout: float | None) -> None:
         self.fn = fn
         self.args = args
         self.timeout = timeout

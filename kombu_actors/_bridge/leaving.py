@@ -18,6 +18,8 @@ __all__ = ["Leaving"]
 class Leaving:
     """One channel's way out of any thread.  An interruption in the middle leaves nothing behind unsent."""
 
+    __slots__ = ("_actor", "_owner", "_portal", "submissions")
+
     def __init__(self, portal: Portal, owner: ConnectionActor, actor: ChannelActor) -> None:
         self.submissions = owner.submissions
         """Of all channels of the connection: what the runtime has not taken in yet."""

@@ -9,18 +9,21 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from .._values.originals import import_trio, pristine
 from ..errors import DeadlineExceeded
 from .bells import ThreadBell
+
+if TYPE_CHECKING:
+    from threading import RLock
 
 __all__ = ["load"]
 
 PATIENCE = 30.0
 """Seconds for what takes a fifth of one.  For a signal handler that has interrupted an import of trio it never ends."""
 
-_lock: Any = pristine("_thread").RLock()
+_lock: RLock = pristine("_thread").RLock()
 """Held while modules are imported, and while the process forks: Python's own locks for modules would stay held in the
 child, and its first import of the same would wait for ever."""
 _loaded: set[str] = set()
@@ -45,6 +48,7 @@ def load(*modules: str) -> None:
     bell.wait(PATIENCE)
     if not errors:
         raise DeadlineExceeded(f"the runtime was not loaded within {PATIENCE:g} s: has a signal interrupted an import?")
+    thread.join()  # it has only its end left, and whoever counts threads should not find it
     if errors[0] is not None:
         raise errors[0]
 

@@ -23,7 +23,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 
@@ -262,6 +262,7 @@ def check_interpreter() -> None:
         raise RuntimeStopped("the interpreter is shutting down: publish and release() before the program's end")
 
 
-def new_lock() -> Any:
+def new_lock() -> threading.RLock:
     """A lock for what threads and the runtime share; nobody waits for anything else while holding it."""
-    return pristine("threading").RLock()
+    lock: threading.RLock = pristine("threading").RLock()
+    return lock

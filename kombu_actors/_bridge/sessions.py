@@ -62,26 +62,30 @@ class SessionWatch:
             self._stream.push(Event(path="", at=0, wall=0))
 
     async def _listen(self, supervisor: Supervisor) -> None:
+        async with supervisor.events(CAPACITY) as self._stream:
+            if not self._over:  # left before this began, there was no stream to end
+                await self._tell(self._stream)
+
+    async def _tell(self, stream: EventStream) -> None:
         inbox = self._handle.inbox
         error: BaseException | None = None
         deaf = False
-        async with supervisor.events(CAPACITY) as self._stream:
-            async for event in self._stream:
-                if self._over:
-                    return
-                if event.path == "session" and isinstance(event, ChildFailed):
-                    error = root_cause(event.error)
-                elif event.path == "session" and isinstance(event, ChildBackingOff) and error is not None:
-                    inbox.put(self._lost, [(error, event.delay)])
-                elif event.path == "topology" and isinstance(event, ChildReady) and error is not None:
-                    error = None
-                    inbox.put(self._regained, [()])
-                elif self._is_wished_for(event.path):
-                    if isinstance(event, ChildFailed | ChildStopped):
-                        deaf = True
-                    elif deaf and isinstance(event, ChildReady) and self._all_subscribed():
-                        deaf = False
-                        inbox.put(self._consuming, [()])
+        async for event in stream:
+            if self._over:
+                return
+            if event.path == "session" and isinstance(event, ChildFailed):
+                error = root_cause(event.error)
+            elif event.path == "session" and isinstance(event, ChildBackingOff) and error is not None:
+                inbox.put(self._lost, [(error, event.delay)])
+            elif event.path == "topology" and isinstance(event, ChildReady) and error is not None:
+                error = None
+                inbox.put(self._regained, [()])
+            elif self._is_wished_for(event.path):
+                if isinstance(event, ChildFailed | ChildStopped):
+                    deaf = True
+                elif deaf and isinstance(event, ChildReady) and self._all_subscribed():
+                    deaf = False
+                    inbox.put(self._consuming, [()])
 
     def _is_wished_for(self, path: str) -> bool:
         """Whether a path is that of a consumer which is to go on."""

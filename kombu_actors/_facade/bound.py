@@ -25,7 +25,7 @@ class Object:
     attrs: tuple[tuple[str, Callable[[Any], Any] | None], ...] = ()
     """Names of the attributes, each with a function that normalises it, or ``None``."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         for name, convert in self.attrs:
             value = kwargs.get(name)
             if value is not None:

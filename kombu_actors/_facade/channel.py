@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from amqp.exceptions import ChannelError, error_for_code
 
-from .._bridge.feeds import Arrival, Notice
+from .._bridge.feeds import Arrival, ChannelNotice
 from .._bridge.portal import CannotWait
 from .._values.model import (
     Action,
@@ -27,12 +27,7 @@ from ..protocols.ledger import Entry
 from ..utils.uuid import uuid
 from .accepted import ACCEPTED, Accepted, returned_delivery, without_unknown
 from .channel_topology import ChannelTopology
-from .consumer import Consumer as MessageConsumer
 from .message import Message
-from .producer import Producer
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
@@ -135,14 +130,6 @@ class Channel(ChannelTopology):
     def confirm_select(self, nowait: bool = False) -> None:
         """Nothing to do: the broker confirms publishes from the first one on, see ``docs/reliability.md``."""
 
-    def Producer(self, *args: Any, **kwargs: Any) -> Producer:
-        """A new :class:`~kombu_actors.Producer` on this channel."""
-        return Producer(self, *args, **kwargs)
-
-    def Consumer(self, *args: Any, **kwargs: Any) -> MessageConsumer:
-        """A new :class:`~kombu_actors.Consumer` on this channel."""
-        return MessageConsumer(self, *args, **kwargs)
-
     def return_arguments(self, returned: Returned) -> tuple[Exception, str, str, Message]:
         """What ``on_return`` callbacks get: the exception, exchange, routing key and the message, not to be acked."""
         error = error_for_code(returned.code, returned.text, (50, 60), default=ChannelError)
@@ -158,6 +145,8 @@ class Channel(ChannelTopology):
         )
         if tag_offset:
             message.delivery_tag = delivery.delivery_tag + tag_offset
+        if self._held is not None and not no_ack:
+            self._held.tags.add(delivery.delivery_tag + tag_offset)
         return message
 
     # Consuming
@@ -198,30 +187,36 @@ class Channel(ChannelTopology):
         handle = self._present
         tag = consumer_tag or uuid()
         spec = ConsumerSpec(
-            tag=tag, queue=queue, no_ack=no_ack, exclusive=exclusive, no_local=no_local, arguments=arguments
+            tag=tag, queue=queue, no_ack=no_ack, exclusive=exclusive, no_local=no_local, arguments=arguments or {}
         )
         if handle.consumes(tag):  # checked before its callback is replaced
             raise ValueError(f"consumer tag {tag!r} is already in use on channel {self.channel_id}; cancel it first")
-        consumer = handle.subscription(spec, Notice(on_cancel) if on_cancel is not None else None)
+        cancelled = ChannelNotice(self.channel_id, "cancelled", tag) if on_cancel is not None else None
+        consumer = handle.subscription(spec, cancelled)
         try:
             if callback is not None:
                 self.callbacks[tag] = callback
+            if cancelled is not None and on_cancel is not None:
+                self.hearers[cancelled] = on_cancel
             if no_ack:
                 self.no_ack_consumers.add(tag)
             self._call(handle.subscribe, consumer)
         except BaseException:
             if handle.wishes_for(consumer):  # interrupted when it had been added
                 self.cancel_soon(tag)
-            self.callbacks.pop(tag, None)
-            self.no_ack_consumers.discard(tag)
+            self._forget_consumer(tag)
             raise
         return tag
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> None:
-        """End a subscription: what its callback has had stays to be acknowledged, what came too late goes back."""
+        """End a subscription: what its callback has had stays to be acknowledged, what came too late goes back.
+
+        On a channel that was closed, and after its connection was released, there is none any more: nothing is done.
+        """
+        if self.closed:
+            return
         try:
-            self.callbacks.pop(consumer_tag, None)
-            self.no_ack_consumers.discard(consumer_tag)
+            self._forget_consumer(consumer_tag)
             self._perform(partial(self._present.unsubscribe, consumer_tag))
         except CannotWait:
             self.cancel_soon(consumer_tag)
@@ -235,10 +230,14 @@ class Channel(ChannelTopology):
 
     def cancel_soon(self, consumer_tag: str) -> None:
         """``basic_cancel`` for somebody who was interrupted: waits for nothing."""
-        self.callbacks.pop(consumer_tag, None)
-        self.no_ack_consumers.discard(consumer_tag)
+        self._forget_consumer(consumer_tag)
         if not self._inherited:
             self._host.later(self.handle.unsubscribe, consumer_tag)
+
+    def _forget_consumer(self, tag: str) -> None:
+        self.callbacks.pop(tag, None)
+        self.hearers.pop(ChannelNotice(self.channel_id, "cancelled", tag), None)
+        self.no_ack_consumers.discard(tag)
 
     def give_back(self, arrival: Arrival) -> None:
         """Requeue a delivery that no callback has had; a former epoch's comes again by itself."""
@@ -274,11 +273,17 @@ class Channel(ChannelTopology):
             ValueError: that is no delivery tag.
         """
         self.handle.settle(Action.ACK, delivery_tag, bool(multiple), alone=not self._inbox.waiting)
+        if self._held is not None:
+            self._held.settled(delivery_tag, multiple)
 
     def basic_reject(self, delivery_tag: int, requeue: bool = False) -> None:
         """Reject a delivery: requeue it, or have the broker drop or dead-letter it."""
         self.handle.settle(Action.REJECT, delivery_tag, bool(requeue))
+        if self._held is not None:
+            self._held.settled(delivery_tag)
 
     def basic_nack(self, delivery_tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """RabbitMQ's reject for several deliveries."""
         self.handle.settle(Action.REQUEUE if requeue else Action.DISCARD, delivery_tag, bool(multiple))
+        if self._held is not None:
+            self._held.settled(delivery_tag, multiple)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from .._bridge.channel import ChannelHandle, TopologyCalls
 from .._bridge.forking import start_afresh_after_fork
@@ -12,8 +12,11 @@ from .._bridge.portal import CannotWait
 from .._bridge.refusals import Refusals
 from ..errors import ConnectionClosed
 from .accepted import Returns
+from .held import Held
+from .standard import StdChannel
 
 if TYPE_CHECKING:
+    from .._bridge.feeds import ChannelNotice
     from .._bridge.inbox import Inbox
     from ..connection import Connection
     from .contracts import ChannelHost
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class ChannelCalls:
+class ChannelCalls(StdChannel):
     """What all of a channel's methods stand on.
 
     A call is refused when the channel is closed or given up, and made by its deadline otherwise: it waits while
@@ -35,6 +38,7 @@ class ChannelCalls:
         self.connection = cast("Connection", host)
         self.callbacks: dict[str, Callable[[Message], object]] = {}
         self.no_ack_consumers: set[str] = set()
+        self.hearers: dict[ChannelNotice, Callable[..., object]] = {}
         self.events: dict[str, set[Callable[..., object]]] = {"basic_return": set()}
         self._host = host
         self._prepare = host.transport_driver.prepare
@@ -52,21 +56,20 @@ class ChannelCalls:
         driver, options = self._host.transport_driver, self._host.transport_options
         self._refusals = Refusals(handle.portal, driver.content_of, options.get("on_refused"))
         handle.report(Returns(handle.number), self._refusals)
+        self._held: Held | None = None
+        if options.get("tell_lost", self._host.tells_lost):
+            self._held = Held(handle.number, self._host.as_uri())
+            handle.report_losses(self._held)
 
     def start_afresh(self) -> None:
         """In a forked child: what was delivered and consumed is the parent's; reopened at the next use."""
         self._inherited = True
         self.callbacks.clear()
+        self.hearers.clear()
         self.no_ack_consumers.clear()
 
     def __repr__(self) -> str:
         return f"<Channel {self.channel_id} of {self.connection!r}: {'open' if self.is_open else 'not open'}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     @property
     def channel_id(self) -> int:
@@ -83,6 +86,11 @@ class ChannelCalls:
         """Whether the channel is usable at this moment."""
         return not self._closed and self.handle.epoch is not None
 
+    @property
+    def closed(self) -> bool:
+        """Whether the program has closed it, or released its connection."""
+        return self._closed or not self._host.keeps(self)
+
     def close(self) -> None:
         """Cancel the consumers, hand out what was published, close the channel."""
         if self._closed:
@@ -90,6 +98,7 @@ class ChannelCalls:
         try:
             self._closed = True
             self.callbacks.clear()
+            self.hearers.clear()
             self._host.forget_channel(self)
             if self._host.hosts(self.handle.portal):
                 self._host.call(self.handle.close)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from itertools import count
+from time import monotonic, sleep
+from typing import NamedTuple
 
-from .._bridge.feeds import Notice
+from amqp.exceptions import ResourceLocked
+
+from .._bridge.feeds import ChannelNotice
 from .._values.model import Arguments, BindingKind, BindingSpec, ExchangeSpec, QueueSpec
 from .channel_calls import ChannelCalls
 
-QUEUE_ARGUMENTS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "expires": ("x-expires", lambda seconds: int(seconds * 1000)),
-    "message_ttl": ("x-message-ttl", lambda seconds: int(seconds * 1000)),
-    "max_length": ("x-max-length", int),
-    "max_length_bytes": ("x-max-length-bytes", int),
-    "max_priority": ("x-max-priority", int),
-}
-"""kombu's queue options in seconds -> RabbitMQ's arguments in milliseconds."""
+LOCKED = 5.0
+"""Seconds that an exclusive queue of one's own may still be locked: RabbitMQ notices a reset at once; on Redis a
+session is over for the others when it has missed a beat (1 s)."""
+LOOK_AGAIN = 0.1
+_numbers = count()
 
 
 class queue_declare_ok_t(NamedTuple):
@@ -49,7 +50,12 @@ class ChannelTopology(ChannelCalls):
         ``nowait`` is accepted and waits all the same: an answer nobody reads is an error nobody sees.
         """
         spec = ExchangeSpec(
-            name=exchange, type=type, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
+            name=exchange,
+            type=type,
+            durable=durable,
+            auto_delete=auto_delete,
+            internal=internal,
+            arguments=arguments or {},
         )
         self._call(self._topology_calls.declare_exchange, spec, passive=passive)
 
@@ -92,10 +98,25 @@ class ChannelTopology(ChannelCalls):
         nowait: bool = False,
         arguments: Arguments | None = None,
     ) -> queue_declare_ok_t:
-        """Declare a queue and remember it; without a name the broker chooses one, anew in each session."""
+        """Declare a queue and remember it; without a name the broker chooses one, anew in each session.
+
+        An exclusive queue that is locked is waited for, up to 5 s, where ``Connection.tells_lost`` is in force: the
+        program connects anew after a loss then, and its own former session may not be over for the broker yet.  In
+        memory ``Connection.memory_exclusive`` may make it anybody's.
+        """
+        if exclusive and not self._host.memory_exclusive and self._host.transport_driver.name == "memory":
+            exclusive, auto_delete = False, True
         spec = QueueSpec(name=queue, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=arguments)
-        info = self._call_after_publishes(self._topology_calls.declare_queue, spec, passive=passive)
-        return queue_declare_ok_t(info.name, info.messages, info.consumers)
+        deadline = monotonic() + (LOCKED if exclusive and not passive and self._held is not None else 0)
+        while True:
+            try:
+                info = self._call_after_publishes(self._topology_calls.declare_queue, spec, passive=passive)
+            except ResourceLocked:
+                if monotonic() > deadline:
+                    raise
+                sleep(LOOK_AGAIN)  # no broker tells when a queue is free
+            else:
+                return queue_declare_ok_t(info.name, info.messages, info.consumers)
 
     def queue_bind(
         self,
@@ -134,16 +155,6 @@ class ChannelTopology(ChannelCalls):
         """Remove the ready messages of a queue; returns how many there were."""
         return self._call_after_publishes(self._topology_calls.purge_queue, queue)
 
-    @staticmethod
-    def prepare_queue_arguments(arguments: Mapping[str, object] | None, **options: object) -> dict[str, Any]:
-        """Translate kombu's queue options to the broker's arguments."""
-        prepared = dict(arguments or {})
-        for option, value in options.items():
-            if value is not None:
-                name, convert = QUEUE_ARGUMENTS[option]
-                prepared[name] = convert(value)
-        return prepared
-
     def current_name(self, queue: str) -> str:
         """The name that a queue has now, which the broker may have named anew."""
         return self.handle.names.current(queue)
@@ -154,7 +165,9 @@ class ChannelTopology(ChannelCalls):
 
     def on_queue_renamed(self, queue: str, fn: Callable[[str, int, int], object]) -> None:
         """Have ``fn(name, 0, 0)`` called where events are drained, whenever the broker gives a queue another name."""
-        self.handle.report_names(queue, Notice(fn))
+        notice = ChannelNotice(self.channel_id, "renamed", queue, next(_numbers))
+        self.hearers[notice] = fn
+        self.handle.report_names(queue, notice)
 
 
 def _binding(

@@ -1,19 +1,23 @@
-"""What a connection tells about itself: its parameters, its transport, and which errors are whose."""
+"""What a connection tells about itself: how it stands, its parameters, its transport, and which errors are whose."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from amqp import exceptions as amqp_errors
-
-from .._values.endpoint import DEFAULT_PORTS, Endpoint
+from .._values.endpoint import Endpoint
+from ..errors import OperationalError
+from . import dialling, transports
 from .parameters import Parameters, uri
 
 if TYPE_CHECKING:
+    from .._bridge.portal import Portal
+    from ..connection import Connection
     from ..transport._contract import Transport
-    from .running import Tree
+    from .contracts import RetryPolicy
+    from .runs import Runs
 
 CALL_TIMEOUT = 30.0
 """Seconds for a call that names no deadline: longer than a failover, shorter than anyone's patience."""
@@ -22,18 +26,65 @@ CALL_TIMEOUT = 30.0
 class ConnectionView:
     """The reading half of ``Connection``: nothing here connects or changes anything."""
 
+    resolve_aliases: ClassVar[Mapping[str, str]] = {"pyamqp": "amqp", "librabbitmq": "amqp"}
+    """URL schemes of kombu's that mean another one."""
+
+    alt: list[str]
+    """Every URL, where there are several."""
+    connect_timeout: float
     transport_driver: Transport
     transport_options: dict[str, Any]
     uri_prefix: str | None
+    tells_lost = False
+    """Whether ``drain_events`` raises ``ConnectionLost`` when messages that the program has not settled were lost with
+    their session, for programs that keep them somewhere, as Celery's worker does: it is to forget them, since they
+    come again.  Off, for most settle at once.  The transport option ``tell_lost`` is for a single connection."""
+    memory_exclusive = True
+    """Whether an exclusive queue in memory is one connection's, as on RabbitMQ.  Off, it is anybody's in this process
+    and goes with its last consumer, for test suites that were written for kombu's memory transport: Celery's own use
+    such queues from two connections, and drop workers without closing theirs."""
     _parameters: Parameters
-    _endpoints: list[Endpoint]
-    _tree: Tree | None
+    _endpoints: tuple[Endpoint, ...]
+    _runs: Runs
+
+    # How it stands
+
+    @property
+    def connected(self) -> bool:
+        """Whether a session is up at this moment."""
+        tree = self._runs.present
+        return tree is not None and tree.connected
+
+    def keeps(self, channel: object) -> bool:
+        """Whether supervision still keeps that channel for this connection."""
+        tree = self._runs.present
+        return tree is not None and tree.keeps(channel)
+
+    def hosts(self, portal: Portal) -> bool:
+        """Whether this connection's tree runs in that runtime."""
+        tree = self._runs.present
+        return tree is not None and tree.portal is portal
+
+    def heartbeat_check(self, rate: float = 2) -> None:
+        """Raise the pending failure when supervision has given up.  Beating itself needs no call."""
+        tree = self._runs.present
+        if tree is not None and tree.failure is not None:
+            raise tree.failure
+
+    def completes_cycle(self, retries: int) -> bool:
+        """Whether every endpoint has been tried once more after ``retries`` retries."""
+        return not (retries + 1) % len(self.alt) if self.alt else True
+
+    def __eqhash__(self) -> tuple[object, ...]:
+        """What makes two connections interchangeable in pools: every parameter, TLS included."""
+        return self._parameters.key()
 
     # Parameters of the endpoint in use
 
     @property
     def _endpoint(self) -> Endpoint:
-        return self._tree.endpoint if self._tree is not None else self._endpoints[0]
+        tree = self._runs.present
+        return tree.endpoint if tree is not None else self._endpoints[0]
 
     @property
     def hostname(self) -> str:
@@ -105,29 +156,37 @@ class ConnectionView:
     # The transport, and its errors as kombu's amqp transport names them, on every transport
 
     @property
-    def transport(self) -> TransportView:
+    def transport(self) -> transports.Transport:
         """What kombu's code asks a transport object for."""
-        return TransportView(self)
+        return self.get_transport_cls()(cast("Connection", self))
+
+    def get_transport_cls(self) -> type[transports.Transport]:
+        """The class of that object."""
+        return transports.by_scheme(self._endpoint.scheme)
+
+    def create_transport(self) -> transports.Transport:
+        """Another such object."""
+        return self.transport
 
     @property
     def recoverable_connection_errors(self) -> tuple[type[BaseException], ...]:
         """Errors after which a new session may succeed."""
-        return (amqp_errors.RecoverableConnectionError, amqp_errors.MessageNacked, OSError)
+        return transports.Transport.recoverable_connection_errors
 
     @property
     def recoverable_channel_errors(self) -> tuple[type[BaseException], ...]:
         """Errors after which a new channel may succeed."""
-        return (amqp_errors.RecoverableChannelError,)
+        return transports.Transport.recoverable_channel_errors
 
     @property
     def connection_errors(self) -> tuple[type[BaseException], ...]:
         """Errors of the connection."""
-        return (amqp_errors.ConnectionError, OSError)
+        return transports.Transport.connection_errors
 
     @property
     def channel_errors(self) -> tuple[type[BaseException], ...]:
         """Errors of a channel."""
-        return (amqp_errors.ChannelError,)
+        return transports.Transport.channel_errors
 
     @property
     def supports_heartbeats(self) -> bool:
@@ -136,8 +195,26 @@ class ConnectionView:
 
     @property
     def is_evented(self) -> bool:
-        """Whether kombu's event loop could drive it: no, and it needs none."""
-        return False
+        """Whether ``register_with_event_loop`` is worth while: not where all is in this process."""
+        return self.get_transport_cls().implements.asynchronous
+
+    @property
+    def qos_semantics_matches_spec(self) -> bool:
+        """Whether ``basic_qos(a_global=False)`` bounds the whole channel, as in AMQP 0-9-1's text.
+
+        RabbitMQ bounds each later consumer by itself then, and a channel when told ``a_global=True``.
+        """
+        return self.transport_driver.name != "amqp"
+
+    @contextmanager
+    def _reraise_as_library_errors(self) -> Iterator[None]:
+        """Recoverable errors in the block become ``OperationalError``: Celery publishes in it."""
+        try:
+            yield
+        except OperationalError:
+            raise
+        except (*self.recoverable_connection_errors, *self.recoverable_channel_errors) as error:
+            raise OperationalError(str(error)) from error
 
     def supports_exchange_type(self, exchange_type: str) -> bool:
         """Whether the transport knows an exchange type."""
@@ -147,47 +224,6 @@ class ConnectionView:
         """Seconds asked for; 0 where the transport has no heartbeats."""
         return self._parameters.link_options().heartbeat if self.supports_heartbeats else 0
 
-
-class Implements(NamedTuple):
-    """What kombu's code asks ``transport.implements``."""
-
-    heartbeats: bool
-    exchange_type: frozenset[str]
-    asynchronous: bool = False
-    """kombu's event loop can't drive it, and need not."""
-
-
-DRIVERS: Mapping[str, tuple[str, str | None]] = {
-    "amqp": ("py-amqp", "amqp"),
-    "redis": ("redis", "redis"),
-    "memory": ("memory", None),
-}
-"""By transport: what kombu calls its driver, and the distribution whose version it has."""
-
-
-class TransportView:
-    """What kombu's code reads off a transport object; everything else is the connection's."""
-
-    def __init__(self, connection: ConnectionView) -> None:
-        self.client = connection
-        driver = connection.transport_driver
-        self.driver_type = driver.name
-        self.driver_name, self._distribution = DRIVERS[driver.name]
-        self.implements = Implements(driver.capabilities.heartbeats, driver.capabilities.exchange_types)
-        self.default_port = DEFAULT_PORTS.get(connection._endpoint.scheme)
-        self.connection_errors = connection.connection_errors
-        self.channel_errors = connection.channel_errors
-        self.recoverable_connection_errors = connection.recoverable_connection_errors
-        self.recoverable_channel_errors = connection.recoverable_channel_errors
-
-    def driver_version(self) -> str:
-        """The version of the library that speaks the protocol's cold parts, as kombu reports it; else ``"N/A"``."""
-        from importlib.metadata import version  # as slow to import as our own documented names, and hardly ever asked
-
-        return version(self._distribution) if self._distribution else "N/A"
-
-    @property
-    def default_connection_params(self) -> dict[str, Any]:
-        """What is used where the URL says nothing."""
-        login = {"userid": "guest", "password": "guest", "login_method": "PLAIN"}
-        return {"hostname": "localhost", "port": self.default_port, **(login if self.driver_type == "amqp" else {})}
+    def _first_connect(self) -> RetryPolicy:
+        whole_pass = float(self.connect_timeout) * len(self._endpoints)
+        return dialling.first_connect(self.transport_options, whole_pass)

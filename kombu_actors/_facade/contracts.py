@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, Unpack
 
 if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
+
     from .._bridge.portal import Portal
     from ..transport._contract import Transport
     from .channel import Channel
@@ -22,6 +24,10 @@ class ChannelHost(Protocol):
 
     transport_driver: Transport
     transport_options: dict[str, Any]
+    tells_lost: bool
+    """Whether ``drain_events`` tells of lost messages, where the transport options say nothing."""
+    memory_exclusive: bool
+    """Whether an exclusive queue in memory is one connection's."""
 
     @property
     def confirm_publish(self) -> bool:
@@ -53,6 +59,16 @@ class ChannelHost(Protocol):
         """Have ``fn(*args)`` awaited in the runtime, by nobody, while this connection is open."""
 
 
+class EventLoop(Protocol):
+    """A program's event loop, to a connection that it drains: kombu's ``Hub``, or asyncio's."""
+
+    def add_reader(self, fd: FileDescriptorLike, callback: Callable[..., object], /, *args: object) -> object:
+        """Call ``callback(*args)`` whenever there is something to read."""
+
+    def remove_reader(self, fd: FileDescriptorLike, /) -> object:
+        """Watch that file no longer."""
+
+
 class RetryPolicy(TypedDict, total=False):
     """How connecting is tried again; what each means says ``Connection.ensure_connection``."""
 
@@ -76,6 +92,10 @@ class RetryHost(Protocol):
     """The connection, to the calls that are made again when it was lost."""
 
     connect_timeout: float
+
+    @property
+    def call_timeout(self) -> float:
+        """Seconds for a call that names no deadline."""
 
     @property
     def recoverable_connection_errors(self) -> tuple[type[BaseException], ...]:

@@ -80,7 +80,7 @@ class Exchange(MaybeChannelBound):
     )
 
     def __init__(
-        self, name: str | None = "", type: str | None = "", channel: Bindable | None = None, **kwargs: Any
+        self, name: str | None = "", type: str | None = "", channel: Bindable | None = None, **kwargs: object
     ) -> None:
         super().__init__(**kwargs)
         self.name = name or self.name

@@ -14,6 +14,9 @@ from .._bridge import leases
 from ..errors import BrokerUnreachable, OperationalError
 
 if TYPE_CHECKING:
+    from ssl import SSLContext
+    from types import ModuleType
+
     from ..connection import Connection
 
 __all__ = ["RabbitMQManagement"]
@@ -47,7 +50,7 @@ class RabbitMQManagement:
     userid: str
     password: str = attrs.field(repr=False)
     virtual_host: str = "/"
-    tls: Any = attrs.field(default=None, repr=False)
+    tls: SSLContext | None = attrs.field(default=None, repr=False)
     timeout: float = TIMEOUT
 
     @classmethod
@@ -217,7 +220,7 @@ def _reason(answer: bytes) -> str:
         return answer[:200].decode(errors="replace")
 
 
-def _httpx() -> Any:
+def _httpx() -> ModuleType:
     try:
         import httpx2
     except ImportError as error:

@@ -70,7 +70,7 @@ class Message:
 
     def __init__(
         self,
-        body: Any = None,
+        body: object = None,
         delivery_tag: Any = None,
         content_type: str | None = None,
         content_encoding: str | None = None,
@@ -84,7 +84,7 @@ class Message:
     ) -> None:
         """Make a message by hand; ``postencode`` is the charset in which a ``str`` body becomes bytes."""
         self._delivery: Delivery | None = None
-        self._payload: Any = _UNREAD
+        self._payload: object = _UNREAD
         self._state = _RECEIVED
         self._taken: Taken | None = None
         self.accept = accept

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ssl as tls
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from ipaddress import IPv6Address
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import attrs
-
+from .._frozen import Frozen
 from .._values.endpoint import (
     FAILOVER_STRATEGIES,
     SINGLE_SLASH,
@@ -32,14 +32,26 @@ from ..utils.url import as_url, parse_ssl_cert_reqs
 if TYPE_CHECKING:
     from ..transport._contract import Transport
 
+CONNECT_TIMEOUT = 5.0
+"""Seconds for one host: kombu's default."""
 DEFAULT_HEARTBEAT = 15.0
 """RabbitMQ recommends 5-20 s.  ``heartbeat=0`` asks for this: beating costs the caller no work here."""
 LINK_OPTIONS = ("client_properties", "frame_max", "channel_max", "body_max")
 """Transport options that concern the link."""
+FLAGS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in FLAGS:
+        raise ValueError(f"{text!r:.20} is neither yes nor no; use 1 or 0")
+    return FLAGS[text.lower()]
+
+
 QUERY_OPTIONS: Mapping[str, Callable[[str], Any]] = {
-    "connect_timeout": float,
+    "connect_timeout": lambda text: float(text) or CONNECT_TIMEOUT,
     "heartbeat": float,
     "login_method": str,
+    "ssl": _flag,
 }
 """Query parameters of a URL that stand for a ``Connection`` argument."""
 TLS_QUERY_OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
@@ -54,20 +66,21 @@ RESOLVED_SCHEMES: Mapping[str, str] = {"pyamqp": "amqp", "pyamqps": "amqps", SOC
 """Aliases as ``info`` and ``as_uri`` show them."""
 
 
-@attrs.frozen(kw_only=True)
-class Parameters:
+class Parameters(Frozen):
     """The documented arguments of ``Connection``, as given."""
+
+    hidden = ("password", "ssl", "transport_options")
 
     hostname: str | Sequence[str] | None
     userid: str | None
-    password: str | None = attrs.field(repr=False)
+    password: str | None
     virtual_host: str | None
     port: int | None
     insist: bool
-    ssl: Any = attrs.field(repr=False)
+    ssl: Any
     transport: str | None
     connect_timeout: float
-    transport_options: Mapping[str, Any] = attrs.field(repr=False)
+    transport_options: Mapping[str, Any]
     login_method: str | None
     uri_prefix: str | None
     heartbeat: float
@@ -93,8 +106,8 @@ class Parameters:
         URL without them doesn't drop a setting.
 
         Raises:
-            InvalidURL: a query parameter is unknown, has a bad value, differs between the URLs, or concerns
-                TLS that an ``ssl.SSLContext`` has settled already.
+            InvalidURL: a query parameter is unknown, has a bad value, differs between the URLs, concerns TLS
+                that an ``ssl.SSLContext`` has settled already, or settings of the TLS that ``ssl=0`` turns off.
         """
         found: dict[str, str] = {}
         urls = self.urls()
@@ -109,8 +122,8 @@ class Parameters:
             raise InvalidURL("query parameters about TLS and an ssl.SSLContext contradict each other: give one of them")
         if not found:
             return self
-        security = dict(self.ssl) if isinstance(self.ssl, Mapping) else {}
         changes: dict[str, Any] = {}
+        security: dict[str, Any] = {}
         for name, text in found.items():
             try:
                 if name in QUERY_OPTIONS:
@@ -118,11 +131,16 @@ class Parameters:
                 else:
                     key, convert = TLS_QUERY_OPTIONS[name]
                     security[key] = convert(text)
-                    changes["ssl"] = security
             except ValueError as error:
                 raise InvalidURL(f"the query parameter {name} of a broker URL has a bad value: {error}") from None
+        if security:
+            if changes.get("ssl") is False:
+                raise InvalidURL("ssl=0 in a broker URL contradicts the settings of TLS beside it")
+            changes["ssl"] = {**(self.ssl if isinstance(self.ssl, Mapping) else {}), **security}
+        elif changes.get("ssl") and self.ssl:
+            changes["ssl"] = self.ssl  # the argument says the same, and more
         bare = [self._without_query(url) for url in urls]
-        return attrs.evolve(self, hostname=bare if len(bare) > 1 else bare[0], alternates=[], **changes)
+        return self.but(hostname=bare if len(bare) > 1 else bare[0], alternates=[], **changes)
 
     def _without_query(self, url: str) -> str:
         bare = url.partition("?")[0]
@@ -141,7 +159,7 @@ class Parameters:
             InvalidURL, UnsupportedScheme: it can't be used; the password is not part of the text.
         """
         endpoint = self._alone(text)
-        return shared_by_group(endpoint, [self._alone(url) for url in self.urls()])
+        return shared_by_group(endpoint, (self._alone(url) for url in self.urls()))
 
     def _alone(self, text: str) -> Endpoint:
         scheme, separator, rest = text.partition("://")
@@ -176,20 +194,21 @@ class Parameters:
                 " (ca_certs, certfile, keyfile), so that the other process can read them"
             )
 
-    def endpoints(self) -> list[Endpoint]:
+    @cached_property
+    def endpoints(self) -> tuple[Endpoint, ...]:
         """All endpoints, in order.
 
         Raises:
             InvalidURL: an URL can't be used, or they need different transports.
         """
-        endpoints = [self.endpoint(text) for text in self.urls()]
+        endpoints = tuple([self.endpoint(text) for text in self.urls()])
         if len({module_for(endpoint.scheme) for endpoint in endpoints}) > 1:
             raise InvalidURL("all URLs of one connection must use the same transport")
         return endpoints
 
     def driver(self) -> Transport:
         """The transport all endpoints use."""
-        return transport_for(self.endpoints()[0].scheme, self.transport_options)
+        return transport_for(self.endpoints[0].scheme, self.transport_options)
 
     def link_options(self) -> LinkOptions:
         """How to dial."""
@@ -259,7 +278,7 @@ class Parameters:
     def key(self) -> tuple[Any, ...]:
         """What makes two connections interchangeable: everything, TLS included."""
         return (
-            tuple(endpoint.address for endpoint in self.endpoints()),
+            tuple(endpoint.address for endpoint in self.endpoints),
             self.ssl if isinstance(self.ssl, tls.SSLContext) else freeze(self.ssl),
             self.connect_timeout,
             _hashable(self.transport_options),

@@ -48,7 +48,7 @@ class PoolGroup(dict[Any, Any]):
             f"{type(self).__name__} must say how to make a pool: def create(self, resource, limit)"
         )
 
-    def __getitem__(self, resource: Any) -> Any:
+    def __getitem__(self, resource: object) -> Any:
         key = _eqhash(resource)
         with self._lock:
             if not super().__contains__(key):

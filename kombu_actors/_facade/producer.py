@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -40,7 +41,7 @@ class Producer:
     connection's.
     """
 
-    exchange: Exchange
+    exchange: Exchange = None  # type: ignore[assignment]  # documented for the class; each producer has one
     routing_key: str = ""
     serializer: str | None = None
     compression: str | None = None
@@ -236,6 +237,18 @@ class Producer:
             timeout=timeout,
             confirm_timeout=confirm_timeout,
         )
+
+    @property
+    def supports_batch_publish(self) -> bool:
+        """Whether ``batch`` holds publishes back: no, those that come together travel together anyway."""
+        return False
+
+    @contextmanager
+    def batch(self, max_size: int = 1000) -> Iterator[Self]:
+        """A block of publishes, each of which is made at once, as kombu does where the transport has no batches."""
+        if max_size < 1:
+            raise ValueError(f"max_size is a number of publishes from 1 on and can't be {max_size!r:.80}")
+        yield self
 
     def release(self) -> None:
         """Does nothing: the channel is the connection's, or yours."""

@@ -83,7 +83,7 @@ class Queue(MaybeChannelBound):
         channel: Bindable | None = None,
         bindings: Iterable[binding] | None = None,
         on_declared: Callable[[str, int, int], object] | None = None,
-        **kwargs: Any,
+        **kwargs: object,
     ) -> None:
         super().__init__(**kwargs)
         self.name = name or self.name

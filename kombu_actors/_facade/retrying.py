@@ -8,15 +8,12 @@ thread because the operation is the caller's code.  Policies are arguments; noth
 from __future__ import annotations
 
 import logging
-import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 
 from .._bridge.ensuring import ensuring
 from ..errors import DeadlineExceeded, OperationalError
-from ..utils.functional import retry_over_time
 
 if TYPE_CHECKING:
     from .channel import Channel
@@ -25,51 +22,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Errback = Callable[[BaseException, float], object]
 logger = logging.getLogger("kombu_actors.retry")
-LATE = 0.05
-"""Seconds before the deadline that are too few for another dial."""
-
-
-def connect_with_retries(
-    connection: RetryHost,
-    dial: Callable[[], None],
-    *,
-    errback: Errback | None,
-    max_retries: int | None,
-    interval_start: float,
-    interval_step: float,
-    interval_max: float,
-    callback: Callable[[], object] | None,
-    timeout: float | None,
-) -> None:
-    """Dial until it succeeds; sleeps only when every endpoint has failed once more.
-
-    Unlike kombu, which looks at the clock after a failure only, the last sleep is cut to end by ``timeout``.
-    """
-    deadline = time.monotonic() + timeout if timeout else math.inf
-
-    def on_error(error: BaseException, intervals: Iterator[float], retries: int) -> float:
-        interval = next(intervals) if connection.completes_cycle(retries) else 0.0
-        left = deadline - time.monotonic()
-        if left < LATE:
-            raise error
-        interval = min(interval, left)
-        if errback is not None:
-            errback(error, interval)
-        return interval
-
-    retry_over_time(
-        dial,
-        connection.recoverable_connection_errors,
-        (),
-        {},
-        on_error,
-        max_retries,
-        interval_start,
-        interval_step,
-        interval_max,
-        callback,
-        timeout=timeout,
-    )
 
 
 def ensure(

@@ -25,19 +25,20 @@ class Backlog:
         self._limit = limit
         self._pause = pause
         self._resume = resume
-        self._paused = False
+        self.paused = False
+        """Whether nothing is read on at present."""
 
     def grew(self, messages: int, body_bytes: int) -> None:
         """A batch came in."""
         self.size += body_bytes + messages * EACH
         if self.size > self._limit:
             # Each time: the session, and with it who reads, may be another one.
-            self._paused = True
+            self.paused = True
             self._pause()
 
     def shrank(self, messages: int, body_bytes: int) -> None:
         """Messages were handed out, or dropped."""
         self.size -= body_bytes + messages * EACH
-        if self._paused and self.size <= self._limit * RESUME_AT:
-            self._paused = False
+        if self.paused and self.size <= self._limit * RESUME_AT:
+            self.paused = False
             self._resume()

@@ -9,7 +9,8 @@ from typing import Protocol
 import trio
 
 from .._values.model import Outcome, Returned
-from ..actors.publisher import Publisher, outcome_error
+from ..actors.outcomes import outcome_error, too_late
+from ..actors.publisher import Publisher
 from ..errors import PublishErrors
 from ..protocols.ledger import Entry
 from ..supervisors._interrupts import protected, unprotected
@@ -111,7 +112,7 @@ class Batch:
         at = trio.current_time() + self._timeout
         while not publisher.has_room() and publisher.ended is None and not self._failed:
             if trio.current_time() >= at:
-                raise publisher.too_late(entry, self._timeout)
+                raise too_late(entry, self._timeout, publisher.blocked_because())
             with trio.move_on_at(min(at, self._next_deadline())):
                 await publisher.wait_room()
             self._expire()
@@ -128,7 +129,7 @@ class Batch:
         while self._next_deadline() <= trio.current_time():
             entry = next(iter(self._under_way))
             self._publisher.abandon(entry)
-            self._settle(entry, self._publisher.too_late(entry, self._timeout))
+            self._settle(entry, too_late(entry, self._timeout, self._publisher.blocked_because()))
 
     def _settled(self, entry: Entry, result: Outcome, detail: Returned | BaseException | None) -> None:
         entry.watcher = None

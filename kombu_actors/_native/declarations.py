@@ -46,39 +46,41 @@ class Declarations:
             info = None
             for entity in entities:
                 if isinstance(entity, ExchangeSpec):
-                    await self._actor.declare_exchange(entity)
+                    await self._actor.topology_calls.declare_exchange(entity)
                 elif isinstance(entity, QueueSpec):
-                    info = await self._actor.declare_queue(entity)
+                    info = await self._actor.topology_calls.declare_queue(entity)
                 else:
-                    await self._actor.bind(entity)
+                    await self._actor.topology_calls.bind(entity)
             return info
 
         return await self._place.call("declaring", timeout, declare_all)
 
     async def inspect_queue(self, name: str, *, timeout: float = CALL_TIMEOUT) -> QueueInfo:
         """How many messages and consumers a queue has; ``NotFound`` when there is none."""
-        look = partial(self._actor.declare_queue, QueueSpec(name=name), passive=True)
+        look = partial(self._actor.topology_calls.declare_queue, QueueSpec(name=name), passive=True)
         return await self._place.call(f"looking at queue {name!r}", timeout, look)
 
     async def unbind(self, binding: BindingSpec, *, timeout: float = CALL_TIMEOUT) -> None:
         """Remove a binding, for good."""
-        await self._place.call("unbinding", timeout, partial(self._actor.unbind, binding))
+        await self._place.call("unbinding", timeout, partial(self._actor.topology_calls.unbind, binding))
 
     async def delete_queue(
         self, name: str, *, if_unused: bool = False, if_empty: bool = False, timeout: float = CALL_TIMEOUT
     ) -> int:
         """Delete a queue, for good; returns how many messages went with it."""
-        delete = partial(self._actor.delete_queue, name, if_unused=if_unused, if_empty=if_empty)
+        delete = partial(self._actor.topology_calls.delete_queue, name, if_unused=if_unused, if_empty=if_empty)
         return await self._place.call(f"deleting queue {name!r}", timeout, delete)
 
     async def delete_exchange(self, name: str, *, if_unused: bool = False, timeout: float = CALL_TIMEOUT) -> None:
         """Delete an exchange, for good."""
-        delete = partial(self._actor.delete_exchange, name, if_unused=if_unused)
+        delete = partial(self._actor.topology_calls.delete_exchange, name, if_unused=if_unused)
         await self._place.call(f"deleting exchange {name!r}", timeout, delete)
 
     async def purge_queue(self, name: str, *, timeout: float = CALL_TIMEOUT) -> int:
         """Remove a queue's ready messages; returns how many there were."""
-        return await self._place.call(f"purging queue {name!r}", timeout, partial(self._actor.purge_queue, name))
+        return await self._place.call(
+            f"purging queue {name!r}", timeout, partial(self._actor.topology_calls.purge_queue, name)
+        )
 
     def queue_name(self, name: str) -> str:
         """The name by which the broker knows a queue now.
@@ -92,11 +94,11 @@ class Declarations:
     def waiting(self) -> list[Waiting]:
         """What of the declared topology the broker refuses to restore just now: why, since when, and when it is
         tried again.  Consumers that wait are ``BACKING_OFF`` in the snapshot."""
-        return self._actor.waiting
+        return self._actor.topology_calls.waiting
 
     async def wait_ready(self, *, timeout: float = math.inf) -> None:
         """Wait until the session is up and the declared topology holds, but for what ``waiting`` tells.
 
         There is no deadline by default: an outage takes what it takes.
         """
-        await self._place.call("getting ready", timeout, self._actor.wait_ready)
+        await self._place.call("getting ready", timeout, self._actor.topology_calls.wait_ready)

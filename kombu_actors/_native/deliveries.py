@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from types import TracebackType
 from typing import TypedDict, Unpack
+
+import trio
 
 from .._subscription import Subscription
 from .._values.model import ConsumerSpec, QoS
@@ -44,6 +47,7 @@ class Deliveries:
     _polling: SharedChannel
     _subscriptions: set[Subscription]
     _backlog: Backlog
+    _turns: trio.CapacityLimiter
 
     async def get(
         self, queue: str, *, no_ack: bool = False, accept: Collection[str] | None = None, timeout: float = CALL_TIMEOUT
@@ -109,38 +113,23 @@ class Deliveries:
             ChannelLimitExceeded: the connection has no channel left for it.
         """
         options = {"x-priority": priority, OFFSET: offset, **(arguments or {})}
-        return self._subscription(
-            ConsumerSpec(
-                tag=tag or uuid(),
-                queue=queue,
-                no_ack=no_ack,
-                exclusive=exclusive,
-                arguments={name: value for name, value in options.items() if value is not None},
-            ),
-            QoS(prefetch_count=prefetch),
-            Terms.of(accept, no_ack),
-            StreamPosition(offset) if offset is not None else None,
-            timeout,
+        spec = ConsumerSpec(
+            tag=tag or uuid(),
+            queue=queue,
+            no_ack=no_ack,
+            exclusive=exclusive,
+            arguments={name: value for name, value in options.items() if value is not None},
         )
+        position = StreamPosition(offset) if offset is not None else None
+        intake = Intake(self._actor, spec, position, self._place, self._backlog, self._turns)
+        subscription = Subscription(Terms.of(accept, no_ack), self._place.shrank, intake, self._place.lot())
+        intake.receiver = subscription
+        begin = partial(intake.enter, QoS(prefetch_count=prefetch))
+        enter = partial(self._place.call, f"subscribing to queue {queue!r}", timeout, begin)
+        return _Subscribed(subscription, self._subscriptions, enter, partial(self._leave, intake))
 
-    @guarded
-    async def _subscription(
-        self, spec: ConsumerSpec, qos: QoS, terms: Terms, position: StreamPosition | None, timeout: float
-    ) -> AsyncIterator[Subscription]:
-        async def leave(timeout: float) -> None:
-            await self._place.call(f"ending the subscription to queue {spec.queue!r}", timeout, intake.unsubscribe)
-
-        subscription = Subscription(terms, self._place.shrank, leave, self._place.lot())
-        intake = Intake(self._actor, spec, position, self._place, self._backlog, subscription.put)
-        try:
-            enter = partial(intake.enter, qos, subscription.fail)
-            await self._place.call(f"subscribing to queue {spec.queue!r}", timeout, enter)
-            self._subscriptions.add(subscription)
-            yield subscription
-        finally:
-            self._subscriptions.discard(subscription)
-            subscription.close()
-            await self._place.finish(intake.leave, self._actor.stop_deadline)
+    async def _leave(self, intake: Intake) -> None:
+        await self._place.finish(intake.leave, self._actor.stop_deadline)
 
     @guarded
     async def _crew(
@@ -160,3 +149,44 @@ class Deliveries:
             prefetch = max(2 * concurrency, PREFETCH if key is not None else 0)
         async with self.subscribe(queue, prefetch=prefetch, **options) as messages:
             yield Crew(messages, handler, key, on_error)
+
+
+@protected
+class _Subscribed(AbstractAsyncContextManager[Subscription]):
+    """A subscription's block.  No generator: of a thousand subscriptions each would keep one."""
+
+    __slots__ = ("_enter", "_leave", "_open", "_subscription")
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        open_ones: set[Subscription],
+        enter: Callable[[], Awaitable[None]],
+        leave: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._subscription = subscription
+        self._open = open_ones
+        self._enter: Callable[[], Awaitable[None]] | None = enter
+        self._leave = leave
+
+    async def __aenter__(self) -> Subscription:
+        enter, self._enter = self._enter, None
+        if enter is None:
+            raise RuntimeError("this subscription has been entered before: subscribe again")
+        try:
+            await enter()
+        except BaseException:
+            await self._end()
+            raise
+        self._open.add(self._subscription)
+        return self._subscription
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._open.discard(self._subscription)
+        await self._end()
+
+    async def _end(self) -> None:
+        self._subscription.close()
+        await self._leave()

@@ -81,7 +81,7 @@ def connection_actor(url: str | Sequence[str], **options: Unpack[ConnectionOptio
 
 
 def endpoints_and_transport(
-    url: str | Sequence[str], tls: Any, transport_options: Mapping[str, Any] | None
+    url: str | Sequence[str], tls: object, transport_options: Mapping[str, object] | None
 ) -> tuple[list[Endpoint], Transport]:
     """The endpoints to fail over between, and the one transport that reaches them; ``InvalidURL`` if there is none."""
     texts = split_urls(url)

@@ -57,7 +57,7 @@ class Publishing(Protocol):
     """How a program's publishes get to the one channel that they share."""
 
     async def send(self, entry: Entry, timeout: float) -> None:
-        """Publish one message and wait for its outcome; see ``actors.publisher.Publisher.send``."""
+        """Publish one message and wait for its outcome; see ``actors.sending.send``."""
 
     async def send_all(self, bodies: Iterable[object], make: Callable[[object], Entry], timeout: float) -> int:
         """Publish messages in order, many at a time under way; see ``batch.Batch``."""

@@ -8,6 +8,7 @@ import trio
 
 from ..actors.channel import ChannelActor
 from ..actors.connection import ConnectionActor
+from ..actors.sending import send
 from ..protocols.ledger import Entry
 from ..supervisors._interrupts import protected
 from .batch import Batch, Bodies, Source
@@ -31,7 +32,7 @@ class RuntimePublishing:
             channel = await self._open(timeout)
             timeout = max(at - trio.current_time(), 0.0)
         channel.check_obstacle()
-        await channel.publisher.send(entry, timeout)
+        await send(channel.publisher, entry, timeout)
 
     async def send_all(self, bodies: Iterable[object], make: Callable[[object], Entry], timeout: float) -> int:
         """Publish messages in order, many at a time under way."""

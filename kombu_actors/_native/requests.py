@@ -11,8 +11,9 @@ import trio
 
 from .._values.model import ConsumerSpec, Delivery
 from ..actors.channel import Epoch
-from ..actors.connection import ConnectionActor, OwnQueue
-from ..actors.consumer import Consumer
+from ..actors.connection import ConnectionActor
+from ..actors.consumer import DesiredConsumer
+from ..actors.topology_calls import OwnQueue
 from ..errors import ConnectionLost, PublishUnknown
 from ..protocols.ledger import Entry
 from ..supervisors._interrupts import protected
@@ -51,7 +52,7 @@ class Requests:
         self._publishing = publishing
         self._channel = SharedChannel(actor)
         self._queue = OwnQueue()
-        self._consumer: Consumer | None = None
+        self._consumer: DesiredConsumer | None = None
         self._opening = trio.Lock()
         self._calls: dict[str, _Call] = {}
 
@@ -92,15 +93,15 @@ class Requests:
         """The name of the queue for replies, which is consumed from in the present session."""
         async with self._opening:
             channel = await self._channel.get()
-            name = self._queue.name or await self._actor.declare_own_queue(self._queue)
+            name = self._queue.name or await self._actor.topology_calls.declare_own_queue(self._queue)
             if self._consumer is None or self._consumer.spec.tag not in channel.consumers:
                 # With acks: what was on its way to a consumer whose caller gave up goes to the next one.
                 spec = ConsumerSpec(tag=uuid(), queue=name)
-                consumer = Consumer(spec, self._sink, on_end=self._ended)
-                await self._actor.add_consumer(channel, consumer)
+                consumer = DesiredConsumer(spec, self._sink, on_end=self._ended)
+                await self._actor.consumers.add(channel, consumer)
                 self._consumer = consumer
             consumer = self._consumer
-        await self._actor.wait_subscribed(channel, consumer)
+        await self._actor.consumers.wait_subscribed(channel, consumer)
         return name
 
     def _sink(self, epoch: Epoch) -> DeliverySink:

@@ -16,8 +16,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
-import attrs
-
+from .._frozen import Frozen
 from ..errors import InvalidURL
 from .model import BODY_MAX
 from .tls_settings import TLSSettings
@@ -44,18 +43,19 @@ SINGLE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/")
 """A URL written with one slash: taken for a host name, its password would be shown as a virtual host."""
 
 
-@attrs.frozen(kw_only=True)
-class Endpoint:
+class Endpoint(Frozen):
     """One broker address with its credentials."""
+
+    hidden = ("password", "query")
 
     scheme: str
     host: str = "localhost"
     port: int | None = None
     userid: str | None = None
-    password: str | None = attrs.field(default=None, repr=False)
+    password: str | None = None
     virtual_host: str = "/"
     tls: TLSSettings | None = None
-    query: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    query: Mapping[str, str] = MappingProxyType({})
 
     @property
     def address(self) -> tuple[str | int | None, ...]:
@@ -91,12 +91,9 @@ class Endpoint:
         return f"{self.scheme}://{self.host}{port}{vhost}"
 
 
-def _seconds(lowest: str, allows: Callable[[float], bool]) -> Callable[[object, attrs.Attribute[Any], object], None]:
-    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not allows(value):
-            raise ValueError(f"{attribute.name} must be a number of seconds {lowest}, not {value!r:.80}")
-
-    return check
+def _check_seconds(name: str, value: object, lowest: str, allows: Callable[[float], bool]) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not allows(value):
+        raise ValueError(f"{name} must be a number of seconds {lowest}, not {value!r:.80}")
 
 
 def body_max_of(transport_options: Mapping[str, object]) -> int:
@@ -111,31 +108,34 @@ def body_max_of(transport_options: Mapping[str, object]) -> int:
     return given
 
 
-def _as_given(options: Mapping[str, object]) -> Mapping[str, Any]:
-    return MappingProxyType(dict(options))
-
-
-@attrs.frozen(kw_only=True)
-class LinkOptions:
+class LinkOptions(Frozen):
     """How to dial and what to agree on, the same for every endpoint of a connection."""
 
-    connect_timeout: float = attrs.field(default=5.0, validator=_seconds("above 0", lambda value: value > 0))
+    hidden = ("transport_options",)
+
+    connect_timeout: float = 5.0
     """Seconds for TCP, TLS and the handshake together (kombu's default)."""
-    heartbeat: float = attrs.field(default=15.0, validator=_seconds("from 0 on", lambda value: value >= 0))
+    heartbeat: float = 15.0
     """Seconds asked for; RabbitMQ recommends 5-20.  0 turns heartbeats off unless the broker insists."""
     login_method: str = "PLAIN"
     """The SASL mechanism: PLAIN, AMQPLAIN (the same credentials in RabbitMQ's own form) or EXTERNAL."""
-    client_properties: Mapping[str, Any] = attrs.field(factory=dict)
+    client_properties: Mapping[str, Any] = MappingProxyType({})
     frame_max: int = 131072
     """Bytes; RabbitMQ's own default: larger frames gain nothing.  0 sets no limit; the broker may lower it."""
     channel_max: int = 2047
     """RabbitMQ's own default; one of them is kept for declarations.  0 sets no limit; the broker may lower it."""
     body_max: int = BODY_MAX
     """Bytes of the largest message body accepted from a peer, checked at its header; see ``_values.model.BODY_MAX``."""
-    make_lock: Callable[[], AbstractContextManager[Any]] = attrs.field(default=nullcontext, eq=False)
+    make_lock: Callable[[], AbstractContextManager[Any]] = nullcontext
     """Locks for those who send from other threads than the link's: ``threading.Lock``; without, nobody may."""
-    transport_options: Mapping[str, Any] = attrs.field(factory=dict, converter=_as_given, repr=False)
+    transport_options: Mapping[str, Any] = MappingProxyType({})
     """Everything that was given as ``transport_options``, for transports that have options of their own."""
+
+    def settle(self) -> None:
+        """Refuse what is no number of seconds, and keep the transport's options as they are now."""
+        _check_seconds("connect_timeout", self.connect_timeout, "above 0", lambda value: value > 0)
+        _check_seconds("heartbeat", self.heartbeat, "from 0 on", lambda value: value >= 0)
+        vars(self)["transport_options"] = MappingProxyType(dict(self.transport_options))
 
 
 def split_urls(given: object) -> list[str]:
@@ -251,7 +251,7 @@ def shared_by_group(endpoint: Endpoint, group: Iterable[Endpoint]) -> Endpoint:
                 raise InvalidURL(
                     f"the sentinel:// URLs of one connection name different values for {name}: all lead to one server"
                 )
-    return attrs.evolve(endpoint, **known)
+    return endpoint.but(**known)
 
 
 def _virtual_host(path: str) -> str | None:

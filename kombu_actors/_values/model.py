@@ -6,12 +6,12 @@ the topology is replayed, so equality here *is* the identity of an entity.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from enum import Enum
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
-import attrs
-
+from .._frozen import Frozen
 from ..utils.duration import milliseconds
 
 Arguments = Mapping[str, Any]
@@ -28,12 +28,22 @@ def freeze(value: object) -> Any:
     return (type(value).__name__, value)
 
 
-def _copied(arguments: Arguments | None) -> dict[str, Any]:
-    return dict(arguments or {})
+class _WithArguments(Frozen):
+    """Keeps a copy of its ``arguments``, and compares what is in them."""
+
+    arguments: Arguments = MappingProxyType({})
+
+    def settle(self) -> None:
+        """Take the copy."""
+        vars(self)["arguments"] = dict(self.arguments or {})
+
+    def identity(self) -> object:
+        """Kind, arguments and the rest."""
+        kind, arguments, *rest = self._read(self)
+        return kind, freeze(arguments), *rest
 
 
-@attrs.frozen(kw_only=True)
-class ExchangeSpec:
+class ExchangeSpec(_WithArguments):
     """An exchange as declared."""
 
     name: str
@@ -41,7 +51,6 @@ class ExchangeSpec:
     durable: bool = True
     auto_delete: bool = False
     internal: bool = False
-    arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
 
 
 QueueType = Literal["classic", "quorum", "stream"]
@@ -50,8 +59,7 @@ Overflow = Literal["drop-head", "reject-publish", "reject-publish-dlx"]
 """What a full queue does: drop its oldest message, or refuse the new one (and dead-letter it)."""
 
 
-@attrs.frozen(kw_only=True, init=False)
-class QueueSpec:
+class QueueSpec(_WithArguments):
     """A queue as declared.
 
     What the broker calls arguments has names and units of its own here, and becomes ``arguments``: two specs that mean
@@ -83,7 +91,6 @@ class QueueSpec:
     durable: bool
     exclusive: bool
     auto_delete: bool
-    arguments: Arguments = attrs.field(converter=_copied, eq=freeze)
 
     def __init__(
         self,
@@ -124,7 +131,9 @@ class QueueSpec:
         for argument, value in options.items():
             if value is not None and merged.setdefault(argument, value) != value:
                 raise ValueError(f"arguments say {argument}={merged[argument]!r:.80}, and an option {value!r:.80}")
-        self.__attrs_init__(name=name, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=merged)
+        flags = {"durable": durable, "exclusive": exclusive, "auto_delete": auto_delete}
+        declared: dict[str, Any] = {"name": name, **flags, "arguments": merged}
+        super().__init__(**declared)
 
 
 class BindingKind(Enum):
@@ -134,19 +143,16 @@ class BindingKind(Enum):
     EXCHANGE = "exchange"
 
 
-@attrs.frozen(kw_only=True)
-class BindingSpec:
+class BindingSpec(_WithArguments):
     """A binding, identified by everything it was made with (arguments included)."""
 
     kind: BindingKind
     source: str
     destination: str
     routing_key: str = ""
-    arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
 
 
-@attrs.frozen(kw_only=True)
-class ConsumerSpec:
+class ConsumerSpec(_WithArguments):
     """A subscription as wished for; the tag is the client's and stays over restarts."""
 
     tag: str
@@ -154,24 +160,25 @@ class ConsumerSpec:
     no_ack: bool = False
     exclusive: bool = False
     no_local: bool = False
-    arguments: Arguments = attrs.field(factory=dict, converter=_copied, eq=freeze)
+
+    def under(self, queue: str) -> ConsumerSpec:
+        """The same of a queue that is called so now."""
+        return self if queue == self.queue else self.but(queue=queue)
 
 
-def _at_most(most: int) -> Callable[[object, attrs.Attribute[Any], object], None]:
-    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if not isinstance(value, int) or not 0 <= value <= most:
-            raise ValueError(f"{attribute.name} must be a number from 0 (no limit) to {most}, not {value!r:.80}")
-
-    return check
-
-
-@attrs.frozen(eq=False)
-class QoS:
+class QoS(Frozen):
     """How much the broker may deliver unacknowledged (``basic.qos``); 0 is no limit."""
 
-    prefetch_count: int = attrs.field(default=0, validator=_at_most(0xFFFF))
-    prefetch_size: int = attrs.field(default=0, validator=_at_most(0xFFFFFFFF))
+    prefetch_count: int = 0
+    prefetch_size: int = 0
     apply_global: bool = False
+
+    def settle(self) -> None:
+        """Refuse numbers that the protocol can't say."""
+        for name, most in (("prefetch_count", 0xFFFF), ("prefetch_size", 0xFFFFFFFF)):
+            value: object = getattr(self, name)
+            if not isinstance(value, int) or not 0 <= value <= most:
+                raise ValueError(f"{name} must be a number from 0 (no limit) to {most}, not {value!r:.80}")
 
     @property
     def plain(self) -> bool:

@@ -13,13 +13,14 @@ from types import ModuleType
 
 TYPE_CHECKING = False  # as type checkers know it: importing typing takes five times as long as all of this
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
 __all__ = ["green", "import_trio", "pristine", "unpatch_runtime"]
 
-AGAIN = ("_thread", "time", "select", "selectors", "socket", "queue", "subprocess")
-"""Modules that can be executed once more, which gives them as they were.  (``import trio`` runs ``ldconfig``.)"""
+AGAIN = ("_thread", "time", "select", "selectors", "socket", "queue", "subprocess", "ctypes.util")
+"""Modules that can be executed once more, which gives them as they were.  (``import trio`` runs ``ldconfig``, by way of
+``ctypes.util``, which holds on to the ``subprocess`` that it was imported with.)"""
 OURS = ("actors", "supervisors", "transport", "_bridge.sockets")
 RUNTIME = ("trio", *(f"kombu_actors.{one}" for one in OURS))
 """What runs in the runtime's thread, by the beginnings of its modules' names."""
@@ -40,7 +41,7 @@ def green() -> str | None:
     return None
 
 
-def pristine(name: str) -> Any:
+def pristine(name: str) -> ModuleType:
     """A module as the interpreter made it: one of ``AGAIN``, or ``threading`` (what trio and we need of it)."""
     if green() is None:
         return importlib.import_module(name)
@@ -54,19 +55,33 @@ def _make_again() -> dict[str, ModuleType]:
     try:
         made = {name: importlib.import_module(name) for name in AGAIN}
     finally:
-        sys.modules.update(patched)
+        # What the program has not imported yet must not be ours when it does: it may be in the middle of patching.
+        for name in AGAIN:
+            sys.modules.pop(name, None)
+        for name, module in patched.items():
+            _put(name, module)
     # gevent's os.posix_spawn wants its main loop, forking needs none; the standard library documents this flag.
     vars(made["subprocess"])["_USE_POSIX_SPAWN"] = False
     return {**made, "threading": _threading(made["_thread"])}
 
 
-def _threading(thread: Any) -> ModuleType:
+def _put(name: str, module: ModuleType) -> None:
+    """Have imports of a name, and the package that it is in, lead to a module."""
+    sys.modules[name] = module
+    package, _, last = name.rpartition(".")
+    if package:
+        setattr(sys.modules[package], last, module)
+
+
+def _threading(thread: ModuleType) -> ModuleType:
     """``threading`` can't be executed again: it would take the present thread for a new main thread."""
 
     class Thread:
         """A thread of the operating system, as far as trio and we use ``threading.Thread``."""
 
-        def __init__(self, *, target: Any, name: str = "", args: Any = (), daemon: bool = True) -> None:
+        def __init__(
+            self, *, target: Callable[..., object], name: str = "", args: tuple[object, ...] = (), daemon: bool = True
+        ) -> None:
             self.name = name
             self.ident: int | None = None
             self._target, self._args = target, args
@@ -106,15 +121,16 @@ def _import_in_place(wanted: str) -> None:
     """Import a module that gets those it imports as they were."""
     pristine("time")
     patched = {name: sys.modules.get(name) for name in _pristine}
-    sys.modules.update(_pristine)
+    for name, module in _pristine.items():
+        _put(name, module)
     try:
         importlib.import_module(wanted)
     finally:
-        for name, module in patched.items():
-            if module is None:
+        for name, before in patched.items():
+            if before is None:
                 del sys.modules[name]
             else:
-                sys.modules[name] = module
+                _put(name, before)
 
 
 def unpatch_runtime() -> None:
@@ -122,7 +138,7 @@ def unpatch_runtime() -> None:
     if green() is None:
         return
     pristine("time")
-    instead: dict[int, Any] = {}
+    instead: dict[int, object] = {}
     for name, original in _pristine.items():
         patched = sys.modules.get(name)
         if patched is not None:

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import attrs
-
+from .._frozen import Frozen
 from ..utils.url import parse_ssl_cert_reqs
 
 __all__ = ["TLSSettings", "tls_settings"]
@@ -43,21 +42,18 @@ NOT_TAKEN: Final[Mapping[str, str]] = {
 _FILES: Final = ("ca_certs", "certfile", "keyfile")
 
 
-def _path(value: Any) -> str | None:
-    return None if value is None else os.fspath(value)
-
-
-@attrs.frozen(kw_only=True)
-class TLSSettings:
+class TLSSettings(Frozen):
     """How a connection is secured.  ``context()`` reads the files at each dial, so that renewed ones count."""
 
-    ca_certs: str | None = attrs.field(default=None, converter=_path)
+    hidden = ("password",)
+
+    ca_certs: str | None = None
     """File with the authorities to trust; None for those of the system."""
-    certfile: str | None = attrs.field(default=None, converter=_path)
+    certfile: str | None = None
     """Client certificate, with its chain."""
-    keyfile: str | None = attrs.field(default=None, converter=_path)
+    keyfile: str | None = None
     """Its key; None when ``certfile`` has it too."""
-    password: str | bytes | None = attrs.field(default=None, repr=False)
+    password: str | bytes | None = None
     """What ``keyfile`` is encrypted with."""
     cert_reqs: ssl.VerifyMode = ssl.CERT_REQUIRED
     """Only ``CERT_NONE`` turns verification off; for a client, optional means required."""
@@ -69,8 +65,12 @@ class TLSSettings:
     """OpenSSL's cipher list, for TLS 1.2; None for Python's choice."""
     tls_minimum_version: ssl.TLSVersion = OLDEST
     tls_maximum_version: ssl.TLSVersion = ssl.TLSVersion.MAXIMUM_SUPPORTED
-    own: ssl.SSLContext | None = attrs.field(default=None, eq=id, repr=lambda own: str(own is not None))
+    own: ssl.SSLContext | None = None
     """The caller's context, used as it is."""
+
+    def settle(self) -> None:
+        """Files may be given as paths."""
+        vars(self).update({name: os.fspath(path) for name in _FILES if (path := getattr(self, name)) is not None})
 
     def context(self) -> ssl.SSLContext:
         """The context for one dial.
@@ -174,7 +174,7 @@ def _under_one_name(option: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _from_dict(given: dict[str, Any]) -> TLSSettings:
-    known = [field.name for field in attrs.fields(TLSSettings) if field.name != "own"]
+    known = [name for name in TLSSettings.fields if name != "own"]
     for key in given:
         if key in NOT_TAKEN:
             raise ValueError(f"TLS option {key!r} is not taken: {NOT_TAKEN[key]}")

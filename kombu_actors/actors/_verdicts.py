@@ -33,5 +33,5 @@ def verdict(error: BaseException) -> BaseException | None:
 
 def may_concern(error: BaseException, methods: Collection[tuple[int, int]]) -> bool:
     """Whether the session ended over a call like these: this one, or another's that can't be told from it."""
-    cause: Any = error.__cause__
+    cause: object = error.__cause__
     return isinstance(cause, amqp_errors.IrrecoverableConnectionError) and is_answer(cause, methods)

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
@@ -37,7 +36,7 @@ from ..supervisors._interrupts import protected
 from ..transport._contract import Link, LinkChannel
 from ._waiting import CLOSE_GRACE
 from .calls import Calls
-from .consumer import CONSUMER_BACKOFF, Consumer, ConsumerActor
+from .consumer import CONSUMER_BACKOFF, ConsumerActor, DesiredConsumer
 from .deadlines import Deadlines
 from .publisher import Publisher
 from .quarantine import Quarantine
@@ -47,6 +46,7 @@ from .topology import Topology
 if TYPE_CHECKING:
     from .ordering import Publishes
     from .submissions import Submissions
+    from .topology_calls import TopologyCalls
 
 logger = logging.getLogger("kombu_actors.channel")
 
@@ -58,7 +58,6 @@ CHANNEL_BACKOFF = Backoff(first=0.0, base=0.01, maximum=0.25, reset_after=10.0)
 in a row must not hold the others up.  The cap keeps one that dies all the time from being work for the broker."""
 
 
-@attrs.frozen(eq=False)
 class Epoch:
     """One life of a channel: the wire channel, and what makes its delivery tags unique over all epochs.
 
@@ -66,10 +65,13 @@ class Epoch:
     always less than or equal to the present offset and can be told apart.
     """
 
-    wire: LinkChannel
-    tag_offset: int
-    subscribing: trio.Lock = attrs.field(factory=trio.Lock, repr=False)
-    """Held by the consumer that is asking for its subscription: one at a time, so that who is refused is known."""
+    __slots__ = ("subscribing", "tag_offset", "wire")
+
+    def __init__(self, wire: LinkChannel, tag_offset: int) -> None:
+        self.wire = wire
+        self.tag_offset = tag_offset
+        self.subscribing = trio.Lock()
+        """Held by the consumer that is asking for its subscription: one at a time, so that who is refused is known."""
 
 
 class ChannelOwner(Protocol):
@@ -77,6 +79,7 @@ class ChannelOwner(Protocol):
 
     session: Session
     topology: Topology
+    topology_calls: TopologyCalls
     deadlines: Deadlines
     quarantine: Quarantine
     calls: Calls
@@ -84,25 +87,28 @@ class ChannelOwner(Protocol):
     publishes: Publishes
     submissions: Submissions
 
-    def require_link(self) -> Link:
-        """The present link; ``ConnectionLost`` when there is none."""
-
     def blocked_because(self) -> str | None:
         """The broker's reason for taking no publishes; None while it takes them."""
-
-    async def prepare_to_consume(self, queue: str, exclusive: bool) -> None:
-        """Have a queue there before it is consumed from."""
-
-    def doubt_queue(self, queue: str) -> None:
-        """A consumer of a queue has ended: the queue may be gone with it."""
-
-    def is_doubtful(self, queue: str) -> bool:
-        """Whether a queue is to be there, and may not be."""
 
 
 @protected
 class ChannelActor:
     """One channel of a connection.  ``owner`` supplies the link and restores queues."""
+
+    __slots__ = (
+        "_former_tags",
+        "_has_been_open",
+        "consumers",
+        "failure",
+        "live",
+        "number",
+        "obstacle",
+        "on_epoch",
+        "on_gone",
+        "owner",
+        "publisher",
+        "qos",
+    )
 
     def __init__(
         self, number: int, owner: ChannelOwner, on_gone: Callable[[BaseException], None] | None = None
@@ -114,7 +120,7 @@ class ChannelActor:
             owner.deadlines, owner.quarantine, owner.blocked_because, owner.session.options.make_lock()
         )
         self.publisher.on_first = self._publishes
-        self.consumers: dict[str, Consumer] = {}
+        self.consumers: dict[str, DesiredConsumer] = {}
         self.qos: QoS | None = None
         self.live: Epoch | None = None
         self.on_epoch: Callable[[Epoch | None], None] | None = None
@@ -150,7 +156,7 @@ class ChannelActor:
             ),
         )
 
-    def consumer_spec(self, consumer: Consumer) -> ChildSpec:
+    def consumer_spec(self, consumer: DesiredConsumer) -> ChildSpec:
         """The consumer as a child of ``consumers``."""
         actor = ConsumerActor(self, consumer)
         return ChildSpec(id=consumer.id, start=actor.serve, stop_grace=CLOSE_GRACE, interruptible=False)
@@ -218,7 +224,7 @@ class ChannelActor:
             self.live.wire.flush()
 
     async def _serve_channel(self, ctx: ActorContext) -> Hibernation:
-        link = self.owner.require_link()
+        link = self.owner.session.require_link()
         wire = await self._open(link)
         try:
             if self.qos is not None:
@@ -237,7 +243,7 @@ class ChannelActor:
             wire.on_closed(died)
         else:
             died()
-        return ctx.hibernate(partial(self._end_channel, wire=wire, link=link))
+        return ctx.hibernate(partial(self._end_channel, wire, link))
 
     def _died(self, ctx: ActorContext, wire: LinkChannel, link: Link) -> None:
         """The broker, or the link's end, has ended the channel."""
@@ -247,7 +253,7 @@ class ChannelActor:
         if link.closed is None:
             ctx.wake()  # else all channels have ended: that is the session's failure, and not theirs
 
-    async def _end_channel(self, ctx: ActorContext, *, wire: LinkChannel, link: Link) -> None:
+    async def _end_channel(self, wire: LinkChannel, link: Link, ctx: ActorContext) -> None:
         """Raise why the channel has died, or close it."""
         try:
             if wire.closed is not None:

@@ -1,6 +1,6 @@
 """The consumer actor: one subscription as wished for, kept up in every epoch of its channel.
 
-``Consumer`` is the wish and outlives its epochs; ``ConsumerActor`` is what makes it so while one epoch lasts.
+``DesiredConsumer`` is the wish and outlives its epochs; ``ConsumerActor`` is what makes it so while one epoch lasts.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
@@ -27,7 +26,7 @@ from .waitlist import Waiting, refused_again
 if TYPE_CHECKING:
     from .channel import ChannelActor, Epoch
 
-__all__ = ["CONSUMER_BACKOFF", "Consumer", "ConsumerActor", "SubscriptionGap", "child_id"]
+__all__ = ["CONSUMER_BACKOFF", "DesiredConsumer", "ConsumerActor", "SubscriptionGap", "child_id"]
 
 logger = logging.getLogger("kombu_actors.channel")
 
@@ -56,28 +55,41 @@ class SubscriptionGap(Event):
     subscription was not in force, and nobody knows what was published meanwhile."""
 
 
-@attrs.define(eq=False)
-class Consumer:
+class DesiredConsumer:
     """A subscription as wished for, and what hears of it."""
 
-    spec: ConsumerSpec
-    sink: SinkMaker
-    on_cancel: Callable[[], None] | None = None
-    """Told when the broker ended the subscription; supervision restores it regardless."""
-    on_end: Callable[[], None] | None = None
-    """Told each time when a subscription that was granted has ended, for whatever reason."""
-    on_refused: Callable[[BaseException], None] | None = None
-    """Told, while its maker waits, that the broker refuses it; then it is wished for no more."""
-    waiting: Waiting | None = None
-    """How it stands while the broker refuses it; its supervisor knows when it is tried again."""
-    suspected: bool = False
-    """A session ended over a subscription that may be this one: it is asked for while none of the others is."""
-    rehearse: bool = False
-    """Whether its last refusal cost its channel: then it is tried on another one first."""
-    subscribed: Epoch | None = None
-    """The epoch in which it is subscribed at this moment."""
-    deaf_since: float | None = None
-    """When a subscription that keeps nothing was last known to be in force; None while it is, or for others."""
+    __slots__ = (
+        *("deaf_since", "grants", "on_cancel", "on_end", "on_refused", "rehearse"),
+        *("sink", "spec", "subscribed", "suspected", "waiting"),
+    )
+
+    def __init__(
+        self,
+        spec: ConsumerSpec,
+        sink: SinkMaker,
+        on_cancel: Callable[[], None] | None = None,
+        on_end: Callable[[], None] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.sink = sink
+        self.on_cancel = on_cancel
+        """Told when the broker ended the subscription; supervision restores it regardless."""
+        self.on_end = on_end
+        """Told each time when a subscription that was granted has ended, for whatever reason."""
+        self.on_refused: Callable[[BaseException], None] | None = None
+        """Told, while its maker waits, that the broker refuses it; then it is wished for no more."""
+        self.waiting: Waiting | None = None
+        """How it stands while the broker refuses it; its supervisor knows when it is tried again."""
+        self.suspected = False
+        """A session ended over a subscription that may be this one: it is asked for while none of the others is."""
+        self.rehearse = False
+        """Whether its last refusal cost its channel: then it is tried on another one first."""
+        self.subscribed: Epoch | None = None
+        """The epoch in which it is subscribed at this moment."""
+        self.grants = 0
+        """How often the broker has granted it."""
+        self.deaf_since: float | None = None
+        """When a subscription that keeps nothing was last known to be in force; None while it is, or for others."""
 
     @property
     def id(self) -> str:
@@ -94,7 +106,9 @@ def child_id(tag: str) -> str:
 class ConsumerActor:
     """Has a channel's broker send what its consumer wishes for, in the channel's present epoch."""
 
-    def __init__(self, channel: ChannelActor, consumer: Consumer) -> None:
+    __slots__ = ("_cancelled", "_channel", "_consumer", "_gapless", "_owner")
+
+    def __init__(self, channel: ChannelActor, consumer: DesiredConsumer) -> None:
         self._channel = channel
         self._consumer = consumer
         self._owner = channel.owner
@@ -149,7 +163,7 @@ class ConsumerActor:
         finally:
             # Not cancelled by the program, or by the broker before that: then the queue is gone.
             if consumer.spec.tag in channel.consumers or self._cancelled:
-                self._owner.doubt_queue(consumer.spec.queue)
+                self._owner.topology_calls.doubt(consumer.spec.queue)
 
     async def _unsubscribe(self, ctx: ActorContext, epoch: Epoch) -> None:
         """Cancel what was granted, also for who is cancelled: the channel lives on, and its consumers with it."""
@@ -169,15 +183,16 @@ class ConsumerActor:
         consumer = self._consumer
         spec = consumer.spec
         try:
-            if consumer.on_refused is None or self._owner.is_doubtful(spec.queue):
-                await self._owner.prepare_to_consume(spec.queue, spec.exclusive)
-            present = attrs.evolve(spec, queue=self._owner.topology.names.current(spec.queue))
+            if consumer.on_refused is None or self._owner.topology_calls.is_doubtful(spec.queue):
+                await self._owner.topology_calls.prepare_to_consume(spec.queue, spec.exclusive)
+            present = spec.under(self._owner.topology.names.current(spec.queue))
             async with self._rehearsal(ctx, present), epoch.subscribing:
                 if epoch.wire.closed is not None:
                     raise self._channel_died() from epoch.wire.closed
                 async with self._owner.calls.one_by_one if consumer.suspected else nullcontext():
                     await epoch.wire.consume(present, sink, on_cancel)
                 consumer.subscribed = epoch
+                consumer.grants += 1
         except (ValueError, ChannelLimitExceeded) as refusal:
             self._refused(refusal)  # by this side: arguments beyond a frame, no channel to rehearse on
             raise
@@ -211,7 +226,7 @@ class ConsumerActor:
         if not consumer.rehearse or consumer.spec.exclusive:
             yield
             return
-        link = self._owner.require_link()
+        link = self._owner.session.require_link()
         async with AsyncExitStack() as stack:
             stage = await link.open_channel()
 
@@ -221,7 +236,7 @@ class ConsumerActor:
 
             stack.push_async_callback(leave)
             stage.prefetch(1)
-            await stage.consume(attrs.evolve(present, no_ack=False), _drop, _ignore)
+            await stage.consume(present.but(no_ack=False), _drop, _ignore)
             if self._owner.topology.outlives_consumers(present.queue):
                 await stack.aclose()
             yield
@@ -250,7 +265,7 @@ class ConsumerActor:
 
         if not wire.watch_gaps(consumer.spec.tag, dropped):
             return
-        self._gapless = self._owner.require_link()
+        self._gapless = self._owner.session.require_link()
         if consumer.deaf_since is not None:
             ctx.report(SubscriptionGap, queue=consumer.spec.queue, since=consumer.deaf_since, until=time.time())
             consumer.deaf_since = None

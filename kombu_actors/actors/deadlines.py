@@ -51,10 +51,8 @@ class Deadlines:
     async def serve(self, ctx: ActorContext) -> None:
         """Let deadlines pass until told to stop."""
         ctx.ready()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch)
-            await ctx.stopping.wait()
-            nursery.cancel_scope.cancel()
+        with ctx.until_stopping():
+            await self._watch()
 
     async def _watch(self) -> None:
         queue = self._queue

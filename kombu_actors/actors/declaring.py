@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import trio
 from amqp import exceptions as amqp_errors
@@ -28,7 +28,7 @@ from .waitlist import Waitlist
 class Request(NamedTuple):
     """One operation for the topology actor."""
 
-    perform: Callable[[TopologyActor], Awaitable[Any]]
+    perform: Callable[[TopologyActor], Awaitable[object]]
 
 
 @protected
@@ -53,10 +53,8 @@ class TopologyActor:
             for queue in list(self.topology.unended):
                 await self.end_unused(queue)
             restorer.tell_how_it_stands()
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._work, ctx, link)
-                await ctx.stopping.wait()
-                nursery.cancel_scope.cancel()
+            with ctx.until_stopping():
+                await self._work(ctx, link)
             with farewells.say(ctx):
                 await restorer.aclose()
         finally:

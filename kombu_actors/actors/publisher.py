@@ -1,7 +1,6 @@
 """The publisher: writes what its channel's ledger holds, in order, whenever it may.
 
-The ledger is the desired state and outlives every epoch of the channel; from ``Publisher.attach`` to
-``Publisher.detach`` one channel takes publishes.
+The ledger is the desired state and outlives every epoch; from ``attach`` to ``detach`` one channel takes publishes.
 """
 
 from __future__ import annotations
@@ -10,30 +9,21 @@ import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Final
 
-import outcome
 import trio
 from amqp.exceptions import AMQPError
 
 from .._values.model import Outcome, Returned, Sent
-from ..errors import (
-    ConnectionBlocked,
-    ConnectionClosed,
-    ConnectionLost,
-    DeadlineExceeded,
-    PublishRefused,
-    PublishReturned,
-    PublishUnknown,
-)
+from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols.blame import Blame, judge
 from ..protocols.ledger import Entry, Ledger
 from ..supervisors._interrupts import protected
 from ..transport._contract import Link, LinkChannel, LonePublish
 from ._waiting import first_of
 from .deadlines import Deadlines
+from .outcomes import RefusalWatcher, cut_off, destination, given_up, outcome_error, unfit
 from .quarantine import Quarantine
-from .receipts import Receipt
 
 logger = logging.getLogger("kombu_actors.publisher")
 
@@ -45,34 +35,6 @@ NO_PUBLISHES: Final = Ledger()
 """The ledger of all publishers that have accepted nothing so far: most channels of a program that has many consume."""
 
 
-def outcome_error(entry: Entry, outcome: Outcome, detail: Returned | BaseException | None) -> BaseException:
-    """The exception that tells a publisher about an outcome other than CONFIRMED."""
-    where = _destination(entry)
-    if isinstance(detail, BaseException):
-        return detail
-    if outcome is Outcome.RETURNED:
-        text = f"{detail.code} {detail.text}" if detail is not None else "NO_ROUTE"
-        return PublishReturned(f"the broker returned the message ({text}): no queue is bound for {where}")
-    return PublishRefused(
-        f"the broker refused the message to {where} (basic.nack): a queue is over its limit with "
-        "x-overflow=reject-publish, or failed while storing it"
-    )
-
-
-Tell = Callable[[BaseException | None], object]
-"""Told what became of a publish: None when it is confirmed, else what ``Publisher.send`` would raise."""
-
-
-class RefusalWatcher(Protocol):
-    """Hears of an entry and why; ``fatal`` when it ended its channel, or could not be sent at all."""
-
-    def __call__(self, entry: Entry, error: BaseException, *, fatal: bool) -> None: ...
-
-
-def _destination(entry: Entry) -> str:
-    return f"exchange {entry.exchange!r}, routing key {entry.routing_key!r}"
-
-
 @protected
 class Publisher:
     """One channel's publishes.  Everything runs in the trio thread but ``publish_now``."""
@@ -82,7 +44,7 @@ class Publisher:
         deadlines: Deadlines,
         quarantine: Quarantine,
         blocked_because: Callable[[], str | None],
-        turn: AbstractContextManager[Any],
+        turn: AbstractContextManager[object],
     ) -> None:
         self.ledger = NO_PUBLISHES
         self._nacked: list[Entry] = []
@@ -95,9 +57,9 @@ class Publisher:
         self.on_returned: Callable[[Returned], None] | None = None
         self.on_refused: RefusalWatcher | None = None
         """Told of each publish that was refused, or given up as unknown, while nobody waited for it."""
-        self._deadlines = deadlines
+        self.deadlines = deadlines
         self._quarantine = quarantine
-        self._blocked_because = blocked_because
+        self.blocked_because = blocked_because
         self._wire: LinkChannel | None = None
         """The channel of this epoch; it takes publishes when it is ``_channel``, too."""
         self._channel: LinkChannel | None = None
@@ -137,7 +99,7 @@ class Publisher:
         """
         with self._turn:
             channel = self._channel
-            if not self._confirming or channel is None or self.ledger.waiting or self._blocked_because() is not None:
+            if not self._confirming or channel is None or self.ledger.waiting or self.blocked_because() is not None:
                 return Sent.NOTHING
             sent = channel.publish_now(entry.prepared, lambda lone: self._aside.append((entry, lone)))
             if sent is Sent.NOTHING and self._aside and self._aside[-1][0] is entry:
@@ -153,7 +115,7 @@ class Publisher:
 
     def _begin(self) -> None:
         self.ledger = Ledger()
-        self.ledger.on_nacked = self._note_nacked
+        self.ledger.on_nacked = self._nacked.append
         if self._unwatch is None and self._link is not None:
             self._unwatch = self._link.on_blocked(self._on_blocked)
         if self.on_first is not None:
@@ -161,13 +123,13 @@ class Publisher:
 
     async def wait_room(self) -> None:
         """Wait until the window has room.  Cancelling leaves nothing behind."""
-        self._take_note()
+        self.take_note()
         while not self.has_room() and self.ended is None:
             await self._news()
 
     async def wait_half_empty(self) -> None:
         """Wait until half the window is free: for a thread, to which each wait costs a wake-up."""
-        self._take_note()
+        self.take_note()
         while self.under_way > WINDOW_MESSAGES // 2 or self.ledger.bytes > WINDOW_BYTES // 2:
             await self._news()
 
@@ -176,112 +138,16 @@ class Publisher:
 
         A broker that takes no publishes has nothing of the rest: nobody waits for that.
         """
-        self._take_note()
+        self.take_note()
         target = self.ledger.settled + self.under_way
-        while self.ledger.settled < target and self._blocked_because() is None:
+        while self.ledger.settled < target and self.blocked_because() is None:
             await self._news()
 
     async def wait_empty(self) -> None:
         """Wait until every accepted publish has had its outcome."""
-        self._take_note()
+        self.take_note()
         while self.under_way:
             await self._news()
-
-    async def send(self, entry: Entry, timeout: float) -> None:
-        """Accept one publish and wait ``timeout`` seconds for its outcome.
-
-        Raises:
-            ValueError: it fails ``check``; nothing was sent.
-            PublishReturned, PublishRefused, NotFound, ...: what ``outcome_error`` says.
-            PublishUnknown: no outcome in time; the broker may have it.  It is not sent again.
-            ConnectionBlocked, DeadlineExceeded: it was never written, and won't be.
-            what ``end`` was given: it was never written, or had not been accepted.
-
-        Cancellation abandons the entry: it is not sent when it wasn't yet; otherwise its
-        outcome is unknown and it is not sent again.
-        """
-        self.check(entry)
-        at = trio.current_time() + timeout
-        if not self.has_room():
-            with trio.move_on_at(at):
-                await self.wait_room()
-            if not self.has_room() and self.ended is None:
-                raise self.too_late(entry, timeout)
-        if self.ended is not None:
-            raise self.ended
-        await self._settle(entry, at, timeout, begin=partial(self.accept, entry))
-
-    async def wait_outcome(self, entry: Entry, receipt: Receipt, timeout: float) -> None:
-        """``send`` for what ``publish_now`` has sent in another thread, with the receipt as its watcher."""
-        self._take_note()
-        if receipt.outcome is None:
-            await self._settle(entry, trio.current_time() + timeout, timeout)
-            return
-        result, detail = receipt.outcome
-        if result is not Outcome.CONFIRMED:
-            raise outcome_error(entry, result, detail)
-
-    def begin(self, entry: Entry, timeout: float, tell: Tell) -> None:
-        """``send`` without waiting, for who has found room in the window: its end is told, once.
-
-        ``leave`` stands for cancelling it.
-        """
-        if self.ended is not None:
-            tell(self.ended)
-            return
-        self._watch(entry, trio.current_time() + timeout, timeout, tell)
-        self.accept(entry)
-
-    def leave(self, entry: Entry) -> None:
-        """Who began to send it waits no more, and is told nothing; see ``abandon``."""
-        if entry.watcher is not None:
-            self.abandon(entry)
-
-    def _watch(self, entry: Entry, at: float, timeout: float, tell: Tell) -> None:
-        def settled(entry: Entry, result: Outcome, detail: Returned | BaseException | None) -> None:
-            entry.watcher = None
-            tell(None if result is Outcome.CONFIRMED else outcome_error(entry, result, detail))
-
-        def expired(entry: Entry) -> None:
-            self.abandon(entry)
-            settled(entry, Outcome.UNKNOWN, self.too_late(entry, timeout))
-
-        entry.watcher = settled
-        self._deadlines.add(at, entry, expired)
-
-    async def _settle(
-        self, entry: Entry, at: float, timeout: float, *, begin: Callable[[], object] | None = None
-    ) -> None:
-        """Wait until a publish, after ``begin()``, has its outcome."""
-        task = trio.lowlevel.current_task()
-
-        def tell(error: BaseException | None) -> None:
-            if error is None:
-                trio.lowlevel.reschedule(task)
-            else:
-                trio.lowlevel.reschedule(task, outcome.Error(error))
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self.abandon(entry)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._watch(entry, at, timeout, tell)
-        if begin is not None:
-            begin()
-        await trio.lowlevel.wait_task_rescheduled(abort)
-
-    def too_late(self, entry: Entry, timeout: float) -> Exception:
-        """What a publisher is told whose deadline has passed."""
-        where = _destination(entry)
-        if entry.attempted:
-            return PublishUnknown(
-                f"no confirm within {timeout:g} s for the message to {where}: the broker may have it; "
-                "publishing again may duplicate it"
-            )
-        reason = self._blocked_because()
-        if reason is not None:
-            return ConnectionBlocked(f"the broker takes no publishes ({reason}); not sent: {where}")
-        return DeadlineExceeded(f"no session, or no room in the window, within {timeout:g} s; not sent: {where}")
 
     def abandon(self, entry: Entry) -> Outcome | None:
         """Stop caring for one entry; see ``Ledger.abandon``.  It doesn't leave any more if that can be helped."""
@@ -294,13 +160,13 @@ class Publisher:
     def end(self, reason: BaseException) -> None:
         """No channel comes any more: tell those who wait for an outcome, and whoever comes."""
         self.ended = reason
-        self._take_note()
+        self.take_note()
         for entry in [*self.ledger.written.values(), *self.ledger.waiting]:
             watcher = entry.watcher
             if watcher is not None:
                 error = reason
                 if self.abandon(entry) is Outcome.UNKNOWN:
-                    error = PublishUnknown(f"{reason}; the broker may have the message to {_destination(entry)}")
+                    error = cut_off(entry, reason)
                 watcher(entry, Outcome.UNKNOWN, error)
         self._wake()
 
@@ -377,19 +243,16 @@ class Publisher:
         ``unread``: an alarm kept the broker from reading when it died.
         """
         if self.ledger is not NO_PUBLISHES:
-            self._end_epoch(reason, Blame.UNREAD if unread else judge(reason))
+            self.take_note()
+            with self._turn:
+                settled = self.ledger.end_epoch(Blame.UNREAD if unread else judge(reason), reason)
+            for entry, result in settled:
+                self._tell(entry, result, reason if result is Outcome.REFUSED else given_up(entry, reason))
         if self.ledger.strict:
             self._quarantine.enter(self)
         else:
             self._quarantine.leave(self)
         self._wake()
-
-    def _end_epoch(self, reason: BaseException, blame: Blame) -> None:
-        self._take_note()
-        with self._turn:
-            settled = self.ledger.end_epoch(blame, reason)
-        for entry, result in settled:
-            self._tell(entry, result, reason if result is Outcome.REFUSED else self._given_up(entry, reason))
 
     def _on_refused(self, tag: int, reason: BaseException) -> None:
         entry = self.ledger.refuse(tag)
@@ -401,14 +264,8 @@ class Publisher:
         if entry.watcher is not None:
             entry.watcher(entry, result, error)
         else:
-            logger.error("a publish to %s is %s and not sent again: %s", _destination(entry), result.value, error)
+            logger.error("a publish to %s is %s and not sent again: %s", destination(entry), result.value, error)
             self._tell_program(entry, error, fatal=True)
-
-    def _given_up(self, entry: Entry, reason: BaseException) -> PublishUnknown:
-        return PublishUnknown(
-            f"{entry.tries} sessions or channels ended while the message to {_destination(entry)} was under way, the "
-            f"last one with: {reason}; the broker may have it, and it is not sent again"
-        )
 
     def _tell_program(self, entry: Entry, error: BaseException, *, fatal: bool) -> None:
         if self.on_refused is not None:
@@ -420,8 +277,8 @@ class Publisher:
             self._pump()
 
     def _pump(self) -> None:
-        while (unfit := self._write_waiting()) is not None:
-            self._refuse_next(unfit)
+        while (error := self._write_waiting()) is not None:
+            self._refuse_next(error)
 
     def _write_waiting(self) -> ValueError | None:
         """Write what waits, if it may leave; stops at one that doesn't fit this session, and says why."""
@@ -445,9 +302,7 @@ class Publisher:
     def _refuse_next(self, error: ValueError) -> None:
         """Settle a publish that was prepared for a session with other limits: it doesn't fit this broker's."""
         entry = self.ledger.refuse_next()
-        reason = PublishRefused(f"accepted for a former session, and can't be sent over this one: {error}")
-        reason.__cause__ = error
-        self._tell(entry, Outcome.REFUSED, reason)
+        self._tell(entry, Outcome.REFUSED, unfit(error))
         self._wake()
 
     def _record(self) -> None:
@@ -457,7 +312,8 @@ class Publisher:
             if lone.begun:
                 self.ledger.wrote(entry)
 
-    def _take_note(self) -> None:
+    def take_note(self) -> None:
+        """Enter what other threads have written."""
         if self._aside:
             with self._turn:
                 self._record()
@@ -466,21 +322,18 @@ class Publisher:
         return bool(self.ledger.written or self._aside)
 
     def _on_confirm(self, tag: int, multiple: bool, accepted: bool) -> None:
-        self._take_note()
+        self.take_note()
         self.ledger.confirm(tag, multiple, accepted)
         if self._nacked:
-            nacked, self._nacked = self._nacked, []
+            nacked, self._nacked[:] = list(self._nacked), []
             error = outcome_error(nacked[0], Outcome.REFUSED, None)
             logger.error("%d publishes were refused, the first of them: %s", len(nacked), error)
             for entry in nacked:
                 self._tell_program(entry, outcome_error(entry, Outcome.REFUSED, None), fatal=False)
         self._wake()
 
-    def _note_nacked(self, entry: Entry) -> None:
-        self._nacked.append(entry)
-
     def _on_return(self, message: Returned) -> None:
-        self._take_note()
+        self.take_note()
         self.ledger.mark_returned(message)
         if self.on_returned is not None:
             self.on_returned(message)

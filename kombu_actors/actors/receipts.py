@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import attrs
-
 from .._values.model import Outcome, Returned
 from ..protocols.ledger import Entry
 
 __all__ = ["Receipt"]
 
 
-@attrs.define(eq=False)
 class Receipt:
     """Its ``note`` is the entry's watcher until ``Publisher.wait_outcome`` is: the outcome may come before that."""
 
-    outcome: tuple[Outcome, Returned | BaseException | None] | None = None
-    """How it ended, and what the broker said; None while it is under way."""
-    on_outcome: Callable[[], object] | None = None
-    """Called once it is known, in the runtime's thread.  Whoever sets it looks for the outcome afterwards."""
+    __slots__ = ("on_outcome", "outcome")
+
+    def __init__(self) -> None:
+        self.outcome: tuple[Outcome, Returned | BaseException | None] | None = None
+        """How it ended, and what the broker said; None while it is under way."""
+        self.on_outcome: Callable[[], object] | None = None
+        """Called once it is known, in the runtime's thread.  Whoever sets it looks for the outcome afterwards."""
 
     def note(self, entry: Entry, result: Outcome, detail: Returned | BaseException | None) -> None:
         """It has its outcome.  Runtime thread."""

@@ -1,30 +1,27 @@
 """The session: one live link and the tasks that keep it alive.
 
-ONE_FOR_ALL without restarts: socket, reader, writer and heartbeat share their fate, and their
-death is one event for the connection above.  ``closer`` starts last and so is stopped first:
-it says goodbye while reader and writer still run.
+One actor: socket, reader, writer and heartbeat share their fate, and their death is one event for the
+connection above.  Asked to stop, it says goodbye while they still run, and they end with the link.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Awaitable, Callable
 from itertools import islice
+from typing import TypeVar
 
 import trio
 
 from .._values.endpoint import Endpoint, EndpointSelector, LinkOptions
 from ..errors import BrokerUnreachable, ConnectionClosed, ConnectionLost
-from ..supervisors import ActorContext, ChildSpec, RestartLimit, Strategy, SupervisorSpec
+from ..supervisors import ActorContext, ChildSpec
 from ..supervisors._interrupts import protected
 from ..transport._contract import Link, Transport
-from ._waiting import CLOSE_GRACE, Farewells
+from ._waiting import CLOSE_GRACE, Farewells, first_of
 
+T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.session")
-
-ROLE_GRACE = 0.5
-"""Seconds for reader, writer and heartbeat to notice that the link is closed."""
 
 
 @protected
@@ -108,18 +105,17 @@ class Session:
         """How many links this run of the tree has had."""
         self.dialler = Dialler()
 
-    def spec(self) -> SupervisorSpec:
-        """The session's subtree."""
-        return SupervisorSpec(
-            id="session",
-            strategy=Strategy.ONE_FOR_ALL,
-            limit=RestartLimit(max_restarts=0),
-            children=(
-                _member(id="link", start=self._serve_link, start_timeout=None),
-                *(_member(id=role, start=partial(self._serve_role, role)) for role in self.transport.roles),
-                _member(id="closer", start=self._say_goodbye, stop_grace=CLOSE_GRACE),
-            ),
+    def spec(self) -> ChildSpec:
+        """The session as a child of its connection."""
+        # No start timeout: each dial has connect_timeout, and one by hand waits for its permission.
+        return ChildSpec(
+            id="session", start=self._serve, start_timeout=None, stop_grace=CLOSE_GRACE, interruptible=False
         )
+
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a link at this moment."""
+        return self.link is not None and self.link.closed is None
 
     def require_link(self) -> Link:
         """The present link.
@@ -130,6 +126,29 @@ class Session:
         if self.link is None or self.link.closed is not None:
             raise ConnectionLost(f"not connected to {self.selector.current}; supervision is reconnecting")
         return self.link
+
+    async def call(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call that doesn't wait for another session, as all others do.
+
+        Raises:
+            ConnectionLost: there is no session, or it ended before the call did.
+        """
+        link = self.require_link()
+        answers: list[T] = []
+        errors: list[Exception] = []
+
+        async def make() -> None:
+            try:
+                answers.append(await call())
+            except Exception as error:
+                errors.append(error)
+
+        await first_of(make, link.wait_closed)
+        for error in errors:
+            raise error
+        if not answers:
+            raise ConnectionLost(f"the session with {self.selector.current} ended meanwhile") from link.closed
+        return answers[0]
 
     def condition(self) -> str:
         """What the connection is like, for who has waited in vain."""
@@ -164,8 +183,29 @@ class Session:
         reasons = "; ".join(str(error) for _, error in failures)
         raise BrokerUnreachable(f"none of {len(failures)} endpoints accepted us: {reasons}") from failures[-1][1]
 
-    async def _serve_link(self, ctx: ActorContext) -> None:
-        # No start timeout: each dial has connect_timeout, and one by hand waits for its permission.
+    async def _serve(self, ctx: ActorContext) -> None:
+        link = await self._next_link()
+        try:
+            async with trio.open_nursery() as nursery:
+                for role in link.roles:
+                    nursery.start_soon(self._serve_role, link, role)
+                ctx.ready()
+                try:
+                    with ctx.until_stopping():
+                        await link.wait_closed()
+                finally:
+                    if link.closed is None:
+                        with self.farewells.say(ctx):
+                            await link.aclose()
+        finally:
+            self.link = None
+            link.kill(ConnectionLost("the session has ended"))
+        reason = link.closed
+        if reason is not None and not isinstance(reason, ConnectionClosed):
+            raise reason
+        await ctx.stopping.wait()
+
+    async def _next_link(self) -> Link:
         try:
             link = await self.dial()
         except BaseException as error:
@@ -175,44 +215,12 @@ class Session:
         self.link, self.farewells = link, Farewells(link, self._goodbye_grace)
         self.epochs += 1
         self.dialler.answer(None)
-        try:
-            ctx.ready()
-            with ctx.until_stopping():
-                await link.wait_closed()
-            if isinstance(link.closed, ConnectionClosed):
-                await ctx.stopping.wait()  # closer said goodbye; our turn to stop comes
-            elif link.closed is not None:
-                raise link.closed
-        finally:
-            if link.closed is None:  # we stop before closer came to serve
-                with self.farewells.say(ctx):
-                    await link.aclose()
-            self.link = None
-            link.kill(ConnectionLost("the session has ended"))
+        return link
 
-    async def _serve_role(self, role: str, ctx: ActorContext) -> None:
-        link = self.require_link()
-        ctx.ready()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_leave_open, link, ctx, nursery.cancel_scope)
-            await link.run(role)
-            await ctx.stopping.wait()
-
-    async def _say_goodbye(self, ctx: ActorContext) -> None:
-        link = self.require_link()
-        ctx.ready()
-        await ctx.stopping.wait()
-        if link.closed is None:
-            with self.farewells.say(ctx):
-                await link.aclose()
-
-
-@trio.lowlevel.enable_ki_protection
-async def _leave_open(link: Link, ctx: ActorContext, role: trio.CancelScope) -> None:
-    """Cancel a role that is to stop before there was a goodbye: closer did not serve yet, and nothing would end it."""
-    await ctx.stopping.wait()
-    if link.closed is None:
-        role.cancel()
-
-
-_member = partial(ChildSpec, stop_grace=ROLE_GRACE, interruptible=False)
+    async def _serve_role(self, link: Link, role: str) -> None:
+        """Serve it for as long as the link lives, also for a goodbye of who is being cancelled."""
+        with trio.CancelScope(shield=True):
+            try:
+                await link.run(role)
+            except Exception as error:
+                link.kill(error)  # which it was before, unless this is a mistake in here

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .._values.model import Action
 from ..protocols.ledger import Entry
+from ..transport._contract import LinkChannel
 
 if TYPE_CHECKING:
     from .channel import ChannelActor, Epoch
@@ -49,46 +51,59 @@ class Submissions:
         """
         self._taking = True
         self.posted = False
-        waiting = self.waiting
-        publishing: ChannelActor | None = None
-        entries: list[Entry] = []
         late: list[tuple[ChannelActor, BaseException]] = []
         try:
-            while waiting:
-                channel, item = waiting.popleft()
-                if entries and (channel is not publishing or not isinstance(item, Entry)):
-                    assert publishing is not None
-                    batch, entries = entries, []
-                    publishing.publisher.accept(*batch)
+            while self.waiting:
+                channel, item = self.waiting.popleft()
                 if isinstance(item, Entry):
-                    publishing = channel
-                    entries.append(item)
+                    channel.publisher.accept(item, *self._take_publishes(channel))
                     continue
-                died = _settle(item)
-                if died is not None:
-                    late.append((channel, died))
+                epoch, action, tag, flag = item
+                tags = [tag]
+                if action is Action.ACK and not flag:
+                    tags += self._take_acks(epoch)
+                if epoch.wire.closed is not None:  # the broker delivers them again
+                    late += [(channel, epoch.wire.closed)] * len(tags)
+                elif len(tags) > 1:
+                    epoch.wire.ack_each(tags)
+                else:
+                    _settle(epoch.wire, action, tag, flag)
         finally:
-            if entries and publishing is not None:
-                publishing.publisher.accept(*entries)
             self._taking = False
         if late:
             _say(late)
 
+    def _take_publishes(self, channel: ChannelActor) -> Iterator[Entry]:
+        """Take what comes next, as far as it is a channel's publishes."""
+        waiting = self.waiting
+        while waiting:
+            whose, item = waiting[0]
+            if whose is not channel or not isinstance(item, Entry):
+                return
+            waiting.popleft()
+            yield item
 
-def _settle(settlement: Settlement) -> BaseException | None:
-    """Ack, nack or reject; dropped when the delivery's epoch has died: returns of what."""
-    epoch, action, tag, flag = settlement
-    wire = epoch.wire
-    if action is Action.ACK and wire.closed is None:
+    def _take_acks(self, epoch: Epoch) -> Iterator[int]:
+        """Take what comes next, as far as it is an epoch's acks of one delivery each: their tags."""
+        waiting = self.waiting
+        while waiting:
+            item = waiting[0][1]
+            if isinstance(item, Entry):
+                return
+            whose, action, tag, flag = item
+            if whose is not epoch or action is not Action.ACK or flag:
+                return
+            waiting.popleft()
+            yield tag
+
+
+def _settle(wire: LinkChannel, action: Action, tag: int, flag: bool) -> None:
+    if action is Action.ACK:
         wire.ack(tag, multiple=flag)
-        return None
-    if wire.closed is not None:
-        return wire.closed
-    if action is Action.REJECT:
+    elif action is Action.REJECT:
         wire.reject(tag, requeue=flag)
     else:
         wire.nack(tag, multiple=flag, requeue=action is Action.REQUEUE)
-    return None
 
 
 def _say(late: list[tuple[ChannelActor, BaseException]]) -> None:

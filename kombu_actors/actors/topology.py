@@ -10,8 +10,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
-import attrs
-
 from .._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
 from .together import Wish
 from .waitlist import Waitlist
@@ -236,7 +234,7 @@ class Topology:
     def _with_destination(binding: BindingSpec, name: Callable[[str], str]) -> BindingSpec:
         if binding.kind is BindingKind.EXCHANGE or name(binding.destination) == binding.destination:
             return binding
-        return attrs.evolve(binding, destination=name(binding.destination))
+        return binding.but(destination=name(binding.destination))
 
     def _leads_to_dormant(self, binding: BindingSpec) -> bool:
         return binding.kind is BindingKind.QUEUE and binding.destination in self._dormant

@@ -1,4 +1,4 @@
-"""What the exit codes of ``kombu-actors run`` mean, to whoever watches over processes."""
+"""What the exit codes of ``kombu-actors`` mean, to whoever watches over processes."""
 
 from __future__ import annotations
 
@@ -12,3 +12,11 @@ NO_BROKER = 3
 """No broker could be reached, or it refused the login, at the start.  Later it is waited for."""
 BUDGET_SPENT = 70
 """Supervision gave up: something failed again and again (the EX_SOFTWARE of sysexits.h)."""
+FAILED = 1
+"""Of a verb: it was refused, or failed."""
+UNHEALTHY = 1
+"""Of ``health``: it answers, and isn't READY."""
+NOBODY = 69
+"""Nobody answers (the EX_UNAVAILABLE of sysexits.h)."""
+INTERRUPTED = 130
+"""Of a verb: Ctrl-C, as shells count it."""

@@ -13,13 +13,24 @@
 from typing import TYPE_CHECKING
 
 from ._plans import CallNext, Middleware
-from .certificate import Certificate
+from .certificate import Certificate, QueueCount
 from .client import Client
-from .dead_letters import DeadLetter, DeadLetters
-from .errors import AlreadyHandled, FleetError, FleetMistake, HandlerTimeout, PayloadError, RemoteError
+from .dead_letters import DeadLetter, DeadLetters, Replayed
+from .depths import DelayDepth, Depths, FleetDepths, QueueDepth
+from .errors import (
+    AlreadyHandled,
+    ConsumerIsDeaf,
+    FleetError,
+    FleetMistake,
+    HandlerTimeout,
+    PayloadError,
+    RemoteError,
+)
 from .fleet import Fleet
 from .message import Message
 from .policy import Batch, Depends, Reject, Retry, Snooze
+from .status import ProcessState, ProcessStatus, Status
+from .views import ConsumerView, FleetView, JobView
 
 if TYPE_CHECKING:
     from ._blocking import SyncClient
@@ -30,20 +41,33 @@ __all__ = [
     "CallNext",
     "Certificate",
     "Client",
+    "ConsumerIsDeaf",
+    "ConsumerView",
     "DeadLetter",
     "DeadLetters",
+    "DelayDepth",
     "Depends",
+    "Depths",
     "Fleet",
+    "FleetDepths",
     "FleetError",
     "FleetMistake",
+    "FleetView",
     "HandlerTimeout",
+    "JobView",
     "Message",
     "Middleware",
     "PayloadError",
+    "ProcessState",
+    "ProcessStatus",
+    "QueueCount",
+    "QueueDepth",
     "Reject",
     "RemoteError",
+    "Replayed",
     "Retry",
     "Snooze",
+    "Status",
     "SyncClient",
 ]
 

@@ -8,7 +8,16 @@ from typing import Any
 
 import attrs
 
+from .._values.endpoint import split_urls
 from ..broker import Broker, open_broker
+from ..supervisors import Backoff
+
+RABBITMQ = ("amqp", "pyamqp")
+"""How the URLs of its nodes begin."""
+FAILOVER = Backoff(first=1.0, base=0.25, factor=2.0, maximum=3.0, jitter=0.2, reset_after=5.0)
+"""The waits between sessions on a cluster of RabbitMQ nodes.  At once is too soon for the first: when a node dies that
+leads a quorum queue, the others take 0.2 to 0.5 s to elect another leader.  A channel that publishes to the queue
+before that is refused (RabbitMQ 3.10: basic.nack) until another channel does, and a consumer hears nothing as long."""
 
 
 @attrs.frozen(repr=False)
@@ -24,8 +33,15 @@ class Address:
     def __repr__(self) -> str:
         return f"<Address of fleet {self.fleet!r}>"
 
-    def open(self, purpose: str, **more: Any) -> AbstractAsyncContextManager[Broker]:
+    def open(self, purpose: str, **more: object) -> AbstractAsyncContextManager[Broker]:
         """A connection, named ``<fleet>: <purpose>`` at the broker; raises as ``open_broker``."""
+        return open_broker(self.url, **{**self.arguments(purpose), **more})
+
+    def arguments(self, purpose: str) -> dict[str, Any]:
+        """What ``open`` gives to ``open_broker``."""
         given = dict(self.options)
         properties = {"connection_name": f"{self.fleet}: {purpose}", **(given.pop("client_properties", None) or {})}
-        return open_broker(self.url, client_properties=properties, **{**given, **more})
+        urls = split_urls(self.url)
+        if len(urls) > 1 and urls[0].lower().startswith(RABBITMQ):
+            given = {"backoff": FAILOVER, **given}
+        return {"client_properties": properties, **given}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
+from collections import deque
 
 import trio
 
 from ..supervisors._interrupts import protected
+from ._custody import Custody, NotBegun, Suspect
 from ._slots import Crew, Slot
 from .errors import PayloadError
 from .message import Message
+from .policy import Reject
 
 
 @protected
@@ -62,23 +66,65 @@ class BatchCrew(Crew):
                 gate.leave()
 
     async def _attempt(self, slot: Slot, batch: list[Message]) -> None:
-        sound = [message for message in batch if self._decoded(message)]
-        if sound:
-            slot.message, slot.since, slot.size = sound[0], trio.current_time(), len(sound)
-            try:
-                await self._handling.attempt_batch(sound)
-            except Exception as error:
-                self._gate.failed()
-                for message in sound:
-                    message.error = message.error or error
-            else:
-                self._gate.succeeded()
+        begun = batch
+        if self._custody is None:
+            await self._call(slot, batch)
+        else:
+            left = await self._call_in_custody(self._custody, slot, batch)
+            self._return(left)
+            begun = [message for message in batch if message not in left]
         async with trio.open_nursery() as nursery:
-            for message in batch:
+            for message in begun:
                 if message.error is None:
                     self._settling.succeeded(message)
                 else:
                     nursery.start_soon(self._settling.failed, message, message.error)
+
+    async def _call(self, slot: Slot, batch: list[Message]) -> None:
+        """Call the handler with those that can be decoded."""
+        sound = [message for message in batch if self._decoded(message)]
+        if not sound:
+            return
+        slot.message, slot.since, slot.size = sound[0], time.perf_counter(), len(sound)
+        try:
+            await self._handling.attempt_batch(sound)
+        except Exception as error:
+            self._measures.call(slot.since, time.perf_counter(), sound[0].properties)
+            self._gate.failed()
+            for message in sound:
+                message.error = message.error or error
+        else:
+            self._measures.call(slot.since, time.perf_counter(), sound[0].properties)
+            self._gate.succeeded()
+
+    async def _call_in_custody(self, custody: Custody, slot: Slot, batch: list[Message]) -> list[Message]:
+        """As ``_call``, noted for the parent; who has to be alone is a batch of one.  Returns who was not begun."""
+        draining, threads = self._settling.draining, self.tools.threads
+        waiting, together, suspects = deque(batch), list[Message](), list[Suspect]()
+        try:
+            while waiting:
+                message, suspect = waiting[0], None
+                if message.redelivered:
+                    try:
+                        suspect = await custody.admit(message, draining)
+                    except Reject as error:
+                        message.error = error
+                        waiting.popleft()
+                        continue
+                waiting.popleft()
+                if suspect is not None and suspect.alone:
+                    with custody.holding(self._label, (message,), (suspect,), threads):
+                        await self._call(slot, [message])
+                    continue
+                together.append(message)
+                suspects += [suspect] if suspect is not None else []
+            await custody.wait_turn(draining)
+        except NotBegun:
+            return [*together, *waiting]
+        if together:
+            with custody.holding(self._label, together, suspects, threads):
+                await self._call(slot, together)
+        return []
 
     def _decoded(self, message: Message) -> bool:
         try:

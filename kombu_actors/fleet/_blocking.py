@@ -6,121 +6,36 @@ One client, made once, serves all threads of the process.  Its connection lives 
 
 from __future__ import annotations
 
-import logging
-import os
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar, Unpack, overload
 
-import trio
-
-from .._bridge import exiting
 from .._bridge.forking import SharedLock, start_afresh_after_fork
-from .._bridge.leases import lease, release
-from .._bridge.portal import check_interpreter
+from .._bridge.stay import Stay
 from ..broker import MessageProperties
-from ..errors import ConnectionClosed, DeadlineExceeded, RuntimeStopped
+from ..errors import ConnectionClosed
+from ..supervisors import ChildView
+from ..utils.uuid import uuid
 from ._address import Address
 from ._payloads import decode_as
 from ._postponing import PUBLISH_TIMEOUT
 from ._publishing import encodable
+from ._tracing import Tracing, destination, publishing
 from .client import REQUEST_TIMEOUT, Client, open_client
 
 __all__ = ["SyncClient", "open_sync_client"]
 
 T = TypeVar("T")
-logger = logging.getLogger("kombu_actors.fleet")
 
 GOODBYE = 4.0
 """Seconds for the end of a connection: the actor for replies has 1, the connection's own goodbye 2."""
 
 
-def open_sync_client(address: Address) -> SyncClient:
+def open_sync_client(address: Address, tracing: Tracing | None = None) -> SyncClient:
     """A client for threads; it connects when it is entered, or first used."""
-    return SyncClient(address)
-
-
-class _Stay:
-    """One run of a client in the runtime."""
-
-    def __init__(self, address: Address) -> None:
-        check_interpreter()
-        self.client: Client | None = None
-        self._pid = os.getpid()
-        self._address = address
-        self._failure: BaseException | None = None
-        self._settled = trio.Event()
-        """Set when it is known whether it could connect."""
-        self._leave = trio.Event()
-        self._over = trio.Event()
-        self.portal = lease(self)
-        _stays.add(self)
-
-    # Any thread
-
-    @property
-    def usable(self) -> bool:
-        """Whether calls can be made over it."""
-        return self.client is not None and not self.portal.ended and self._pid == os.getpid()
-
-    def begin(self) -> None:
-        """Connect; raises as ``open_client``."""
-        self.portal.call(self._start, timeout=None)
-
-    def call(self, fn: Callable[[Client], Awaitable[T]]) -> T:
-        """Await ``fn(client)`` in the runtime; its deadline is its own."""
-        result: T = self.portal.call(self._make, fn, timeout=None)
-        return result
-
-    def end(self) -> None:
-        """Disconnect, give the runtime back, and wait for both."""
-        self.abandon()
-        try:
-            self.portal.call(self._over.wait, timeout=GOODBYE)
-        except (RuntimeStopped, DeadlineExceeded) as error:
-            logger.debug("nobody heard of the end of the client's connection: %r", error)
-        release(self)
-        self.portal.join()
-
-    def abandon(self) -> None:
-        """Have it disconnected, without waiting; then the runtime is given back."""
-        if self._pid != os.getpid():
-            return
-        try:
-            self.portal.post(self._leave.set)
-        except RuntimeStopped:
-            release(self, wait=False)
-
-    # The runtime
-
-    async def _start(self) -> None:
-        self.portal.spawn(self._run)
-        await self._settled.wait()
-        if self.client is None:
-            raise self._failure or ConnectionClosed("the client was closed while it connected")
-
-    async def _run(self) -> None:
-        try:
-            async with open_client(self._address) as client:
-                self.client = client
-                self._settled.set()
-                await self._leave.wait()
-        except Exception as error:  # whatever it is, it ends this client and no other; who calls is told
-            self._failure = error
-        finally:
-            self.client = None
-            self._settled.set()
-            self._over.set()
-            release(self, wait=False)
-
-    async def _make(self, fn: Callable[[Client], Awaitable[T]]) -> T:
-        if self.client is None:
-            raise self._failure or ConnectionClosed("the client was closed before this call began")
-        return await fn(self.client)
-
-
-_stays: weakref.WeakSet[_Stay] = weakref.WeakSet()
+    return SyncClient(address, tracing)
 
 
 class SyncClient:
@@ -131,10 +46,11 @@ class SyncClient:
     own ``timeout``.  ``close`` it, or leave its ``with`` block; at the end of the process that is done by itself.
     """
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, tracing: Tracing | None = None) -> None:
         self._address = address
+        self._tracing = tracing  # here, and not in the runtime: a context is its thread's
         self._opening = SharedLock()
-        self._stay: _Stay | None = None
+        self._stay: Stay[Client] | None = None
         self._closed = False
         self._finalizer: weakref.finalize[..., SyncClient] | None = None
         start_afresh_after_fork(self)
@@ -184,13 +100,17 @@ class SyncClient:
                 plain,
                 delay=delay,
                 exchange=exchange,
-                headers=headers,
+                headers=given,
                 serializer=serializer,
                 timeout=timeout,
                 **properties,
             )
 
-        return self._connected().call(publish)
+        if not properties.get("message_id"):
+            properties["message_id"] = uuid()
+        id, asked = properties["message_id"], properties.get("correlation_id")
+        with publishing(self._tracing, destination(queue, exchange), headers, id, asked) as given:
+            return self._connected().call(publish)
 
     @overload
     def request(
@@ -232,13 +152,42 @@ class SyncClient:
 
         async def request(client: Client) -> object:
             return await client.request(
-                queue, plain, timeout=timeout, headers=headers, serializer=serializer, **properties
+                queue, plain, timeout=timeout, headers=given, serializer=serializer, **properties
             )
 
-        answer = self._connected().call(request)
+        with publishing(self._tracing, queue, headers, None, None) as given:
+            answer = self._connected().call(request)
         return answer if reply is None else decode_as(reply, answer)
 
-    def _connected(self) -> _Stay:
+    def purge(self, queue: str, *, dry_run: bool = False, timeout: float = PUBLISH_TIMEOUT) -> int:
+        """Throw away, for good, the messages that wait in a queue; returns how many; all as ``Client.purge``.
+
+        An interrupt (Ctrl-C) leaves open whether it was done.
+        """
+
+        async def purge(client: Client) -> int:
+            return await client.purge(queue, dry_run=dry_run, timeout=timeout)
+
+        return self._connected().call(purge)
+
+    @property
+    def late_replies(self) -> int:
+        """How many replies came after their request had ended, or twice, over the connection that there is now."""
+
+        async def count(client: Client) -> int:
+            return client.late_replies
+
+        return self._connected().call(count)
+
+    def snapshot(self) -> ChildView:
+        """The supervision tree of its connection, as it is now."""
+
+        async def look(client: Client) -> ChildView:
+            return client.snapshot()
+
+        return self._connected().call(look)
+
+    def _connected(self) -> Stay[Client]:
         stay = self._stay
         if stay is not None and stay.usable:
             return stay
@@ -248,7 +197,7 @@ class SyncClient:
                 return stay
             if self._closed:
                 raise ConnectionClosed("this client was closed: make another one with fleet.open_sync()")
-            stay = _Stay(self._address)
+            stay = Stay(partial(open_client, self._address), GOODBYE)
             try:
                 stay.begin()
             except Exception:
@@ -263,13 +212,3 @@ class SyncClient:
             self._finalizer.atexit = False  # the process has its own, which waits
             self._stay = stay
             return stay
-
-
-def _end_at_exit() -> None:
-    """What was published is confirmed; this says goodbye, and takes the queues for replies away."""
-    for stay in list(_stays):
-        if stay.usable:
-            stay.end()
-
-
-exiting.drains.append(_end_at_exit)

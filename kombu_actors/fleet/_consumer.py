@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 import attrs
@@ -15,12 +16,15 @@ from ..supervisors._interrupts import protected
 from ..supervisors.events import Event
 from . import events
 from ._batch_crew import BatchCrew
+from ._custody import Custody
 from ._cut import Cut
 from ._delays import delay_of
 from ._gate import Gate
 from ._handling import Handling
 from ._lane_crew import LaneCrew
 from ._letters import dead_letter_queue
+from ._liveness import Sight, Watch
+from ._measures import CallMeasures
 from ._outgoing import Outgoing, consuming_broker, outgoing_of
 from ._plans import ConsumerPlan, Middleware
 from ._resources import Lease, Resources
@@ -28,6 +32,7 @@ from ._settling import Settling
 from ._slots import Crew, Tools
 from ._tally import Tally
 from ._threads import Running, Threads
+from ._tracing import TracedOutlet, Tracing
 
 logger = logging.getLogger("kombu_actors.fleet")
 
@@ -42,10 +47,13 @@ class Surroundings:
     resources: Resources
     middleware: Sequence[Middleware]
     cut: Cut
+    custody: Custody | None
+    """In a worker process: what notes the messages in hand."""
+    tracing: Tracing | None
 
 
 @protected
-class Consumer:
+class FleetConsumer:
     """Owns the tally of one consumer, whether it is paused, and its present shift; all of which outlive restarts.
 
     A shift ends when the consumer is stopped or paused, or when a resource goes down that its handlers depend on.
@@ -55,6 +63,7 @@ class Consumer:
         self.plan = plan
         self.id = id
         self.tally = Tally()
+        self.measures = CallMeasures(time.time() - time.perf_counter())
         self.gate = Gate(plan.fail_fast)
         self.threads = Threads(plan.concurrency, self._report_stuck)
         self.paused = False
@@ -62,6 +71,9 @@ class Consumer:
         """Whether it was cancelled before its handlers were done."""
         self.crew: Crew | None = None
         """None between shifts."""
+        self.watch: Watch | None = None
+        """What is known of whether it has gone deaf; ``Listening`` watches."""
+        self._shifts = 0
         self._surroundings = surroundings
         self._ctx: ActorContext | None = None
         self._over = trio.Event()
@@ -75,7 +87,7 @@ class Consumer:
         self._ctx = ctx
         consuming, outgoing = consuming_broker(ctx), outgoing_of(ctx)
         await self._declare(consuming, outgoing)
-        settling = Settling(self.plan, self.tally, outgoing.broker, outgoing.postponer, self._surroundings.cut)
+        settling = Settling(self.plan, self.tally, outgoing, self._surroundings.cut, self._surroundings.tracing)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._wait_stop, ctx)
@@ -108,6 +120,32 @@ class Consumer:
             self._over.set()
             self._tell(events.ConsumerResumed)
 
+    def sight(self) -> Sight:
+        """How it stands, for who watches whether it hears."""
+        crew = self.crew
+        if crew is None:
+            return Sight((0, 0), 0, open=False)
+        subscription = crew.tools.subscription
+        room = self.plan.prefetch - self.tally.in_hand - subscription.buffered
+        rests = self._over.is_set() or self.gate.narrow
+        return Sight(
+            (self._shifts, subscription.grants),
+            subscription.arrived,
+            open=room > 0 and not rests and subscription.expecting,
+        )
+
+    def deaf(self, why: str, **details: object) -> None:
+        """Say that it gets nothing; ``details`` are the event's."""
+        self._tell(events.ConsumerDeaf, **details)
+        if self._ctx is not None:
+            self._ctx.degraded(why)
+
+    def hears(self, **details: object) -> None:
+        """Say that it does again."""
+        self._tell(events.ConsumerHears, **details)
+        if self._ctx is not None and not self.paused:
+            self._ctx.ready()
+
     # -- a shift ------------------------------------------------------------------------------
 
     async def _shift(self, ctx: ActorContext, consuming: Broker, outgoing: Outgoing, settling: Settling) -> None:
@@ -119,11 +157,22 @@ class Consumer:
             return
         settling.begin(ctx)
         values = [lease.value for lease in leases]
-        handling = Handling(plan, values, surroundings.middleware, self.threads)
+        handling = Handling(plan, values, surroundings.middleware, self.threads, surroundings.tracing)
+        tracing = surroundings.tracing
+        outlet = outgoing.publisher if tracing is None else TracedOutlet(outgoing.publisher, tracing)
         self._taking = True
         try:
             async with consuming.subscribe(plan.name, prefetch=plan.prefetch, accept=plan.accept) as subscription:
-                tools = Tools(handling, settling, subscription, self.gate, self.threads, outgoing.publisher)
+                tools = Tools(
+                    handling=handling,
+                    settling=settling,
+                    subscription=subscription,
+                    gate=self.gate,
+                    threads=self.threads,
+                    outlet=outlet,
+                    custody=surroundings.custody,
+                    measures=self.measures,
+                )
                 ctx.ready()
                 await self._work(self._crew(tools), leases)
         finally:
@@ -131,6 +180,7 @@ class Consumer:
 
     async def _work(self, crew: Crew, leases: Sequence[Lease]) -> None:
         subscription = crew.tools.subscription
+        self._shifts += 1
         self.crew = crew
         try:
             async with trio.open_nursery() as nursery:
@@ -185,11 +235,16 @@ class Consumer:
 
     async def _declare(self, consuming: Broker, outgoing: Outgoing) -> None:
         """The queue, as the program gave it; what it only named, where there is none; the delays of its policy."""
+        dead = self.plan.dead_letter
         if self.plan.declare:
             await consuming.declare(self.plan.queue)
         else:
             await _ensure(consuming, QueueSpec(name=self.plan.name))
-        await _ensure(outgoing.broker, dead_letter_queue(self.plan.dead_letter))
+        try:
+            await _ensure(outgoing.broker, dead_letter_queue(dead))
+        except NotFound as away:
+            # In a cluster: it is there, on a node that is down.  What dies before that is back returns to its queue.
+            logger.warning("queue %r, for dead letters, is away, and messages are handled: %s", dead, away)
         for seconds in self.plan.retry.delays:
             await outgoing.postponer.declare(delay_of(seconds))
 

@@ -28,6 +28,8 @@ class Delay:
     """One delay, and what has to be declared for it."""
 
     milliseconds: int
+    place: int = 0
+    """Above 0 it has another name, and so is on another node of a cluster, when that of the one before is away."""
 
     @property
     def seconds(self) -> float:
@@ -37,7 +39,12 @@ class Delay:
     @property
     def name(self) -> str:
         """Of its exchange and of its queue."""
-        return f"{PREFIX}{self.milliseconds}"
+        return f"{PREFIX}{self.milliseconds}" + (f".{self.place}" if self.place else "")
+
+    @property
+    def elsewhere(self) -> Delay:
+        """The same delay in its next place."""
+        return Delay(self.milliseconds, self.place + 1)
 
     @property
     def exchange(self) -> ExchangeSpec:

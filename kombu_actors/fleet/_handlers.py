@@ -222,7 +222,7 @@ def _get(parameter: Parameter, needs: Sequence[ResourceFunction]) -> Get:
 
 
 def _call(
-    function: Callable[..., Any], parameters: Sequence[Parameter], needs: Sequence[ResourceFunction]
+    function: Callable[..., object], parameters: Sequence[Parameter], needs: Sequence[ResourceFunction]
 ) -> Callable[[Any, Sequence[object]], Any]:
     """The call with everything where it belongs; the two commonest forms without a detour."""
     if [one.name for one in parameters if one.keyword]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import trio
@@ -11,6 +12,7 @@ from ..errors import ContentDisallowed, DecodeError, SerializerNotInstalled
 from ..supervisors._interrupts import protected, run_unprotected, unprotected
 from ._plans import CallNext, ConsumerPlan, Middleware
 from ._threads import Threads
+from ._tracing import Tracing, processing
 from .errors import HandlerTimeout, PayloadError
 from .message import Message
 
@@ -20,8 +22,16 @@ class Handling:
     """Calls the handler of one consumer with what its resources have yielded; composed once for a shift."""
 
     def __init__(
-        self, plan: ConsumerPlan, values: Sequence[object], middleware: Sequence[Middleware], threads: Threads
+        self,
+        plan: ConsumerPlan,
+        values: Sequence[object],
+        middleware: Sequence[Middleware],
+        threads: Threads,
+        tracing: Tracing | None,
     ) -> None:
+        if tracing is not None:
+            middleware = (processing(tracing), *middleware)
+        self._tracing = tracing
         self._plan = plan
         self._values = values
         self._threads = threads
@@ -58,7 +68,9 @@ class Handling:
         """Call the handler with all of them; raises as ``attempt``."""
         call = self._plan.handler.call_batch
         assert call is not None  # a consumer with batch= has one
-        with trio.CancelScope(deadline=trio.current_time() + (self._timeout or float("inf"))):
+        deadline = trio.current_time() + (self._timeout or float("inf"))
+        told = nullcontext() if self._tracing is None else self._tracing.processing(messages)
+        with trio.CancelScope(deadline=deadline), told:
             if self._plan.handler.is_async:
                 await run_unprotected(call, messages, self._values)
             else:

@@ -10,6 +10,7 @@ from collections.abc import Hashable
 import trio
 
 from ..supervisors._interrupts import protected, unprotected
+from ._custody import Custody, NotBegun
 from ._lanes import Lanes
 from ._plans import Key
 from ._slots import Crew, Slot, Tools
@@ -59,16 +60,39 @@ class LaneCrew(Crew):
             message = self.taken(delivered)
             key: Hashable = message
             try:
-                self._handling.decode(message)
-                key = unprotected(self._key, message)
+                if self._custody is None:
+                    key = self._lane(message)
+                else:
+                    key = await self._lane_in_custody(self._custody, message)
                 self.lanes.add(key, message)
+            except NotBegun:
+                self._settling.returned(message)
             except Exception as error:
                 # In a lane of its own: there is no other.
                 message._problem = error
                 self.lanes.add(message, message)
+            except BaseException:
+                self._settling.returned(message)
+                raise
             self._waiting.unpark()
         self._ended = True
         self.wake()
+
+    def _lane(self, message: Message) -> Hashable:
+        self._handling.decode(message)
+        return unprotected(self._key, message)
+
+    async def _lane_in_custody(self, custody: Custody, message: Message) -> Hashable:
+        """To decode a message may be what kills the process; its handler is another matter, with a question of its own.
+
+        Those that come after it wait, for they may be of its lane.
+        """
+        suspect = None
+        if message.redelivered or custody.holds_back:
+            suspect = await custody.admit(message, self._settling.draining)
+        suspects = () if suspect is None else (suspect,)
+        with custody.holding(self._label, (message,), suspects, self.tools.threads, acquits=False):
+            return self._lane(message)
 
     async def _work(self, slot: Slot) -> None:
         for number in itertools.count():

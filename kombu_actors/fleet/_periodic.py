@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import cast
 
@@ -19,6 +20,7 @@ import trio
 from ..broker import Broker
 from ..supervisors import ActorContext
 from ..supervisors._interrupts import protected, run_unprotected, unprotected
+from ._custody import Custody
 from ._lease import JobLease
 from ._schedule import Job, is_ahead
 from .message import Message
@@ -50,7 +52,7 @@ class Periodic:
     """The jobs of a fleet, as an actor of its tree.
 
     ``values(job)`` gives the resources that a job depends on, as they are now; it may raise when one is down.
-    ``clock`` tells the time, in seconds since 1970.
+    ``custody``, of a worker process, notes which run.  ``clock`` tells the time, in seconds since 1970.
     """
 
     def __init__(
@@ -60,11 +62,13 @@ class Periodic:
         consuming: Broker,
         publishing: Broker,
         values: Callable[[Job], Sequence[object]],
+        custody: Custody | None = None,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._running = [_Running(job) for job in jobs]
         self._values = values
+        self._custody = custody
         self._clock = clock
         self._lease = JobLease(fleet, frozenset(job.name for job in jobs), consuming, publishing, clock)
 
@@ -123,9 +127,15 @@ class Periodic:
             with ctx.until_stopping():
                 await trio.sleep(AGAIN)
             return
+        if self._custody is not None:
+            with ctx.until_stopping() as waiting:
+                await self._custody.wait_nobody_alone()
+            if waiting.cancelled_caught:
+                return
         running.since = self._clock()
         try:
-            await self._call(job, values)
+            with nullcontext() if self._custody is None else self._custody.running(job.name):
+                await self._call(job, values)
         except Exception:
             running.failures += 1
             logger.exception("job %s failed; it is not tried again before its next tick", job.name)

@@ -89,6 +89,8 @@ class ConsumerPlan:
     batch: Batch | None
     fail_fast: int | None
     """After how many failures in a row one message at a time is tried."""
+    deaf_after: float | None
+    """Seconds without a delivery, with messages waiting, after which it counts as deaf; 0: never; None: the fleet's."""
     accept: Collection[str] | None
     """Serializers or content types that are decoded; None: JSON."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Unpack
 
 import trio
@@ -15,8 +16,15 @@ from ._headers import Copy
 
 __all__ = ["PUBLISH_TIMEOUT", "Postponer"]
 
+logger = logging.getLogger("kombu_actors.fleet")
+
 PUBLISH_TIMEOUT = 30.0
 """Seconds for declaring and publishing: longer than a failover takes."""
+PLACES = 3
+"""Queues for one delay at most: in a cluster the classic queues of a node that is down are there, and can't be reached.
+One that is declared then is on a node that is up; a cluster that has lost two of three nodes serves nobody."""
+AWAY = 10.0
+"""Seconds until a queue that could not be reached is tried again: each attempt costs the broker a channel."""
 
 
 @protected
@@ -32,6 +40,8 @@ class Postponer:
         self._declared: set[Delay] = set()
         """At most what the program names, and 90 for each power of ten."""
         self._declaring = trio.Lock()
+        self._away: dict[Delay, float] = {}
+        """Until when those are not tried that could not be declared."""
 
     async def declare(self, delay: Delay, *, timeout: float = PUBLISH_TIMEOUT) -> None:
         """Declare a delay ahead of its first use, which is the faster then; raises as ``Broker.declare``."""
@@ -80,11 +90,11 @@ class Postponer:
             raise ValueError(f"a message to {queue!r} can't both wait {delay.seconds:g} s and expire: leave one out")
         at = trio.current_time() + timeout
 
-        async def publish() -> None:
-            await self._declare(delay, at)
+        async def publish(here: Delay) -> None:
+            await self._declare(here, at)
             await self._broker.publish(
                 body,
-                exchange=delay.name,
+                exchange=here.name,
                 routing_key=queue,
                 serializer=serializer,
                 content_type=content_type,
@@ -96,11 +106,24 @@ class Postponer:
                 **properties,
             )
 
+        here = delay
+        while True:
+            try:
+                if self._away.get(here, 0.0) <= trio.current_time():
+                    return await self._here_or_again(here, publish)
+            except (NotFound, PublishReturned) as away:
+                if here.place == PLACES - 1:
+                    raise
+                self._away[here] = trio.current_time() + AWAY
+                logger.warning("queue %r is away (%s): messages wait in another one", here.name, away)
+            here = here.elsewhere
+
+    async def _here_or_again(self, here: Delay, publish: Callable[[Delay], Awaitable[None]]) -> None:
         try:
-            await publish()
+            await publish(here)
         except (NotFound, PublishReturned):
-            self._declared.discard(delay)
-            await publish()
+            self._declared.discard(here)
+            await publish(here)
 
     async def _declare(self, delay: Delay, at: float) -> None:
         if delay in self._declared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Unpack
 
@@ -13,6 +14,7 @@ from ..utils.uuid import uuid
 from ._delays import delay_near
 from ._plain import to_plain
 from ._postponing import PUBLISH_TIMEOUT, Postponer
+from ._publishes import Publishes
 from .errors import FleetMistake
 
 __all__ = ["Publisher", "encodable"]
@@ -25,9 +27,10 @@ KNOWN_MAX = 1024
 class Publisher:
     """Publishes over one connection, for a client and for the handlers of a fleet."""
 
-    def __init__(self, broker: Broker, postponer: Postponer) -> None:
+    def __init__(self, broker: Broker, postponer: Postponer, publishes: Publishes) -> None:
         self._broker = broker
         self._postponer = postponer
+        self._publishes = publishes
         self._known: set[str] = set()
 
     async def publish(
@@ -45,6 +48,8 @@ class Publisher:
         """Publish one message, wait until the broker has confirmed it, and return its id; see ``Client.publish``."""
         if not properties.get("message_id"):
             properties["message_id"] = uuid()
+        if properties.get("timestamp") is None:
+            properties["timestamp"] = int(time.time())
         message_id = str(properties["message_id"])
         plain = encodable(body, serializer)
         if delay:
@@ -54,7 +59,7 @@ class Publisher:
                 )
             at = trio.current_time() + timeout
             await self._look_for(queue, timeout)
-            await self._postponer.publish(
+            publish = self._postponer.publish(
                 delay_near(delay),
                 queue,
                 plain,
@@ -64,7 +69,7 @@ class Publisher:
                 **properties,
             )
         else:
-            await self._broker.publish(
+            publish = self._broker.publish(
                 plain,
                 routing_key=queue,
                 exchange=exchange,
@@ -74,6 +79,7 @@ class Publisher:
                 timeout=timeout,
                 **properties,
             )
+        await self._publishes.confirmed(publish)
         return message_id
 
     async def _look_for(self, queue: str, timeout: float) -> None:

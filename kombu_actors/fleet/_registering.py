@@ -87,6 +87,7 @@ def plan_consumer(
     dead_letter: str | None,
     fail_fast: int | None,
     prefetch: int | None,
+    deaf_after: float | None,
     accept: Collection[str] | None,
 ) -> ConsumerPlan:
     """The plan of one consumer; see ``Fleet.consumer``."""
@@ -122,6 +123,7 @@ def plan_consumer(
         on_error=on_error,
         batch=batch,
         fail_fast=fail_fast,
+        deaf_after=None if deaf_after is None else check_seconds(f"{where}: deaf_after", deaf_after, least=0.0),
         accept=_accept(where, accept),
     )
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
 
 from ._handlers import plan_handler, plan_job, plan_key, plan_resource
-from ._plans import ConsumerPlan, Middleware, ResourcePlan
+from ._plans import ConsumerPlan, Middleware, ResourceFunction, ResourcePlan
 from ._registering import check_consumers
 from ._schedule import Job, job
 from .errors import FleetMistake
@@ -27,12 +26,12 @@ class Registry:
 
     def add_consumer(
         self,
-        function: Callable[..., Any],
+        function: Callable[..., object],
         plan: Callable[..., ConsumerPlan],
         *,
-        key: Callable[..., Any] | None,
+        key: Callable[..., object] | None,
         batch: Batch | None,
-        names: Mapping[str, Any],
+        names: Mapping[str, object],
     ) -> None:
         """``plan(handler, lane=...)`` makes the rest of the consumer.
 
@@ -47,7 +46,7 @@ class Registry:
         self.consumers.append(made)
 
     def add_job(
-        self, function: Callable[..., Any], schedule: str | float, timezone: str, *, names: Mapping[str, Any]
+        self, function: Callable[..., object], schedule: str | float, timezone: str, *, names: Mapping[str, object]
     ) -> None:
         """A periodic job.
 
@@ -59,7 +58,7 @@ class Registry:
             raise FleetMistake(f"fleet {self._fleet!r} has a job named {made.name!r} already: rename one of them")
         self.jobs.append(made)
 
-    def add_resource(self, function: Callable[..., Any], *, names: Mapping[str, Any]) -> None:
+    def add_resource(self, function: Callable[..., object], *, names: Mapping[str, object]) -> None:
         """A resource, for what is registered after it.
 
         Raises:
@@ -92,5 +91,5 @@ class Registry:
         names = [consumer.dead_letter for consumer in self.consumers if consumer.name == queue]
         return names[0] if names else f"{queue}.dead"
 
-    def _known(self) -> list[Any]:
+    def _known(self) -> list[ResourceFunction]:
         return [resource.function for resource in self.resources]

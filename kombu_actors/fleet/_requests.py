@@ -21,6 +21,7 @@ from ..supervisors._interrupts import protected
 from ..utils.uuid import uuid
 from ._headers import ERROR, REASON
 from ._publishing import encodable
+from ._tracing import Tracing, publishing
 from .errors import RemoteError
 
 __all__ = ["Requests"]
@@ -45,10 +46,11 @@ class _Call:
 class Requests:
     """The requests of one client, and the actor that reads their replies."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, tracing: Tracing | None) -> None:
         self.late = 0
         """Replies that nobody waited for: their request was over by then, or they came twice."""
         self._broker = broker
+        self._tracing = tracing
         self._queue = QueueSpec(name=f"ka.reply.{uuid()}", type="classic", expires=EXPIRES)
         self._wanted = trio.Event()
         """Set when the queue has been declared, by the first request."""
@@ -129,15 +131,17 @@ class Requests:
         call: _Call,
     ) -> None:
         try:
-            await self._broker.publish(
-                body,
-                routing_key=queue,
-                serializer=serializer,
-                headers=headers,
-                mandatory=True,
-                timeout=max(at - trio.current_time(), 0.0),
-                **properties,
-            )
+            number = properties.get("correlation_id")
+            with publishing(self._tracing, queue, headers, number, number) as headers:
+                await self._broker.publish(
+                    body,
+                    routing_key=queue,
+                    serializer=serializer,
+                    headers=headers,
+                    mandatory=True,
+                    timeout=max(at - trio.current_time(), 0.0),
+                    **properties,
+                )
         except (PublishUnknown, DeadlineExceeded) as error:
             if call.reply is None:
                 raise DeadlineExceeded(f"the request to queue {queue!r} was not confirmed in time: {error}") from error

@@ -7,27 +7,32 @@ import logging
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import trio
 
 from ..errors import AccessRefused, BrokerUnreachable, NotAllowed
-from ..supervisors import Escalation, EventStream, Supervisor, SupervisorError, open_supervisor, root_cause
+from ..supervisors import Escalation, EventStream, Supervisor, SupervisorError, log_events, open_supervisor, root_cause
 from ..supervisors._interrupts import guarded, protected
-from ..supervisors.events import Event
+from ..supervisors.events import ChildBackingOff, ChildFailed, ChildRestarted, ChildStuck, Event, LimitReached
 from ..utils.dice import new_dice
 from . import events
-from ._consumer import Consumer
+from ._consumer import FleetConsumer
 from ._cut import Cut
 from ._observing import look_at
 from ._tally import Tally
-from ._tree import GOODBYES, FleetPlan, Tree
+from ._tree import GOODBYES, FleetPlan, FleetTree, part_of
 from .certificate import Certificate, QueueCount
 from .errors import FleetError
 from .views import FleetView
 
 logger = logging.getLogger("kombu_actors.fleet")
+log_actors = log_events(logging.getLogger("kombu_actors.fleet.actors"))
+"""Warnings at first; errors from the third failure in a row on, for then it is no restart of a broker."""
+LOGGED = (ChildFailed, ChildRestarted, ChildStuck, LimitReached)
+"""What happens to actors that a log of a running fleet should have; the rest are ``events``."""
 
 EVENTS = 1024
 """Events that wait for whoever reads them: a burst of failures at a concurrency of some hundred."""
@@ -40,12 +45,13 @@ class Run:
     def __init__(self, plan: FleetPlan) -> None:
         self._plan = plan
         self._cut = Cut()
-        self._tree = Tree(plan, self._cut, self._heard_below)
+        self._tree = FleetTree(plan, self._cut, self._heard_below)
         self._supervisor: Supervisor | None = None
         self._stopping = trio.Event()
         self._streams: list[EventStream] = []
         self._listeners: list[Callable[[Event], None]] = []
         self._began_at = time.time()
+        self._restarts: Counter[str] = Counter()
 
     # -- its life -----------------------------------------------------------------------------
 
@@ -140,6 +146,9 @@ class Run:
             connections={path: broker.snapshot() for path, broker in self._tree.connections.open.items()},
             consumers=tuple(look_at(one, self._tree.path_of(one), now) for one in self._tree.consumers),
             jobs=() if self._tree.periodic is None else self._tree.periodic.view(),
+            confirms=self._tree.connections.publishes.confirms.view(),
+            publishes=self._tree.connections.publishes_view(),
+            restarts=self._restarts,
         )
 
     @guarded
@@ -155,11 +164,19 @@ class Run:
             self._streams.remove(stream)
             stream.end()
 
+    def activity(self) -> tuple[int, int]:
+        """See ``Fleet.activity``."""
+        taken = in_hand = 0
+        for consumer in self._tree.consumers:
+            taken += consumer.tally.received
+            in_hand += consumer.tally.in_hand + len(consumer.threads.stuck)
+        return taken, in_hand
+
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Have every event told, as it happens, to the end of the run."""
         self._listeners.append(listener)
 
-    def consumers(self, queue: str) -> list[Consumer]:
+    def consumers(self, queue: str) -> list[FleetConsumer]:
         """The consumers of a queue; ``FleetError`` when there is none."""
         found = [consumer for consumer in self._tree.consumers if consumer.plan.name == queue]
         if not found:
@@ -167,8 +184,27 @@ class Run:
             raise FleetError(f"fleet {self._plan.name!r} has no consumer of queue {queue!r}, only of {names}")
         return found
 
+    def begin_paused(self, queue: str) -> None:
+        """Before it lives: have the consumers of a queue take nothing until they are resumed."""
+        for consumer in self.consumers(queue):
+            consumer.paused = True
+
+    async def restart(self, path: str) -> None:
+        """See ``Fleet.restart``."""
+        if self._supervisor is None:
+            raise FleetError(f"fleet {self._plan.name!r} is only being started")
+        above, _, id = path.rpartition("/")
+        supervisor = self._supervisor.nested(above) if above else self._supervisor
+        if supervisor is None or id not in supervisor.children():
+            raise FleetError(f"fleet {self._plan.name!r} has no actor {path!r} that could be restarted")
+        await supervisor.restart_child(id)
+
     def tell(self, event: Event) -> None:
         """Pass an event on to whoever listens."""
+        if isinstance(event, LOGGED):
+            log_actors(event)
+        if isinstance(event, ChildBackingOff):
+            self._restarts[part_of(event.path)] += 1
         for listener in self._listeners:
             listener(event)
 

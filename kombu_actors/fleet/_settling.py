@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 import trio
 
-from ..broker import Broker
 from ..errors import PublishReturned, PublishUnknown
 from ..supervisors import ActorContext
 from ..supervisors._interrupts import protected
@@ -32,10 +31,11 @@ from ._headers import (
     text_of,
 )
 from ._letters import dead_letter_queue
+from ._outgoing import Outgoing
 from ._plans import ConsumerPlan
-from ._postponing import Postponer
 from ._publishing import encodable
 from ._tally import Tally
+from ._tracing import Settlement, Tracing, publishing
 from .errors import PayloadError
 from .message import Message
 from .policy import DeadLettered, Decision, Reject, RetryLater, SnoozeFor, decide
@@ -44,6 +44,11 @@ logger = logging.getLogger("kombu_actors.fleet")
 
 PUBLISH_TIMEOUT = 10.0
 """Seconds for the confirm of a retry, dead letter or reply: longer than a new session takes, shorter than a drain."""
+SETTLEMENTS: Mapping[type[Decision], Settlement] = {
+    SnoozeFor: "snooze",
+    RetryLater: "retry",
+    DeadLettered: "dead-letter",
+}
 BACKOFF_FIRST, BACKOFF_MAX = 0.5, 30.0
 """Seconds before a message returns to its queue when it can't be put off: doubled at each failure in a row."""
 
@@ -52,16 +57,18 @@ BACKOFF_FIRST, BACKOFF_MAX = 0.5, 30.0
 class Settling:
     """Settles the messages of one consumer; owns its tally."""
 
-    def __init__(self, plan: ConsumerPlan, tally: Tally, publishing: Broker, postponer: Postponer, cut: Cut) -> None:
+    def __init__(self, plan: ConsumerPlan, tally: Tally, outgoing: Outgoing, cut: Cut, tracing: Tracing | None) -> None:
         self.plan = plan
         self.tally = tally
         self.under_way = 0
         """Retries, dead letters and replies that wait for their confirm."""
         self.draining = trio.Event()
         """Set: no message waits for a better moment any more."""
-        self._publishing = publishing
-        self._postponer = postponer
+        self._publishing = outgoing.broker
+        self._postponer = outgoing.postponer
+        self._publishes = outgoing.publishes
         self._cut = cut
+        self._tracing = tracing
         self._ctx: ActorContext | None = None
         self._misses = 0
         """Messages in a row that could not be put off."""
@@ -75,6 +82,13 @@ class Settling:
 
     def succeeded(self, message: Message) -> None:
         """The handler has done it."""
+        if self._tracing is None:
+            self._ack(message)
+        else:
+            with self._tracing.settling(message, "ack"):
+                self._ack(message)
+
+    def _ack(self, message: Message) -> None:
         if message._delivered.ack():
             self.tally.acked += 1
         else:
@@ -100,9 +114,14 @@ class Settling:
             # The broker delivers it again: a copy of ours would be a second one.
             self.returned(message)
             return
-        await self.carry_out(self.decide(message, error), message, error)
+        decision = self.decide(message, error)
+        if self._tracing is None:
+            await self._carry_out(decision, message, error)
+        else:
+            with self._tracing.settling(message, "ack" if message.asked else SETTLEMENTS[type(decision)]):
+                await self._carry_out(decision, message, error)
 
-    async def carry_out(self, decision: Decision, message: Message, error: Exception) -> None:
+    async def _carry_out(self, decision: Decision, message: Message, error: Exception) -> None:
         """Publish the message to where the decision says, and ack it then."""
         asked = message.asked
         try:
@@ -127,6 +146,10 @@ class Settling:
             self.tally.acked += 1
         elif isinstance(decision, DeadLettered):
             self.tally.dead_lettered += 1
+            self.tally.rejected += decision.kind == "rejected"
+            self.tally.condemned += decision.kind == "condemned"
+            self.tally.undecodable += decision.kind == "undecodable"
+            self.tally.given_up += decision.kind == "given_up"
         else:
             self.tally.retried += 1
             self.tally.snoozed += isinstance(decision, SnoozeFor)
@@ -172,7 +195,7 @@ class Settling:
         self.under_way += 1
         try:
             with self._cut.last_words(PUBLISH_TIMEOUT) as scope:
-                await publish()
+                await self._publishes.confirmed(publish())
         finally:
             self.under_way -= 1
         if scope.cancelled_caught:
@@ -266,16 +289,18 @@ class Settling:
     async def _reply(self, message: Message, body: object, headers: Mapping[str, object]) -> None:
         reply_to = message.reply_to
         assert reply_to is not None  # asked before
+        number = message.correlation_id
         try:
-            await self._publishing.publish(
-                body,
-                routing_key=reply_to,
-                headers=headers,
-                mandatory=True,
-                persistent=False,
-                timeout=PUBLISH_TIMEOUT,
-                correlation_id=message.correlation_id,
-            )
+            with publishing(self._tracing, reply_to, headers, None, number, because=message) as given:
+                await self._publishing.publish(
+                    body,
+                    routing_key=reply_to,
+                    headers=given,
+                    mandatory=True,
+                    persistent=False,
+                    timeout=PUBLISH_TIMEOUT,
+                    correlation_id=number,
+                )
         except PublishReturned:
             self.tally.unclaimed += 1
             logger.info("nobody waits for the reply to message %s of queue %r any more", message.id, self.plan.name)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import attrs
 import trio
 
 from ..broker import Delivered, Subscription
 from ..supervisors._interrupts import protected
+from ._custody import Custody, NotBegun
 from ._gate import Gate
 from ._handling import Handling
+from ._hands import queue_label
+from ._measures import CallMeasures
 from ._settling import Settling
 from ._threads import Threads
 from .message import Message, Outlet
@@ -22,7 +27,7 @@ class Slot:
     message: Message | None = None
     """None: it waits."""
     since: float = 0.0
-    """When its handler was called, in seconds of trio's clock."""
+    """When its handler was called, in seconds of ``time.perf_counter``, which tells it sooner than trio's clock."""
     size: int = 1
     """Messages in the batch."""
 
@@ -37,6 +42,9 @@ class Tools:
     gate: Gate
     threads: Threads
     outlet: Outlet
+    custody: Custody | None
+    """In a worker process: what notes the messages in hand."""
+    measures: CallMeasures
 
 
 @protected
@@ -49,6 +57,9 @@ class Crew:
         self._handling = tools.handling
         self._settling = tools.settling
         self._gate = tools.gate
+        self._custody = tools.custody
+        self._label = queue_label(tools.settling.plan.name)
+        self._measures = tools.measures
         self._replies = tools.settling.plan.handler.replies
 
     async def run(self) -> None:
@@ -64,6 +75,8 @@ class Crew:
         """The shift is being ended: let who waits for something else see that."""
         self._gate.wake()
         self.tools.threads.wake()
+        if self._custody is not None:
+            self._custody.wake()
 
     async def wait_room(self) -> None:
         """Wait until a thread may be begun, or the shift is being ended."""
@@ -93,14 +106,21 @@ class Crew:
                 if settling.draining.is_set():
                     settling.returned(message)
                     return
-            slot.message, slot.since = message, trio.current_time()
+            slot.message, slot.since = message, time.perf_counter()
             try:
-                self.prepare(message)
-                result = await self._handling.attempt(message)
+                if self._custody is None:
+                    self.prepare(message)
+                    result = await self._handling.attempt(message)
+                else:
+                    result = await self._in_custody(self._custody, message)
+            except NotBegun:
+                settling.returned(message)
             except Exception as error:
+                self._measures.call(slot.since, time.perf_counter(), message._delivered.properties)
                 gate.failed()
                 await self.failed(message, error)
             else:
+                self._measures.call(slot.since, time.perf_counter(), message._delivered.properties)
                 gate.succeeded()
                 if message.asked:
                     await settling.answered(message, result)
@@ -113,6 +133,16 @@ class Crew:
             slot.message = None
             if alone:
                 gate.leave()
+
+    async def _in_custody(self, custody: Custody, message: Message) -> object:
+        """The attempt, noted for the parent; first it is asked about a message that may have killed another process."""
+        suspect = None
+        if message.redelivered or custody.holds_back:
+            suspect = await custody.admit(message, self._settling.draining)
+        suspects = () if suspect is None else (suspect,)
+        with custody.holding(self._label, (message,), suspects, self.tools.threads):
+            self.prepare(message)
+            return await self._handling.attempt(message)
 
     def prepare(self, message: Message) -> None:
         """Decode the message; raises ``PayloadError``."""

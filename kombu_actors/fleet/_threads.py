@@ -24,6 +24,8 @@ class Running:
 
     message_id: str
     since: float
+    ended: Callable[[], None] | None = None
+    """Called when it is stuck, and ends after all."""
     thread: int | None = None
     """Written by the thread as it begins, and None again as it ends."""
     stuck: bool = False
@@ -72,6 +74,14 @@ class Threads:
                 self._report(running)
             raise
 
+    def when_ended(self, message_id: str, call: Callable[[], None]) -> bool:
+        """Have that called when the thread that is stuck with this message has ended; False when there is none."""
+        for running in self.stuck:
+            if running.message_id == message_id:
+                running.ended = call
+                return True
+        return False
+
     @property
     def full(self) -> bool:
         """Whether as many threads hang as may."""
@@ -88,5 +98,7 @@ class Threads:
     def _ended(self, running: Running) -> None:
         if running.stuck:
             self.stuck.remove(running)
+            if running.ended is not None:
+                running.ended()
             logger.warning("the handler of message %s, which was STUCK, has ended after all", running.message_id)
             self._freed.unpark_all()

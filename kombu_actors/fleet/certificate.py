@@ -30,10 +30,18 @@ class QueueCount:
     """How many of ``retried`` were snoozed."""
     unclaimed: int
     """How many replies, errors included, nobody waited for any more."""
+    rejected: int = 0
+    """How many of ``dead_lettered`` a handler rejected."""
+    condemned: int = 0
+    """How many of them were in hand when processes died."""
+    undecodable: int = 0
+    """How many of them could not be decoded."""
+    given_up: int = 0
+    """How many of them failed with an error of ``give_up_on``."""
 
     @classmethod
-    def of(cls, tallies: Sequence[Tally]) -> QueueCount:
-        """The sum over the consumers of one queue."""
+    def of(cls, tallies: Sequence[Tally | QueueCount]) -> QueueCount:
+        """The sum over the consumers of one queue, or over processes."""
         names = [field.name for field in attrs.fields(cls)]
         return cls(**{name: sum(getattr(tally, name) for tally in tallies) for name in names})
 
@@ -54,6 +62,9 @@ class Certificate:
     cold: bool
     """Whether handlers were cancelled: after ``drain_timeout``, or by a second signal.  Their messages are returned."""
     queues: Mapping[str, QueueCount]
+    deaths: int = 0
+    """How many processes died.  Of theirs it counts what they had told, as of a second before; what they had in hand
+    then is unknown."""
 
     @property
     def balanced(self) -> bool:
@@ -68,12 +79,15 @@ class Certificate:
             "ended_at": self.ended_at,
             "cold": self.cold,
             "balanced": self.balanced,
+            "deaths": self.deaths,
             "queues": {name: attrs.asdict(count) for name, count in self.queues.items()},
         }
 
     def __str__(self) -> str:
         how = "cold" if self.cold else "drained"
         parts = [f"fleet {self.fleet!r} {how}"]
+        if self.deaths:
+            parts.append(f"{self.deaths} process(es) died")
         for name, count in self.queues.items():
             what = [f"{value} {word.replace('_', '-')}" for word, value in _outcomes(count).items() if value]
             text = f"{name}: {count.received} received" + (f" = {' + '.join(what)}" if what else "")

@@ -11,8 +11,11 @@ from ..supervisors._interrupts import guarded, protected
 from ._address import Address
 from ._payloads import decode_as
 from ._postponing import PUBLISH_TIMEOUT, Postponer
+from ._publishes import Publishes
 from ._publishing import Publisher
 from ._requests import Requests
+from ._tracing import TracedOutlet, Tracing
+from .message import Outlet
 
 __all__ = ["Client", "open_client"]
 
@@ -26,19 +29,19 @@ AGAIN = Backoff(maximum=3.0)
 
 
 @guarded
-async def open_client(address: Address) -> AsyncIterator[Client]:
+async def open_client(address: Address, tracing: Tracing | None = None) -> AsyncIterator[Client]:
     """Connect, and have a client while the block runs.
 
     Raises as ``open_broker``, which it stands on: what was published is confirmed, and what was asked is answered,
     over any fault that ends.
     """
     async with address.open("client") as broker:
-        requests = Requests(broker)
+        requests = Requests(broker, tracing)
         replies = ChildSpec(id="replies", start=requests.serve)
         # Without a limit: what it fails of is told to those who ask, by their deadlines; publishing goes on.
         tree = SupervisorSpec(id="client", limit=RestartLimit(max_restarts=None), backoff=AGAIN, children=(replies,))
         async with open_supervisor(tree, deadline=STOP_DEADLINE):
-            yield Client(broker, requests)
+            yield Client(broker, requests, tracing)
 
 
 @protected
@@ -48,10 +51,11 @@ class Client:
     It may be used by many tasks at a time.
     """
 
-    def __init__(self, broker: Broker, requests: Requests) -> None:
+    def __init__(self, broker: Broker, requests: Requests, tracing: Tracing | None) -> None:
         self._broker = broker
         self._requests = requests
-        self._publisher = Publisher(broker, Postponer(broker))
+        publisher = Publisher(broker, Postponer(broker), Publishes())
+        self._publisher: Outlet = publisher if tracing is None else TracedOutlet(publisher, tracing)
 
     async def publish(
         self,
@@ -161,6 +165,26 @@ class Client:
             queue, body, timeout=timeout, headers=headers, serializer=serializer, **properties
         )
         return answer if reply is None else decode_as(reply, answer)
+
+    async def purge(self, queue: str, *, dry_run: bool = False, timeout: float = PUBLISH_TIMEOUT) -> int:
+        """Throw away, for good, the messages that wait in a queue; returns how many.
+
+        Those that consumers have in hand stay, and those that wait for their next attempt.
+
+        Args:
+            queue: any, that of dead letters, too.
+            dry_run: only count them.
+            timeout: seconds for the broker's answer.
+
+        Raises:
+            NotFound: there is no such queue.
+            DeadlineExceeded: no answer in time.
+
+        Cancellation leaves open whether it was done.
+        """
+        if dry_run:
+            return (await self._broker.inspect_queue(queue, timeout=timeout)).messages
+        return await self._broker.purge_queue(queue, timeout=timeout)
 
     @property
     def late_replies(self) -> int:

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from ..errors import KombuError
 
-__all__ = ["AlreadyHandled", "FleetError", "FleetMistake", "HandlerTimeout", "PayloadError", "RemoteError"]
+__all__ = [
+    "AlreadyHandled",
+    "ConsumerIsDeaf",
+    "FleetError",
+    "FleetMistake",
+    "HandlerTimeout",
+    "PayloadError",
+    "RemoteError",
+]
 
 _SHOWN_MAX = 40
 """Characters of a value that an error repeats: enough to recognise it by, too few to fill a header with."""
@@ -17,6 +25,11 @@ class FleetError(KombuError):
 
 class FleetMistake(FleetError, ValueError):
     """A registration that can't work: raised where it stands, before anything connects; its text says what to write."""
+
+
+class ConsumerIsDeaf(FleetError):
+    """Messages wait for a consumer and none reaches it, whatever was made anew: the fleet ends over it, so that whoever
+    runs the process begins another.  See ``deaf_after`` of ``Fleet``."""
 
 
 class HandlerTimeout(FleetError, TimeoutError):

@@ -8,6 +8,8 @@ from __future__ import annotations
 from ..supervisors.events import Event
 
 __all__ = [
+    "ConsumerDeaf",
+    "ConsumerHears",
     "ConsumerPaused",
     "ConsumerResumed",
     "DrainBegan",
@@ -16,6 +18,7 @@ __all__ = [
     "MessageRetried",
     "MessageReturned",
     "MessageSnoozed",
+    "OperatorActed",
 ]
 
 
@@ -76,7 +79,39 @@ class ConsumerResumed(Event):
     queue: str
 
 
+class ConsumerDeaf(Event):
+    """Messages wait for a consumer that has room, and none comes: a step is taken to have it hear them."""
+
+    queue: str
+    step: str
+    """``degraded``: it is only said; then ``consumer``, ``channel``, ``session``: that is made anew; ``process``: the
+    fleet ends with ``ConsumerIsDeaf``."""
+    silent_for: float
+    """Seconds since something came last."""
+    waiting: int
+    """Messages in the queue."""
+
+
+class ConsumerHears(Event):
+    """A consumer that was deaf gets messages again, or has none to get any more."""
+
+    queue: str
+    step: str
+    """The step that was taken last."""
+    silent_for: float
+    """Seconds that it was without."""
+
+
 class DrainBegan(Event):
     """The fleet takes no more messages, and ends when its handlers are done."""
 
     reason: str
+
+
+class OperatorActed(Event):
+    """Somebody has steered the fleet: paused a queue, restarted an actor, replayed dead letters."""
+
+    action: str
+    """What was done, or why it failed, in words."""
+    who: str
+    """From where: an address, or a user's name."""

@@ -15,38 +15,37 @@ import trio
 
 from .._native.opening import endpoints_and_transport
 from ..broker import QueueSpec
-from ..supervisors import EventStream
+from ..supervisors.events import Event
 from ._address import Address
 from ._explain import explain
 from ._inbox import Once, inbox
 from ._plans import Middleware
 from ._registering import check_middleware, check_name, check_retry, check_seconds, plan_consumer
 from ._registry import Registry
-from ._running import EVENTS, Run
+from ._running import Run
+from ._steered import Steered
 from ._tree import FleetPlan
 from .certificate import Certificate
 from .client import Client, open_client
 from .dead_letters import DeadLetters, open_dead_letters
+from .depths import Depths, open_depths
 from .errors import FleetError, FleetMistake
-from .policy import Batch, Retry
-from .views import FleetView
+from .policy import DEAF_AFTER, HANDLER_TIMEOUT, Batch, Retry
 
 if TYPE_CHECKING:
     from ._blocking import SyncClient
 
-__all__ = ["DRAIN_TIMEOUT", "HANDLER_TIMEOUT", "Fleet"]
+__all__ = ["DRAIN_TIMEOUT", "Fleet"]
 
 DRAIN_TIMEOUT = 25.0
 """Seconds that handlers have to finish when the fleet ends: within a container's usual 30."""
-HANDLER_TIMEOUT = 1500.0
-"""Seconds for one handler: RabbitMQ closes the channel of a consumer that keeps a message for 30 minutes."""
 
-F = TypeVar("F", bound=Callable[..., Any])
-R = TypeVar("R", bound=Callable[..., AsyncIterator[Any]])
+F = TypeVar("F", bound=Callable[..., object])
+R = TypeVar("R", bound=Callable[..., AsyncIterator[object]])
 OnceT = TypeVar("OnceT", bound=Once)
 
 
-class Fleet:
+class Fleet(Steered):
     """Handlers of queues, what they depend on, and the broker where the queues are.
 
     Registering connects to nothing, and finds mistakes: each is a ``FleetMistake`` where it is made.
@@ -56,6 +55,9 @@ class Fleet:
         name: the operator sees it at the broker; fleets of one name share their periodic jobs.
         retry: for consumers that have none of their own; four retries within a little more than eleven minutes.
         drain_timeout: seconds that handlers have to finish when the fleet ends; then they are cancelled.
+        deaf_after: seconds after which a consumer counts as deaf that gets nothing while messages wait and it has
+            room: it is DEGRADED, and every third of that its subscription, channel and session are made anew, one
+            after the other; at last the fleet ends with ``ConsumerIsDeaf``.  0: never.
         tls: ``True``, kombu's ``ssl`` dict, or an ``ssl.SSLContext``.
         options: further arguments of ``open_broker`` (``heartbeat``, ``transport_options``, ...).
 
@@ -70,23 +72,30 @@ class Fleet:
         name: str = "fleet",
         retry: Retry | None = None,
         drain_timeout: float = DRAIN_TIMEOUT,
+        deaf_after: float = DEAF_AFTER,
         tls: bool | Mapping[str, object] | SSLContext = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         given = dict(options or {})
         endpoints_and_transport(url, tls, given.get("transport_options"))
         check_name(name)
-        self.name = name
+        super().__init__(name)
         self._address = Address(url, name, {**given, "tls": tls})
         self._retry = Retry() if retry is None else retry
         check_retry("retry", self._retry)
-        self._drain_timeout = check_seconds("drain_timeout", drain_timeout, least=0.0)
+        self.drain_timeout = check_seconds("drain_timeout", drain_timeout, least=0.0)
+        """Seconds that handlers have to finish when the fleet ends."""
+        self._deaf_after = check_seconds("deaf_after", deaf_after, least=0.0)
         self._registry = Registry(name)
-        self._run: Run | None = None
 
     def __repr__(self) -> str:
         queues = ", ".join(consumer.name for consumer in self._registry.consumers)
         return f"<Fleet {self.name!r}: {queues or 'no consumers'}>"
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues that it consumes, in the order of registration, each once."""
+        return tuple(dict.fromkeys(consumer.name for consumer in self._registry.consumers))
 
     def on(
         self,
@@ -107,12 +116,19 @@ class Fleet:
         Raises:
             InvalidURL, FleetMistake: as ``Fleet``; there is no consumer of one of ``queues``.
         """
-        given = {"name": self.name, "retry": self._retry, "drain_timeout": self._drain_timeout, **changes}
+        given = {
+            "name": self.name,
+            "retry": self._retry,
+            "drain_timeout": self.drain_timeout,
+            "deaf_after": self._deaf_after,
+            **changes,
+        }
         if url is None:
             own = dict(self._address.options)
             given = {"tls": own.pop("tls"), "options": own, **given}
         other = Fleet(self._address.url if url is None else url, **given)
         other._registry.take_over(self._registry, queues)
+        other.tracing = self.tracing
         return other
 
     # -- registration -------------------------------------------------------------------------
@@ -130,6 +146,7 @@ class Fleet:
         dead_letter: str | None = None,
         fail_fast: int | None = None,
         prefetch: int | None = None,
+        deaf_after: float | None = None,
         accept: Collection[str] | None = None,
     ) -> Callable[[F], F]:
         """``@fleet.consumer("orders")``: this function handles the queue's messages.
@@ -155,6 +172,7 @@ class Fleet:
             fail_fast: after so many failures in a row one message at a time is tried, until one succeeds.
             prefetch: messages that the broker may send ahead; None: two for each handler (with ``key`` at least 100,
                 and twice as many where lanes wait; with ``batch`` two batches each).
+            deaf_after: instead of the fleet's.
             accept: serializers or content types that may be decoded; None: JSON.
 
         Raises:
@@ -174,6 +192,7 @@ class Fleet:
                 dead_letter=dead_letter,
                 fail_fast=fail_fast,
                 prefetch=prefetch,
+                deaf_after=deaf_after,
                 accept=accept,
             )
             self._registry.add_consumer(function, plan, key=key, batch=batch, names=names)
@@ -236,6 +255,9 @@ class Fleet:
         *,
         signals: bool = False,
         certificate: str | PathLike[str] | None = None,
+        listener: Callable[[Event], None] | None = None,
+        paused: Collection[str] = (),
+        wait_for_broker: bool = False,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> Certificate:
         """Handle messages until it is told to drain, or cancelled; return the drain certificate.
@@ -248,6 +270,10 @@ class Fleet:
             signals: the first TERM or INT drains, a second one ends it at once, a third leaves the process.  Only in
                 the main thread; off by default, for a trio program has signals of its own.
             certificate: a file for the certificate as JSON; it is logged in any case.
+            listener: called with each event, as ``events`` has them, from the first on; it has to return soon, and not
+                to raise.
+            paused: queues whose consumers begin paused.
+            wait_for_broker: wait for it at the start, too, as long as that takes.
 
         Raises:
             BrokerUnreachable, AccessRefused, NotAllowed: there was no broker at the start.  Later it is waited for.
@@ -260,10 +286,15 @@ class Fleet:
             raise FleetError(f"fleet {self.name!r} is running already")
         if not self._registry.consumers and not self._registry.jobs:
             raise FleetMistake(f"fleet {self.name!r} has nothing to do: register a handler with @fleet.consumer(queue)")
-        self._run = Run(self._plan())
+        run = Run(self._plan(wait_for_broker))
+        for queue in paused:
+            run.begin_paused(queue)
+        self._run = run
+        if listener is not None:
+            run.listen(listener)
         try:
             path = None if certificate is None else Path(certificate)
-            return await self._run.live(signals=signals, certificate=path, task_status=task_status)
+            return await run.live(signals=signals, certificate=path, task_status=task_status)
         finally:
             self._run = None
 
@@ -275,54 +306,15 @@ class Fleet:
 
         return trio.run(main)
 
-    def drain(self, reason: str = "drain was called") -> None:
-        """Have ``run`` end in order."""
-        self._running().drain(reason)
-
-    def stop(self, reason: str = "stop was called") -> None:
-        """Have ``run`` end at once: handlers are cancelled, and their messages go back."""
-        self._running().cut(reason)
-
-    async def pause(self, queue: str) -> None:
-        """Take no more messages of a queue in this process, until ``resume``.
-
-        Returns when the broker sends none any more and what no handler has begun is back in the queue.  Handlers that
-        have begun finish.  Cancelled, the pause goes on.
-        """
-        for consumer in self._running().consumers(queue):
-            await consumer.pause()
-
-    def resume(self, queue: str) -> None:
-        """Go on with a queue that was paused, when the handlers that were at work then are done."""
-        for consumer in self._running().consumers(queue):
-            consumer.resume()
-
-    def snapshot(self) -> FleetView:
-        """The fleet as it is now: its tree, connections, slots at work, lanes, counts; ``to_dict()`` makes it JSON."""
-        return self._running().snapshot()
-
-    def events(self, capacity: int = EVENTS) -> AbstractAsyncContextManager[EventStream]:
-        """``async with fleet.events() as stream``: what happens from now on, to actors and to messages.
-
-        The records are those of ``supervisors.events``, ``fleet.events``, and of the connections (their paths begin
-        with ``consuming/`` and ``publishing/``).  A reader that falls behind loses the oldest.
-        """
-        return self._running().events(capacity)
-
     def explain(self) -> str:
         """In words: what becomes of a message in each case.
 
         Lines that begin with ``!`` point at settings that don't go together: a timeout beyond RabbitMQ's for consumers,
         retries beyond a queue's TTL, a drain beyond the grace that a container has.
         """
-        return explain(self.name, self._registry.consumers, jobs=self._registry.jobs, drain_timeout=self._drain_timeout)
+        return explain(self.name, self._registry.consumers, jobs=self._registry.jobs, drain_timeout=self.drain_timeout)
 
-    def _running(self) -> Run:
-        if self._run is None:
-            raise FleetError(f"fleet {self.name!r} is not running")
-        return self._run
-
-    def _plan(self) -> FleetPlan:
+    def _plan(self, wait_for_broker: bool) -> FleetPlan:
         return FleetPlan(
             name=self.name,
             address=self._address,
@@ -330,19 +322,27 @@ class Fleet:
             resources=tuple(self._registry.resources),
             jobs=tuple(self._registry.jobs),
             middleware=tuple(self._registry.middleware),
-            drain_timeout=self._drain_timeout,
+            drain_timeout=self.drain_timeout,
+            deaf_after=self._deaf_after,
+            wait_for_broker=wait_for_broker,
+            custody=self.custody,
+            tracing=self.tracing,
         )
 
     def open(self) -> AbstractAsyncContextManager[Client]:
         """``async with fleet.open() as client``: publish and ask, in a trio program."""
-        return open_client(self._address)
+        return open_client(self._address, self.tracing)
 
     def open_sync(self) -> SyncClient:
         """``with fleet.open_sync() as client``, or without: the same in Django, Flask, scripts and threads."""
         from ._blocking import open_sync_client  # it starts a thread: only for who asks
 
-        return open_sync_client(self._address)
+        return open_sync_client(self._address, self.tracing)
 
     def dead_letters(self, queue: str) -> AbstractAsyncContextManager[DeadLetters]:
         """``async with fleet.dead_letters("orders") as dead``: look at a queue's dead letters, replay or drop them."""
         return open_dead_letters(self._address, queue, self._registry.dead_letter(queue))
+
+    def depths(self) -> AbstractAsyncContextManager[Depths]:
+        """``async with fleet.depths() as depths``: count what waits in its queues, dead letters and delays."""
+        return open_depths(self._address, self._registry.consumers)

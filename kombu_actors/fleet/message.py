@@ -42,7 +42,7 @@ class Message:
     """
 
     __slots__ = (
-        *("_delivered", "_failed_here", "_first_at", "_id", "_outlet", "_problem", "_replies"),
+        *("_delivered", "_failed_here", "_first_at", "_id", "_outlet", "_problem", "_replies", "_trace"),
         *("error", "payload", "queue"),
     )
 
@@ -53,6 +53,8 @@ class Message:
         """What the handler gets: decoded, and made into what its annotation says."""
         self.error: Exception | None = None
         """Of a batch: why this one failed; None as long as it has not."""
+        self._trace: object = None
+        """What a tracer keeps between the call of the handler and the ack."""
         self._delivered = delivered
         self._outlet = outlet
         self._replies = replies

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import attrs
 
@@ -26,6 +27,11 @@ __all__ = [
 DELAY_MAX = 30 * 24 * 3600.0
 """Seconds that a message may wait for: TTLs of brokers go to 49 days, a deployment rarely lasts as long."""
 
+HANDLER_TIMEOUT = 1500.0
+"""Seconds for one handler: RabbitMQ closes the channel of a consumer that keeps a message for 30 minutes."""
+DEAF_AFTER = 30.0
+"""Seconds: heartbeats find a connection that is gone within them; what is left is a consumer that only looks well."""
+
 
 class Reject(Exception):
     """Raised by a handler: this message is dead-lettered at once, with the reason."""
@@ -33,6 +39,10 @@ class Reject(Exception):
     def __init__(self, reason: str = "rejected by its handler") -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class Condemned(Reject):
+    """Raised in the handler's place: the message was in hand when processes died."""
 
 
 class Snooze(Exception):
@@ -133,6 +143,7 @@ class DeadLettered:
 
     reason: str
     attempts: int
+    kind: Literal["failed", "rejected", "condemned", "undecodable", "given_up"] = "failed"
 
 
 @attrs.frozen
@@ -151,11 +162,11 @@ def decide(retry: Retry, failed: int, error: Exception) -> Decision:
         return SnoozeFor(error.seconds)
     attempts = failed + 1
     if isinstance(error, Reject):
-        return DeadLettered(error.reason, attempts)
+        return DeadLettered(error.reason, attempts, "condemned" if isinstance(error, Condemned) else "rejected")
     if isinstance(error, PayloadError):
-        return DeadLettered(f"undecodable: {error}", attempts)
+        return DeadLettered(f"undecodable: {error}", attempts, "undecodable")
     if isinstance(error, retry.give_up_on):
-        return DeadLettered(f"not tried again: {said_by(error)}", attempts)
+        return DeadLettered(f"not tried again: {said_by(error)}", attempts, "given_up")
     if failed < len(retry.delays):
         return RetryLater(retry.delays[failed], attempts)
     how = "failed" if attempts == 1 else f"failed {attempts} times, at last"

@@ -8,9 +8,10 @@ from typing import Any
 import attrs
 
 from ..supervisors import ChildView
+from ._measures import MeasureView
 from .certificate import QueueCount
 
-__all__ = ["ConsumerView", "FleetView", "HeldLane", "SlotView", "StuckView"]
+__all__ = ["ConsumerView", "FleetView", "HeldLane", "JobView", "PublishesView", "SlotView", "StuckView"]
 
 
 @attrs.frozen(kw_only=True)
@@ -22,7 +23,7 @@ class SlotView:
     """Of a batch, its first message's."""
     attempt: int
     age: float
-    """Seconds since its handler was called."""
+    """Seconds since its handler was called; real ones, also where a test's clock jumps."""
     size: int = 1
     """Messages in the batch."""
 
@@ -62,11 +63,22 @@ class ConsumerView:
     concurrency: int
     slots: tuple[SlotView, ...]
     """Those at work."""
+    deaf_for: float
+    """Seconds for which nothing came though messages wait for it; 0: it is well."""
+    deaf_step: str | None
+    """What has been done about that last; see ``events.ConsumerDeaf``."""
     lanes: tuple[HeldLane, ...]
     stuck: tuple[StuckView, ...]
     retrying: int
     """Retries, dead letters and replies that wait for the broker's confirm."""
     count: QueueCount
+    calls: MeasureView | None = None
+    """How long calls of the handler took, by ``CALL_BOUNDS`` of ``fleet.totals``; None: there has been none."""
+    waits: MeasureView | None = None
+    """How long messages had waited when they came to the handler first, by ``WAIT_BOUNDS``: those whose publisher had
+    stamped them, as our clients do, to the second."""
+    progress_at: float | None = None
+    """When a call of its handler was done last, well or not, seconds since 1970; None: none has been."""
 
 
 @attrs.frozen(kw_only=True)
@@ -87,6 +99,20 @@ class JobView:
 
 
 @attrs.frozen(kw_only=True)
+class PublishesView:
+    """What handlers published, retries, dead letters and replies, but for those confirmed: ``FleetView.confirms``."""
+
+    waiting: int
+    """How many wait for the broker's confirm."""
+    refused: int
+    """How many the broker has not taken: it said so, there was no such queue, or they were never sent."""
+    unknown: int
+    """How many it may have taken, or not: the connection was lost, or nobody waited any more."""
+    blocked: str | None
+    """The broker's reason for taking no publishes; None while it takes them."""
+
+
+@attrs.frozen(kw_only=True)
 class FleetView:
     """A whole fleet."""
 
@@ -97,6 +123,13 @@ class FleetView:
     """The tree of each connection, by its actor's path."""
     consumers: tuple[ConsumerView, ...]
     jobs: tuple[JobView, ...]
+    confirms: MeasureView | None = None
+    """How long the broker's confirms took, of what handlers published, retries, dead letters and replies; by
+    ``CONFIRM_BOUNDS`` of ``fleet.totals``."""
+    publishes: PublishesView | None = None
+    """What became of the others of these."""
+    restarts: Mapping[str, int] = attrs.field(factory=dict)
+    """How often an actor went down and was started again, or tried to be, by the part of the tree."""
 
     def to_dict(self) -> dict[str, Any]:
         """Dicts, lists, strings and numbers."""
@@ -107,4 +140,7 @@ class FleetView:
             "connections": {path: view.to_dict() for path, view in self.connections.items()},
             "consumers": [attrs.asdict(consumer) for consumer in self.consumers],
             "jobs": [attrs.asdict(job) for job in self.jobs],
+            "confirms": None if self.confirms is None else attrs.asdict(self.confirms),
+            "publishes": None if self.publishes is None else attrs.asdict(self.publishes),
+            "restarts": dict(self.restarts),
         }

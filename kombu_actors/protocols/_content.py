@@ -156,7 +156,7 @@ def _table(name: str, table: object, depth: int) -> tuple[dict[str, Any], int]:
     return copy, size
 
 
-def _value(name: str, value: object, depth: int) -> tuple[Any, int]:
+def _value(name: str, value: object, depth: int) -> tuple[object, int]:
     check = _VALUES.get(type(value))
     if check is None:
         check = next((check for kind, check in _VALUES.items() if isinstance(value, kind)), None)
@@ -165,7 +165,7 @@ def _value(name: str, value: object, depth: int) -> tuple[Any, int]:
     return check(name, value, depth)
 
 
-def _none_or_number(name: str, value: object, depth: int) -> tuple[Any, int]:
+def _none_or_number(name: str, value: object, depth: int) -> tuple[object, int]:
     return value, 9
 
 

@@ -28,7 +28,7 @@ from ._errors import (
     UnknownChild,
 )
 from ._log import log_events
-from ._mailbox import Envelope, Inbox
+from ._mailbox import Envelope, MailboxReader
 from ._monitor import Down, Monitor
 from ._outcome import Failed, Failure, Outcome, Returned, Stopped, leaves, root_cause
 from ._policy import AutoShutdown, ChildState, OnLimit, Restart, RestartLimit, Strategy
@@ -59,7 +59,7 @@ __all__ = [
     "Failed",
     "Failure",
     "Hibernation",
-    "Inbox",
+    "MailboxReader",
     "LinearBackoff",
     "MailboxFull",
     "Monitor",

@@ -6,12 +6,11 @@ import contextvars
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from ._errors import ActorDown, AskTimeout, SpecError
 from ._interrupts import protected
-from ._mailbox import Envelope, Inbox, Mailbox
+from ._mailbox import Envelope, Mailbox, MailboxReader
 from ._monitor import Monitor
 from ._outcome import Outcome, Stopped
 from ._spec import Start, SupervisorSpec
@@ -27,16 +26,20 @@ inside: contextvars.ContextVar[tuple[tuple[object, str], ...]] = contextvars.Con
 """The actors the current task belongs to, as (tree, path), outermost first."""
 
 
-@attrs.frozen
 class Hibernation:
     """What ``start`` returns when the actor lives on without a task; see ``ActorContext.hibernate``."""
 
-    resume: Start
+    __slots__ = ("resume",)
+
+    def __init__(self, resume: Start) -> None:
+        self.resume = resume
 
 
 @protected
 class ActorContext:
     """Handed to ``ChildSpec.start``: who the actor is, and its words to its supervisor."""
+
+    __slots__ = ("_incarnation", "_monitors", "_reader", "_stopping", "attempt", "epoch", "path", "previous")
 
     def __init__(
         self,
@@ -46,7 +49,7 @@ class ActorContext:
         epoch: int,
         attempt: int,
         previous: Outcome | None,
-        inbox: Inbox | None,
+        reader: MailboxReader | None,
     ) -> None:
         self.path = path
         """Ids from the root down, joined by ``/``; the root's own id is left out."""
@@ -58,8 +61,8 @@ class ActorContext:
         """How the incarnation before ended; None at first."""
         self._incarnation = incarnation
         self._stopping: trio.Event | None = None
-        self._inbox = inbox
-        self._monitors: list[Monitor] = []
+        self._reader = reader
+        self._monitors: tuple[Monitor, ...] = ()
 
     @property
     def id(self) -> str:
@@ -81,11 +84,11 @@ class ActorContext:
         return self._incarnation.stop_reason or ""
 
     @property
-    def mailbox(self) -> Inbox:
+    def mailbox(self) -> MailboxReader:
         """The actor's messages; raises ``SpecError`` when its spec gave it no mailbox."""
-        if self._inbox is None:
+        if self._reader is None:
             raise SpecError(f"actor {self.path!r} has no mailbox; give its ChildSpec mailbox=<capacity>")
-        return self._inbox
+        return self._reader
 
     @property
     def supervisor(self) -> SupervisorHandle:
@@ -108,7 +111,7 @@ class ActorContext:
             raise SpecError(f"{ref.path!r} is an actor of another tree than {self.path!r}, which can't watch it")
         monitor = Monitor(tree, ref.path, self.mailbox._mailbox)
         if self._incarnation.done is None:
-            self._monitors.append(monitor)
+            self._monitors = (*self._monitors, monitor)
         else:
             monitor.cancel()
         cell = tree.find(ref.path) or ref._known
@@ -156,7 +159,7 @@ class ActorContext:
         """
         return self._incarnation.last_words(seconds)
 
-    def report(self, kind: type[news.Event], **details: Any) -> None:
+    def report(self, kind: type[news.Event], **details: object) -> None:
         """Say what happened to the actor in its own terms: an ``Event`` of its own, with these fields.
 
         Listeners and ``events()`` hear it between the supervision events, in order.
@@ -210,7 +213,7 @@ class ActorRef:
             raise ActorDown(f"actor {self.path!r} is not READY now")
         return cell.live.value
 
-    async def ask(self, message: Any, *, timeout: float = 30.0) -> Any:
+    async def ask(self, message: object, *, timeout: float = 30.0) -> Any:
         """Send a message and wait for its answer, ``timeout`` seconds in all.
 
         While the actor is down, or not there yet, the message waits.  Raises what the actor gave
@@ -229,14 +232,14 @@ class ActorRef:
             return "; it asked itself, and whoever serves its mailbox can't wait for its own answer"
         return ""
 
-    async def tell(self, message: Any) -> None:
+    async def tell(self, message: object) -> None:
         """Send a message, waiting until the actor is there and while its mailbox is full.
 
         Raises ``ActorDown`` when it is gone for good.
         """
         await self._mailbox(await self._cell_when_there()).put(Envelope(message, wants_answer=False))
 
-    def tell_nowait(self, message: Any) -> None:
+    def tell_nowait(self, message: object) -> None:
         """Send a message; raises ``MailboxFull`` when there is no room, ``ActorDown`` when nobody is there."""
         cell = self._cell()
         if cell is None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-import attrs
-
+from .._frozen import Frozen
 from ._errors import SpecError
 from ._policy import check_seconds
 
@@ -35,8 +34,7 @@ def _check_jitter(jitter: object) -> None:
         raise SpecError(f"jitter is the share taken off a delay and must be within 0 and 1, not {jitter!r}")
 
 
-@attrs.frozen(kw_only=True)
-class Backoff:
+class Backoff(Frozen):
     """Exponential delays: ``first``, ``base``, ``base * factor``, ... up to ``maximum`` seconds.
 
     The first retry of a streak is free by default, so that a single blip costs nothing.
@@ -59,7 +57,8 @@ class Backoff:
     earned: float = 0.0
     earned_after: float = math.inf
 
-    def __attrs_post_init__(self) -> None:
+    def settle(self) -> None:
+        """Raise ``SpecError`` for delays that can't be."""
         for name in ("first", "base", "maximum", "reset_after", "earned", "earned_after"):
             check_seconds(name, getattr(self, name))
         if not self.factor >= 1.0:
@@ -81,8 +80,7 @@ class Backoff:
         return min(self.delay(streak, u), self.earned * (1.0 - self.jitter * u)), max(streak, 1)
 
 
-@attrs.frozen(kw_only=True)
-class LinearBackoff:
+class LinearBackoff(Frozen):
     """Evenly growing delays: ``start``, ``start + step``, ... up to ``maximum`` seconds; no jitter by default."""
 
     start: float
@@ -91,7 +89,8 @@ class LinearBackoff:
     jitter: float = 0.0
     reset_after: float = 30.0
 
-    def __attrs_post_init__(self) -> None:
+    def settle(self) -> None:
+        """Raise ``SpecError`` for delays that can't be."""
         for name in ("start", "step", "maximum", "reset_after"):
             check_seconds(name, getattr(self, name))
         _check_jitter(self.jitter)

@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 class Cell:
     """One place in the tree.  Its supervisor's kernel owns the state; the cell owns what must outlive that."""
 
+    __slots__ = (
+        "changed",
+        "children",
+        "closed",
+        "epoch",
+        "epoch_floor",
+        "failure",
+        "live",
+        "mailbox",
+        "path",
+        "previous",
+        "restarts",
+        "spec",
+    )
+
     def __init__(self, tree: Tree, path: str, spec: ChildSpec | SupervisorSpec, epoch: int) -> None:
         self.path = path
         self.spec = spec

@@ -14,12 +14,14 @@ import trio
 from ._actor import ActorContext, Hibernation, inside
 from ._errors import StartMistake, StartTimeout
 from ._interrupts import protected, run_unprotected
-from ._mailbox import Inbox
+from ._mailbox import MailboxReader
 from ._outcome import Failed, Outcome, Returned, Stopped, leaves
 from ._policy import ChildState
 from ._spec import ChildSpec, Start
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from . import events as news
     from ._cell import Cell
     from ._node import Node
@@ -32,26 +34,32 @@ CANCEL_WAIT = 1.0
 obeys, short for a person who waits."""
 
 
+def _without(scopes: tuple[trio.CancelScope, ...], scope: trio.CancelScope) -> tuple[trio.CancelScope, ...]:
+    """Tuples, because most actors have none at most times, and an empty list of its own takes memory."""
+    return tuple(each for each in scopes if each is not scope)
+
+
 @protected
 class UntilStopping:
     """See ``ActorContext.until_stopping``."""
 
-    __slots__ = ("_scope", "_scopes")
+    __slots__ = ("_incarnation", "_scope")
 
-    def __init__(self, scopes: list[trio.CancelScope], *, stopping: bool) -> None:
-        self._scopes = scopes
+    def __init__(self, incarnation: Incarnation) -> None:
+        self._incarnation = incarnation
         self._scope = trio.CancelScope()
-        if stopping:
+        if incarnation.stop_reason is not None:
             self._scope.cancel(reason="the actor is asked to stop")
 
     def __enter__(self) -> trio.CancelScope:
-        self._scopes.append(self._scope)
+        self._incarnation._until_stopping += (self._scope,)
         return self._scope.__enter__()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        self._scopes.remove(self._scope)
+        incarnation = self._incarnation
+        incarnation._until_stopping = _without(incarnation._until_stopping, self._scope)
         return self._scope.__exit__(kind, error, traceback)
 
 
@@ -59,13 +67,34 @@ class UntilStopping:
 class Incarnation:
     """Owned by its supervisor's node; ends exactly once, by reporting to it."""
 
+    __slots__ = (
+        "_hurried",
+        "_last_words",
+        "_life",
+        "_scope",
+        "_until_stopping",
+        "_waited_in",
+        "_woken",
+        "cell",
+        "context",
+        "degraded",
+        "done",
+        "node",
+        "spec",
+        "stop_reason",
+        "task",
+        "timer",
+        "value",
+    )
+
     def __init__(self, node: Node, cell: Cell, spec: ChildSpec, attempt: int) -> None:
-        inbox = Inbox(cell.mailbox, f"epoch {cell.epoch} of actor {cell.path!r}") if cell.mailbox is not None else None
+        name = f"epoch {cell.epoch} of actor {cell.path!r}"
+        reader = MailboxReader(cell.mailbox, name) if cell.mailbox is not None else None
         self.node = node
         self.cell = cell
         self.spec = spec
         self.context = ActorContext(
-            self, path=cell.path, epoch=cell.epoch, attempt=attempt, previous=cell.previous, inbox=inbox
+            self, path=cell.path, epoch=cell.epoch, attempt=attempt, previous=cell.previous, reader=reader
         )
         # Shielded: an outer cancellation reaches the tree through its block only, as an ordered stop.
         self._scope: trio.CancelScope | None = trio.CancelScope(shield=True)
@@ -81,8 +110,8 @@ class Incarnation:
         self.task: trio.lowlevel.Task | None = None
         self.done: Outcome | None = None
         self._waited_in: tuple[str, ...] = ()
-        self._last_words: list[trio.CancelScope] = []
-        self._until_stopping: list[trio.CancelScope] = []
+        self._last_words: tuple[trio.CancelScope, ...] = ()
+        self._until_stopping: tuple[trio.CancelScope, ...] = ()
         self._hurried = False
 
     def state(self) -> ChildState:
@@ -120,8 +149,8 @@ class Incarnation:
         self.done = outcome
         for monitor in self.context._monitors:
             monitor.cancel()
-        if self.context._inbox is not None:
-            self.context._inbox.close()
+        if self.context._reader is not None:
+            self.context._reader.close()
         self.node.tree.later(self.node.exited, self.cell, outcome)
 
     def _enter(self) -> Awaitable[object]:
@@ -221,23 +250,23 @@ class Incarnation:
     def last_words(self, seconds: float) -> Iterator[trio.CancelScope]:
         """See ``ActorContext.last_words``."""
         with trio.move_on_after(0.0 if self._hurried else seconds, shield=True) as scope:
-            self._last_words.append(scope)
+            self._last_words += (scope,)
             try:
                 yield scope
             finally:
-                self._last_words.remove(scope)
+                self._last_words = _without(self._last_words, scope)
 
     def until_stopping(self) -> UntilStopping:
         """See ``ActorContext.until_stopping``."""
-        return UntilStopping(self._until_stopping, stopping=self.stop_reason is not None)
+        return UntilStopping(self)
 
     def _tell_stopping(self) -> None:
         if self.context._stopping is not None:
             self.context._stopping.set()
         for scope in self._until_stopping:
             scope.cancel(reason=self.stop_reason)
-        if self.context._inbox is not None:
-            self.context._inbox.stop()
+        if self.context._reader is not None:
+            self.context._reader.stop()
 
     def stack(self) -> tuple[str, ...]:
         """Where the task waits, outermost first."""
@@ -261,7 +290,7 @@ class Incarnation:
     def _stuck(self) -> None:
         self.node.tree.later(self.node.child_stuck, self.cell)
 
-    def _set_timer(self, seconds: float | None, call: Any) -> None:
+    def _set_timer(self, seconds: float | None, call: Callable[[], None]) -> None:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None

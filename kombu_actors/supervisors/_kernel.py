@@ -18,6 +18,8 @@ Rules that the exploration holds it to:
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from ._policy import FINAL, HELD, LIVE, AutoShutdown, ChildState, OnLimit, Restart, Strategy
 from ._records import (
     After,
@@ -68,6 +70,10 @@ def step(state: State, event: Event) -> tuple[State, tuple[Effect, ...]]:
     return kernel.state(), effects
 
 
+_NONE: Final[list[Any]] = []
+"""What a kernel has of each list between its steps, for a list of its own takes memory; never changed."""
+
+
 class Kernel:
     """A supervisor's state under way: ``step`` without building it anew for each event.
 
@@ -96,10 +102,10 @@ class Kernel:
         self.settled = state.settled
         self.timers = state.timers
         self.ended = state.ended
-        self.effects: list[Effect] = []
-        self.parting: list[str] = []
+        self.effects: list[Effect] = _NONE
+        self.parting: list[str] = _NONE
         """Who is to be asked at once whether it is its turn or not, in this step."""
-        self.leaving: list[str] = []
+        self.leaving: list[str] = _NONE
         """Who may have to be forgotten at the end of this step."""
 
     def state(self) -> State:
@@ -110,6 +116,7 @@ class Kernel:
         """Apply one event, then do everything that has become possible."""
         if self.ended:
             return ()
+        self.effects, self.parting, self.leaving = [], [], []
         getattr(self, _HANDLERS[type(event)])(event)
         self.stop_in_order()
         if self.ending is not None:
@@ -121,7 +128,8 @@ class Kernel:
             self.start_in_order()
             self.settle()
         self.forget()
-        effects, self.effects = tuple(self.effects), []
+        effects = tuple(self.effects)
+        self.effects = self.parting = self.leaving = _NONE
         return effects
 
     # -- events -------------------------------------------------------------------------------
@@ -130,7 +138,7 @@ class Kernel:
         """Nothing to note: ``start_in_order`` does the work."""
 
     def ready(self, event: Ready) -> None:
-        child = self.live(event.id, event.epoch)
+        child = self.children.live(event.id, event.epoch)
         if child is None or child.state is not ChildState.STARTING:
             return
         proven = child.proven or child.after is None
@@ -138,7 +146,7 @@ class Kernel:
         self.effects.append(Served(child.id))
 
     def exited(self, event: Exited) -> None:
-        child = self.live(event.id, event.epoch)
+        child = self.children.live(event.id, event.epoch)
         if child is None:
             return
         if child.after is not None:
@@ -155,7 +163,7 @@ class Kernel:
             self.failed(child, event)
 
     def stuck(self, event: Stuck) -> None:
-        child = self.live(event.id, event.epoch)
+        child = self.children.live(event.id, event.epoch)
         if child is not None and child.state is not ChildState.STUCK:
             self.children.put(child._replace(state=ChildState.STUCK))
             self.effects.append(GotStuck(event.id))
@@ -325,14 +333,19 @@ class Kernel:
         """
         for id in self.parting:
             self.ask_to_stop(self.children.get(id))
-        self.parting.clear()
         if self.children.doomed:
             self.ask_to_stop(self.children[self.children.doomed.last])
+
+    def ask_to_stop(self, child: Child | None) -> None:
+        """Ask a child that has to go, unless it was asked."""
+        if child is not None and child.state in (ChildState.STARTING, ChildState.READY):
+            self.children.put(child._replace(state=ChildState.STOPPING))
+            self.effects.append(AskToStop(child.id))
 
     def arm_delays(self) -> None:
         """Let a delay begin when everyone it concerns is down."""
         for place in tuple(self.children.unarmed):
-            if not self.group_alive(place):
+            if not self.children.group_alive(place):
                 child = self.children[place]
                 self.timers += 1
                 self.children.put(child._replace(timer=self.timers))
@@ -345,7 +358,7 @@ class Kernel:
             self.start(children[children.free.first])
         while children.queued:
             eldest = children.queued.first
-            if children.unproven.reach_below(eldest) or self.group_going(eldest):
+            if children.unproven.reach_below(eldest) or children.group_going(eldest):
                 return
             self.start(children[eldest])
 
@@ -368,34 +381,6 @@ class Kernel:
             if child.state in FINAL and not child.static:
                 self.children.drop(place)
                 self.effects.append(Forgotten(id))
-        self.leaving.clear()
-
-    # -- questions ----------------------------------------------------------------------------
-
-    def live(self, id: str, epoch: int) -> Child | None:
-        child = self.children.get(id)
-        return child if child is not None and child.epoch == epoch and child.state in LIVE else None
-
-    def group_going(self, place: int) -> bool:
-        """Whether a start has to wait for siblings that go down, or are down for a delay."""
-        if self.rules.strategy is Strategy.ONE_FOR_ALL:
-            return bool(self.children.going)
-        return self.children.going.reach_below(place)
-
-    def group_alive(self, root: int) -> bool:
-        match self.rules.strategy:
-            case Strategy.ONE_FOR_ONE:
-                return False
-            case Strategy.REST_FOR_ONE:
-                return self.children.alive.reach_above(root)
-            case Strategy.ONE_FOR_ALL:
-                return bool(self.children.alive)
-
-    def ask_to_stop(self, child: Child | None) -> None:
-        """Ask a child that has to go, unless it was asked."""
-        if child is not None and child.state in (ChildState.STARTING, ChildState.READY):
-            self.children.put(child._replace(state=ChildState.STOPPING))
-            self.effects.append(AskToStop(child.id))
 
 
 _HANDLERS: dict[type, str] = {

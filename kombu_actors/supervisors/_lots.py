@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 import trio
@@ -12,8 +13,8 @@ from ._interrupts import protected
 class Lot(Protocol):
     """Tasks of one event loop that wait, the first to come first."""
 
-    async def park(self) -> None:
-        """Wait until unparked.  Cancelled, somebody else is woken in its place."""
+    def park(self) -> Awaitable[None]:
+        """Wait until unparked; to be awaited at once.  Cancelled, somebody else is woken in its place."""
 
     def unpark(self, count: int = 1) -> None:
         """Wake as many as that."""
@@ -40,8 +41,8 @@ class TrioLot:
     def __init__(self) -> None:
         self._tasks: list[trio.lowlevel.Task] = []
 
-    async def park(self) -> None:
-        """Wait until unparked."""
+    def park(self) -> Awaitable[None]:
+        """Wait until unparked.  No coroutine of its own: each task that waits would keep one."""
         task = trio.lowlevel.current_task()
 
         def give_up(_: object) -> trio.lowlevel.Abort:
@@ -49,7 +50,7 @@ class TrioLot:
             return trio.lowlevel.Abort.SUCCEEDED
 
         self._tasks.append(task)
-        await trio.lowlevel.wait_task_rescheduled(give_up)
+        return trio.lowlevel.wait_task_rescheduled(give_up)  # noqa: ASYNC105 - whoever parks awaits it
 
     def unpark(self, count: int = 1) -> None:
         """Wake as many as that."""

@@ -16,27 +16,27 @@ from ._interrupts import protected
 class Envelope:
     """A message, and the way back to whoever asks."""
 
-    __slots__ = ("_answer", "_answered", "_error", "_inbox", "_withdrawn", "message")
+    __slots__ = ("_answer", "_answered", "_error", "_reader", "_withdrawn", "message")
 
     def __init__(self, message: Any, *, wants_answer: bool) -> None:
         self.message = message
         self._answered = trio.Event() if wants_answer else None
-        self._answer: Any = None
+        self._answer: object = None
         self._error: BaseException | None = None
-        self._inbox: Inbox | None = None
+        self._reader: MailboxReader | None = None
         self._withdrawn = False
 
     @property
     def waits(self) -> bool:
         """Whether it is in the mailbox, unread and not taken back."""
-        return self._inbox is None and not self._withdrawn
+        return self._reader is None and not self._withdrawn
 
     @property
     def wants_answer(self) -> bool:
         """Whether someone is waiting for a reply."""
         return self._answered is not None and not self._answered.is_set()
 
-    def reply(self, value: Any = None) -> bool:
+    def reply(self, value: object = None) -> bool:
         """Answer the asker.  False: it no longer waits, or this incarnation is over; the reply was dropped."""
         return self._settle(value, None)
 
@@ -44,24 +44,24 @@ class Envelope:
         """Make the asker's ``ask`` raise ``error``; False as for ``reply``."""
         return self._settle(None, error)
 
-    def _settle(self, value: Any, error: BaseException | None) -> bool:
-        inbox = self._inbox
-        if inbox is not None and inbox.closed:
-            inbox.reply_dropped()
+    def _settle(self, value: object, error: BaseException | None) -> bool:
+        reader = self._reader
+        if reader is not None and reader.closed:
+            reader.reply_dropped()
             return False
         if not self.wants_answer or self._withdrawn:
             return False
         self._resolve(value, error)
         return True
 
-    def _resolve(self, value: Any, error: BaseException | None) -> None:
-        if self._inbox is not None:
-            self._inbox.open_asks.discard(self)
+    def _resolve(self, value: object, error: BaseException | None) -> None:
+        if self._reader is not None:
+            self._reader.open_asks.discard(self)
         self._answer, self._error = value, error
         if self._answered is not None:
             self._answered.set()
 
-    async def _wait(self) -> Any:
+    async def _wait(self) -> object:
         assert self._answered is not None
         await self._answered.wait()
         if self._error is not None:
@@ -111,8 +111,8 @@ class Mailbox:
     def withdraw(self, envelope: Envelope) -> None:
         """Take a message back that was not received yet; of one that was, the answer is not waited for."""
         envelope._withdrawn = True
-        if envelope._inbox is not None:
-            envelope._inbox.open_asks.discard(envelope)
+        if envelope._reader is not None:
+            envelope._reader.open_asks.discard(envelope)
         elif envelope in self._envelopes:
             self._envelopes.remove(envelope)
             self._admit()
@@ -191,7 +191,7 @@ class Mailbox:
 
 
 @protected
-class Inbox:
+class MailboxReader:
     """One incarnation's access to its mailbox: ``async for envelope in ctx.mailbox``.
 
     The iteration ends when the actor is asked to stop; what waits in the mailbox is left to
@@ -214,12 +214,12 @@ class Inbox:
         if self.closed:
             raise ActorDown(f"{self._name} is over; its mailbox belongs to its successor")
         envelope = await self._mailbox.take()
-        envelope._inbox = self
+        envelope._reader = self
         if envelope.wants_answer:
             self.open_asks.add(envelope)
         return envelope
 
-    def __aiter__(self) -> Inbox:
+    def __aiter__(self) -> MailboxReader:
         return self
 
     async def __anext__(self) -> Envelope:

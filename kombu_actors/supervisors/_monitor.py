@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import attrs
-
+from .._frozen import Frozen
 from ._interrupts import protected
 from ._mailbox import Envelope, Mailbox
 
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from ._tree import Tree
 
 
-@attrs.frozen
-class Down:
+class Down(Frozen):
     """The message that a monitor puts into its owner's mailbox: an incarnation has ended, and how."""
 
     path: str
@@ -59,7 +57,7 @@ class Monitor:
         """Called by the tree when an incarnation has ended."""
         unread = self._last if self._last is not None and self._last.waits else None
         missed = 0 if unread is None else unread.message.missed + 1
-        down = Down(self.path, cell.epoch, outcome, cell.closed, missed)
+        down = Down(path=self.path, epoch=cell.epoch, outcome=outcome, gone=cell.closed, missed=missed)
         if unread is not None:
             unread.message = down
         else:

@@ -67,6 +67,22 @@ class FirstStart:
 class Node:
     """One incarnation of a supervisor.  Its kernel state changes in ``feed`` and nowhere else."""
 
+    __slots__ = (
+        "cell",
+        "done",
+        "down_since",
+        "error",
+        "first_starts",
+        "history",
+        "kernel",
+        "nested",
+        "parent",
+        "reasons",
+        "spec",
+        "timers",
+        "tree",
+    )
+
     def __init__(self, tree: Tree, cell: Cell, spec: SupervisorSpec, parent: Node | None) -> None:
         self.tree = tree
         self.cell = cell
@@ -74,7 +90,7 @@ class Node:
         self.parent = parent
         self.kernel = Kernel(State(self.rules()))
         self.timers: dict[str, Timer] = {}
-        self.history: list[Failure] = []
+        self.history: tuple[Failure, ...] = ()
         self.down_since: dict[str, float] = {}
         self.first_starts: dict[str, FirstStart] = {}
         self.nested: dict[str, Node] = {}
@@ -165,8 +181,7 @@ class Node:
 
     def note_failure(self, cell: Cell, failed: Failed) -> None:
         cell.failure = Failure(path=cell.path, epoch=cell.epoch, at=trio.current_time(), error=failed.whole())
-        self.history.append(cell.failure)
-        del self.history[:-HISTORY]
+        self.history = (*self.history, cell.failure)[-HISTORY:]
 
     def ask_to_stop(self, reason: str, *, was_ready: bool) -> None:
         """The parent's wish; ready or not, a supervisor stops its children in order."""
@@ -308,7 +323,7 @@ class Node:
             assert exited is not None
             assert exited.failure is not None
             own = exited.spec.limit if isinstance(exited.spec, ChildSpec) else None
-            self.error = escalation(self.spec, self.cell.path, ending, exited.failure, tuple(self.history), own)
+            self.error = escalation(self.spec, self.cell.path, ending, exited.failure, self.history, own)
         if self.error is not None:
             self.emit(news.Escalated, self.cell, error=self.error, history=self.error.history)
         reason = self.reasons.setdefault("", "it gave up" if self.error else "its significant children are done")
@@ -395,7 +410,7 @@ class Node:
                 done = child is None or child.state is ChildState.COMPLETED
                 self.emit(news.ChildCompleted if done else news.ChildReturned, cell)
 
-    def emit(self, kind: type[news.Event], cell: Cell, **details: Any) -> None:
+    def emit(self, kind: type[news.Event], cell: Cell, **details: object) -> None:
         if not self.tree.watched:
             return
         child = self.child(_id(cell)) if cell is not self.cell else None

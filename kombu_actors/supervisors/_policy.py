@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-import attrs
-
+from .._frozen import Frozen
 from ._errors import SpecError
 
 
@@ -87,8 +86,7 @@ def check_seconds(name: str, value: object, *, allow_zero: bool = True) -> None:
         raise SpecError(f"{name} must be {'at least' if allow_zero else 'more than'} 0 seconds, not {value!r}")
 
 
-@attrs.frozen(kw_only=True)
-class RestartLimit:
+class RestartLimit(Frozen):
     """A budget of restarts, failed starts included: one for all children of a supervisor, or a child's own.
 
     ``max_restarts`` restarts are allowed in any ``within`` seconds; the next failure meets
@@ -101,7 +99,8 @@ class RestartLimit:
     on_limit: OnLimit = OnLimit.ESCALATE
     cool_down: float = 60.0
 
-    def __attrs_post_init__(self) -> None:
+    def settle(self) -> None:
+        """Raise ``SpecError`` for a budget that can't be."""
         count: object = self.max_restarts
         if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
             raise SpecError(f"max_restarts must be None (any number) or an integer of at least 0, not {count!r}")

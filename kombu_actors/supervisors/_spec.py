@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING
 
-import attrs
-
+from .._frozen import Frozen
 from ._backoff import Backoff, Delays, check_delays
 from ._errors import SpecError
 from ._interrupts import unprotected
@@ -43,8 +42,7 @@ def _check_significant(where: str, significant: bool, restart: Restart) -> None:
         )
 
 
-@attrs.frozen(kw_only=True)
-class ChildSpec:
+class ChildSpec(Frozen):
     """One actor: what to run, when to restart it, how long it may take.
 
     ``start(ctx)`` runs for the child's whole life and calls ``ctx.ready()`` when it serves.
@@ -75,7 +73,8 @@ class ChildSpec:
     on_exit: OnExit | None = None
     interruptible: bool = True
 
-    def __attrs_post_init__(self) -> None:
+    def settle(self) -> None:
+        """Raise ``SpecError`` for what makes no sense."""
         _check_id("child", self.id)
         where = f"child {self.id!r}"
         if not callable(self.start):
@@ -106,14 +105,7 @@ def _as_tuple(children: object) -> Children:
     return tuple(children)
 
 
-def _as_children(
-    children: Iterable[ChildSpec | SupervisorSpec] | Callable[[], Children],
-) -> Children | Callable[[], Children]:
-    return children if callable(children) else _as_tuple(children)
-
-
-@attrs.frozen(kw_only=True)
-class SupervisorSpec:
+class SupervisorSpec(Frozen):
     """A supervisor and its children, itself a possible child of another.
 
     ``children`` may be a callable: it is evaluated at every start of the supervisor, so that
@@ -130,17 +122,19 @@ class SupervisorSpec:
     """
 
     id: str
-    children: Children | Callable[[], Children] = attrs.field(default=(), converter=_as_children)
+    children: Iterable[ChildSpec | SupervisorSpec] | Callable[[], Children] = ()
+    """Kept as a tuple."""
     strategy: Strategy = Strategy.ONE_FOR_ONE
-    limit: RestartLimit = attrs.field(factory=RestartLimit)
-    backoff: Delays = attrs.field(factory=Backoff)
+    limit: RestartLimit = RestartLimit()
+    backoff: Delays = Backoff()
     escalate: Callable[[BaseException], bool] | None = None
     restart: Restart = Restart.PERMANENT
     significant: bool = False
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
     on_exit: OnExit | None = None
 
-    def __attrs_post_init__(self) -> None:
+    def settle(self) -> None:
+        """Raise ``SpecError`` for what makes no sense."""
         _check_id("supervisor", self.id)
         where = f"supervisor {self.id!r}"
         _check_enum(where, "strategy", self.strategy, Strategy)
@@ -152,12 +146,13 @@ class SupervisorSpec:
         _check_callable(where, "on_exit", self.on_exit)
         check_delays(where, self.backoff)
         if not callable(self.children):
-            self.check_children(self.children)
+            children = vars(self)["children"] = _as_tuple(self.children)
+            self.check_children(children)
 
     def child_specs(self) -> Children:
         """The children to start now; raises ``SpecError`` when a callable returned nonsense."""
         if not callable(self.children):
-            return self.children
+            return _as_tuple(self.children)
         children = _as_tuple(unprotected(self.children))
         self.check_children(children)
         return children

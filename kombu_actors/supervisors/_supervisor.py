@@ -9,20 +9,18 @@ from functools import partial
 import trio
 
 from ._actor import ActorRef, inside
-from ._cell import Cell
 from ._errors import ActorDown, ChildStartError, SelfStop, SpecError, UnknownChild
-from ._incarnation import Incarnation
 from ._interrupts import guarded, interrupt_in, protected
+from ._looking import look_at
 from ._lots import Lot
 from ._node import FirstStart, Node
 from ._outcome import Failed, Outcome, Stopped
-from ._policy import FINAL, HELD, ChildState, check_seconds
+from ._policy import FINAL, check_seconds
 from ._records import RestartChild, StopChild
 from ._spec import ChildSpec, SupervisorSpec
 from ._stream import EventStream
 from ._tree import Listener, Tree
 from ._views import ChildView
-from .events import describe
 
 
 @protected
@@ -199,8 +197,7 @@ class Supervisor(SupervisorHandle):
 
     def snapshot(self) -> ChildView:
         """The tree as it is now; immutable, ``to_dict()`` makes it JSON-able."""
-        root = self._tree.root
-        return _view(root.cell, root.state(), root, 0, None)
+        return look_at(self._tree.root)
 
     @guarded
     async def events(self, capacity: int = 256, lot: Lot | None = None) -> AsyncIterator[EventStream]:
@@ -320,36 +317,3 @@ def _check_not_inside(tree: Tree, path: str) -> None:
                 f"actor {own!r} asked to stop {path or 'the whole tree'!r}, which it is a part of, and would wait for "
                 "itself; return from its start instead, or let someone outside ask"
             )
-
-
-def _view(cell: Cell, state: ChildState, node: Node | None, attempt: int, next_at: float | None) -> ChildView:
-    below = []
-    for child in node.kernel.children if node is not None else ():
-        own = node.cell.children[child.id] if node is not None else cell
-        timer = node.timers.get(child.id) if node is not None and child.state in HELD else None
-        live = own.live
-        own_state = live.state() if live is not None else child.state
-        nested = live if isinstance(live, Node) else None
-        view = _view(own, own_state, nested, child.streak, timer.at if timer else None)
-        if node is not None and child.limit is not None:
-            view = view._replace(budget_left=node.budget_left(child))
-        below.append(view)
-    failure, box, live = cell.failure, cell.mailbox, cell.live
-    spec = cell.spec
-    return ChildView(
-        id=spec.id,
-        path=cell.path,
-        state=state,
-        epoch=cell.epoch,
-        restarts=cell.restarts,
-        attempt=attempt,
-        next_attempt_in=None if next_at is None else max(next_at - trio.current_time(), 0.0),
-        last_failure=None if failure is None else describe(failure.error),
-        degraded=live.degraded if isinstance(live, Incarnation) else None,
-        mailbox=None
-        if box is None
-        else {"waiting": len(box), "capacity": box.capacity, "stale_replies": box.stale_replies},
-        strategy=spec.strategy.value if isinstance(spec, SupervisorSpec) else None,
-        budget_left=node.budget_left() if node is not None else None,
-        children=tuple(below),
-    )

@@ -7,7 +7,6 @@ import itertools
 import math
 from collections.abc import Callable
 
-import attrs
 import trio
 
 from ._interrupts import protected
@@ -16,12 +15,14 @@ FEW = 64
 """Timers that may be there though they were cancelled: of a thousand children each had one for its start."""
 
 
-@attrs.define(eq=False)
 class Timer:
     """A call that is due at a moment, unless cancelled."""
 
-    at: float
-    call: Callable[[], None] | None
+    __slots__ = ("at", "call")
+
+    def __init__(self, at: float, call: Callable[[], None]) -> None:
+        self.at = at
+        self.call: Callable[[], None] | None = call
 
     def cancel(self) -> None:
         """Forget the call; harmless when it has been made."""
@@ -63,13 +64,12 @@ class Timers:
 
     async def run(self) -> None:
         """Serve until ``close``; shielded, because stopping in order needs timers too."""
-        with trio.CancelScope(shield=True):
-            while not self._closed:
-                self._fire()
-                with trio.CancelScope(deadline=self._next()) as self._sleep:
-                    if not self._closed:
-                        await trio.sleep_forever()
-                self._sleep = None
+        while not self._closed:
+            self._fire()
+            with trio.CancelScope(deadline=self._next(), shield=True) as self._sleep:
+                if not self._closed:
+                    await trio.sleep_forever()
+            self._sleep = None
 
     def close(self) -> None:
         self._closed = True

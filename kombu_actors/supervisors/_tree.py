@@ -71,12 +71,12 @@ class Tree:
         self.root.cell.epoch = 1
         self.root.cell.live = self.root
         self._context = contextvars.copy_context()
-        self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._queue: deque[tuple[Callable[..., None], tuple[object, ...]]] = deque()
         self._busy = False
         self._awaited: dict[str, trio.lowlevel.ParkingLot] = {}
         """Who waits for a child that nobody has started yet."""
 
-    def later(self, call: Callable[..., None], *args: Any) -> None:
+    def later(self, call: Callable[..., None], *args: object) -> None:
         """Run a step after the one under way; now, if none is.  Steps never interleave."""
         self._queue.append((call, args))
         if self._busy:

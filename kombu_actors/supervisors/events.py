@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+import traceback
 from typing import Any
 
-from ._frozen import Frozen
+from .._frozen import Frozen
 from ._outcome import Failure
+
+STACK_FRAMES, STACK_MAX = 12, 4096
+"""Frames and characters of a failure's stack as JSON: it goes to logs, pages, and from process to process."""
 
 
 def describe(error: BaseException | None) -> dict[str, str] | None:
     """An error as JSON: its class and its text."""
     return None if error is None else {"type": type(error).__name__, "text": str(error)}
+
+
+def stack_of(error: BaseException) -> str:
+    """Where an error was raised, as JSON: the end of its traceback, without its text."""
+    return "".join(traceback.format_tb(error.__traceback__, -STACK_FRAMES))[-STACK_MAX:]
 
 
 class Event(Frozen):
@@ -41,7 +50,7 @@ class Event(Frozen):
         return record
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, BaseException):
         return describe(value)
     if isinstance(value, Failure):
@@ -73,6 +82,10 @@ class ChildFailed(Event):
     """The child raised.  What follows, if anything, is the next event."""
 
     error: BaseException
+
+    def to_dict(self) -> dict[str, Any]:
+        """With the end of the traceback, as ``stack``."""
+        return {**super().to_dict(), "stack": stack_of(self.error)}
 
 
 class ChildBackingOff(Event):

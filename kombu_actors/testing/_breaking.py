@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import trio
@@ -20,6 +20,7 @@ from .records import Attempt, Book, Fate
 __all__ = ["Breaker"]
 
 ON_HANDLERS = {FaultKind.CRASH_BEFORE, FaultKind.CRASH_AFTER, FaultKind.DELAY, FaultKind.DUPLICATE}
+T = TypeVar("T")
 
 
 class Breaker:
@@ -140,7 +141,7 @@ class Breaker:
             if self._nursery is not None:
                 self._nursery.start_soon(self._strike_later, fault)
 
-    async def _attempt(self, plan: ConsumerPlan, messages: list[Message], call: Callable[[], Any]) -> object:
+    async def _attempt(self, plan: ConsumerPlan, messages: list[Message], call: Callable[[], object]) -> object:
         self._begin_call()
         faults, self._armed = self._armed, []
         began = self._life.now
@@ -183,5 +184,5 @@ class Breaker:
         self._life.tell(f"{attempt.queue}: {what}")
 
 
-def _chosen(things: Sequence[Any], fault: Fault) -> Any:
+def _chosen(things: Sequence[T], fault: Fault) -> T:
     return things[min(int(fault.which * len(things)), len(things) - 1)]

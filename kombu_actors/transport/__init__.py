@@ -7,11 +7,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..errors import UnsupportedScheme
+from ..utils.homes import names_from
 
 if TYPE_CHECKING:
     from ._contract import Transport
+    from .aliases import TRANSPORT_ALIASES, get_transport_cls, resolve_transport, supports_librabbitmq
 
-__all__ = ["module_for", "transport_for"]
+__all__ = [
+    "TRANSPORT_ALIASES",
+    "get_transport_cls",
+    "module_for",
+    "resolve_transport",
+    "supports_librabbitmq",
+    "transport_for",
+]
+
+if not TYPE_CHECKING:  # what kombu's programs know of it stands above
+    _ABOVE = ("TRANSPORT_ALIASES", "get_transport_cls", "resolve_transport", "supports_librabbitmq")
+    __getattr__ = names_from(__name__, {name: f"{__name__}.aliases:{name}" for name in _ABOVE})
 
 _TRANSPORTS = {
     "amqp": ("amqp", "AMQPTransport"),

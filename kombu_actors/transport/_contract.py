@@ -188,6 +188,9 @@ class LinkChannel(Mortal, Protocol):
         """``ack`` from any thread; as ``publish_now``.  Nothing is sent once the channel is dead."""
 
     def ack(self, tag: int, *, multiple: bool = False) -> None: ...
+    def ack_each(self, tags: list[int]) -> None:
+        """Acknowledge these deliveries, and no others, in any order."""
+
     def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None: ...
     def reject(self, tag: int, *, requeue: bool = False) -> None: ...
 
@@ -250,8 +253,14 @@ class Link(Mortal, Protocol):
     def pause_reading(self) -> None:
         """Take nothing more in until ``resume_reading``, except while a request waits for its answer."""
 
+    def read_seldom(self) -> None:
+        """Take in what comes in large pieces, if that spares anything, until ``resume_reading``: nobody waits for it.
+
+        Answers that are waited for are read at once all the same.
+        """
+
     def resume_reading(self) -> None:
-        """Undo ``pause_reading``; a no-op when not paused."""
+        """Undo ``pause_reading`` and ``read_seldom``; a no-op otherwise."""
 
     def kill(self, reason: BaseException) -> None:
         """Drop the connection at once; every waiter gets ``reason``."""
@@ -262,7 +271,6 @@ class Transport(Protocol):
 
     name: str
     capabilities: Capabilities
-    roles: Sequence[str]
 
     async def connect(self, endpoint: Endpoint, options: LinkOptions) -> Link:
         """Dial and shake hands; translates every foreign error to ``errors``' classes."""

@@ -5,6 +5,7 @@ The plain path talks to the trio socket directly: one system call per chunk and 
 
 from __future__ import annotations
 
+import mmap
 import os
 import posix
 import socket
@@ -35,6 +36,9 @@ class ByteStream:
         self.socket = sock
         """trio's; for its address and options."""
         self._tls = tls
+        # One place for what comes, not a new one each time, most of which is given back at once: that leaves the heap
+        # in pieces, and a process grows by hundreds of bytes a message.  Private: a fork has its own.
+        self._received = mmap.mmap(-1, RECEIVE_SIZE, flags=mmap.MAP_PRIVATE)
 
     async def send_all(self, data: bytes) -> None:
         """Send all of ``data``; cancellation may leave a part of it sent."""
@@ -69,7 +73,15 @@ class ByteStream:
         """Wait for bytes; empty when the peer has closed."""
         if self._tls is not None:
             return bytes(await self._tls.receive_some(RECEIVE_SIZE))
-        return await self.socket.recv(RECEIVE_SIZE)
+        while (descriptor := self.socket.fileno()) >= 0:
+            await trio.lowlevel.wait_readable(descriptor)
+            if self.socket.fileno() != descriptor:
+                break  # whoever was woken before us closed it, and its number may be another file's
+            try:
+                return self._received[: posix.readv(descriptor, (self._received,))]
+            except BlockingIOError:
+                continue
+        raise trio.ClosedResourceError("the socket was closed")
 
     def close(self) -> None:
         """Close the socket; whoever waits for it wakes with an error."""
@@ -105,7 +117,7 @@ async def dial(host: str, port: int, tls: TLSSettings | None) -> ByteStream:
     """
     where = f"{host}:{port}"
     try:
-        tcp = await trio.open_tcp_stream(host, port)
+        tcp = await _connected(host, port)
     except (OSError, ValueError) as error:
         raise BrokerUnreachable(f"can't reach {where}: {_reason(error)}") from error
     tcp.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -118,6 +130,23 @@ async def dial(host: str, port: int, tls: TLSSettings | None) -> ByteStream:
         tcp.socket.close()
         raise
     return ByteStream(tcp.socket, stream)
+
+
+async def _connected(host: str, port: int) -> trio.SocketStream:
+    """trio has a race of all addresses that a name has; where there is one only, that would be a task for nothing."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        sock = trio.socket.socket(family)
+        try:
+            await sock.connect((host, port))
+        except BaseException:
+            sock.close()
+            raise
+        return trio.SocketStream(sock)
+    return await trio.open_tcp_stream(host, port)
 
 
 async def dial_unix(path: str) -> ByteStream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,8 @@ class Ending:
 class OneLife:
     """What lives once, a link or a channel: when it is dead, another is made."""
 
+    __slots__ = ("_ending",)
+
     def __init__(self) -> None:
         self._ending = Ending()
 
@@ -101,7 +104,17 @@ class ReadGate:
 
     def __init__(self) -> None:
         self.paused = False
+        self._rest = math.inf
         self._nudged: trio.Event | None = None
+
+    def pause(self, seconds: float) -> None:
+        """Have the reader wait before each read, so long at most."""
+        self.paused, self._rest = True, seconds
+
+    def resume(self) -> None:
+        """Have it wait no more."""
+        self.paused = False
+        self.nudge()
 
     def nudge(self) -> None:
         """Let the reader look again whether it may read."""
@@ -109,10 +122,12 @@ class ReadGate:
             self._nudged.set()
             self._nudged = None
 
-    async def wait(self) -> None:
-        """Wait for a nudge."""
-        self._nudged = trio.Event()
-        await self._nudged.wait()
+    async def wait(self) -> bool:
+        """Wait for a nudge; False when none came within the time to wait."""
+        nudged = self._nudged = trio.Event()
+        with trio.move_on_after(self._rest):
+            await nudged.wait()
+        return nudged.is_set()
 
 
 class PendingReply:
@@ -132,7 +147,7 @@ class PendingReply:
         self._undo = undo
         self._settled = trio.Event()
         self._given_up = False
-        self._reply: Any = None
+        self._reply: object = None
         self._error: BaseException | None = None
 
     def resolve(self, reply: object) -> None:

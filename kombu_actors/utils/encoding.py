@@ -2,11 +2,46 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, TypeVar, overload
 
-__all__ = ["bytes_to_str", "ensure_bytes", "safe_repr", "safe_str", "str_to_bytes"]
+__all__ = [
+    "bytes_to_str",
+    "default_encode",
+    "default_encoding",
+    "ensure_bytes",
+    "from_utf8",
+    "get_default_encoding_file",
+    "safe_repr",
+    "safe_str",
+    "set_default_encoding_file",
+    "str_to_bytes",
+]
 
 T = TypeVar("T")
+default_encoding_file: Any = None
+"""What ``set_default_encoding_file`` was given."""
+
+
+def set_default_encoding_file(file: object) -> None:
+    """Have ``default_encoding`` ask this file."""
+    global default_encoding_file
+    default_encoding_file = file
+
+
+def get_default_encoding_file() -> Any:
+    """The file that ``default_encoding`` asks."""
+    return default_encoding_file
+
+
+def default_encoding(file: object = None) -> str:
+    """How a file encodes text; Python's own way for one that doesn't say."""
+    return getattr(file or default_encoding_file, "encoding", None) or sys.getfilesystemencoding()
+
+
+def default_encode(obj: T) -> T:
+    """The object as it is: text needs no encoding here."""
+    return obj
 
 
 @overload
@@ -27,19 +62,30 @@ def bytes_to_str(s: object) -> Any:
     return s.decode(errors="replace") if isinstance(s, bytes) else s
 
 
+def from_utf8(s: T, *args: object, **kwargs: object) -> T:
+    """The object as it is: text is text."""
+    return s
+
+
 def ensure_bytes(s: object) -> Any:
     """``bytes`` as they are, ``str`` as UTF-8; other buffers are returned as they are."""
     return str_to_bytes(s)
 
 
-def safe_str(s: object) -> str:
-    """``str`` for a log line: never raises, whatever the object's own ``__repr__`` does."""
+def safe_str(s: object, errors: str = "replace") -> str:
+    """``str`` for a log line: never raises, whatever the object's own ``__repr__`` does.
+
+    ``errors`` is kombu's, which encodes and decodes: text stays as it is here.
+    """
     text = bytes_to_str(s)
     return text if isinstance(text, str) else safe_repr(text)
 
 
-def safe_repr(o: object) -> str:
-    """``repr`` for a log line: never raises, whatever the object's own ``__repr__`` does."""
+def safe_repr(o: object, errors: str = "replace") -> str:
+    """``repr`` for a log line: never raises, whatever the object's own ``__repr__`` does.
+
+    ``errors`` as for ``safe_str``.
+    """
     try:
         return repr(o)
     except Exception as exc:  # a broken __repr__ must not hide the error being reported

@@ -6,12 +6,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .encoding import safe_repr
+from .homes import names_from
+
+if TYPE_CHECKING:
+    from .caches import LRUCache, memoize
 
 __all__ = [
     "ChannelPromise",
+    "LRUCache",
+    "accepts_argument",
     "dictfilter",
     "fxrange",
     "fxrangemax",
@@ -19,12 +25,19 @@ __all__ = [
     "lazy",
     "maybe_evaluate",
     "maybe_list",
+    "maybe_promise",
+    "memoize",
+    "promise",
     "reprcall",
     "reprkwargs",
     "retry_over_time",
+    "shufflecycle",
 ]
 
 T = TypeVar("T")
+
+if not TYPE_CHECKING:
+    __getattr__ = names_from(__name__, {name: f"kombu_actors.utils.caches:{name}" for name in ("LRUCache", "memoize")})
 
 
 class ChannelPromise(Generic[T]):
@@ -49,7 +62,7 @@ class ChannelPromise(Generic[T]):
 class lazy(Generic[T]):
     """A call to be made later: each ``lazy()`` makes it anew."""
 
-    def __init__(self, fun: Callable[..., T], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, fun: Callable[..., T], *args: object, **kwargs: object) -> None:
         self._fun = fun
         self._args = args
         self._kwargs = kwargs
@@ -76,6 +89,29 @@ class lazy(Generic[T]):
 def maybe_evaluate(value: object) -> Any:
     """The value of a ``lazy``, anything else as it is."""
     return value.evaluate() if isinstance(value, lazy) else value
+
+
+promise = lazy
+"""``lazy`` under kombu's old name."""
+maybe_promise = maybe_evaluate
+"""``maybe_evaluate`` under kombu's old name."""
+
+
+def accepts_argument(func: Callable[..., object], argument_name: str) -> bool:
+    """Whether a function has an argument of that name."""
+    import inspect  # as slow to import as all of this module's
+
+    return argument_name in inspect.signature(func).parameters
+
+
+def shufflecycle(it: Iterable[T]) -> Iterator[T]:
+    """One of the things after another, for ever, each drawn at random."""
+    from .dice import new_dice  # which is random, and slow to import
+
+    things, dice = list(it), new_dice()
+    while True:
+        dice.shuffle(things)
+        yield things[0]
 
 
 def is_list(
@@ -160,12 +196,17 @@ def retry_over_time(
     raise AssertionError("count() does not end")
 
 
+def sleep(seconds: float) -> None:
+    """``time.sleep``, as it is by then: gevent and eventlet replace it."""
+    time.sleep(seconds)
+
+
 def _wait(seconds: float, callback: Callable[[], object] | None) -> None:
     for _ in range(int(seconds)):
         if callback is not None:
             callback()
-        time.sleep(1.0)
-    time.sleep(max(seconds - int(seconds), 0.0))
+        sleep(1.0)
+    sleep(max(seconds - int(seconds), 0.0))
 
 
 def reprkwargs(kwargs: Mapping[str, object], sep: str = ", ", fmt: str = "{0}={1}") -> str:

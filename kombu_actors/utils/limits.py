@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from time import monotonic
+from typing import Any
 
 __all__ = ["TokenBucket"]
 
@@ -10,7 +12,7 @@ __all__ = ["TokenBucket"]
 class TokenBucket:
     """Tokens that come at ``fill_rate`` per second, of which at most ``capacity`` are kept; it starts full.
 
-    Not for several threads at a time.
+    What waits for its tokens can be kept in it, oldest first; its user bounds that.  Not for several threads at a time.
     """
 
     def __init__(self, fill_rate: float, capacity: float = 1) -> None:
@@ -19,6 +21,20 @@ class TokenBucket:
         self.timestamp = monotonic()
         """When the tokens were last counted."""
         self._tokens = self.capacity
+        self.contents: deque[Any] = deque()
+        """What waits."""
+
+    def add(self, item: object) -> None:
+        """Have something wait."""
+        self.contents.append(item)
+
+    def pop(self) -> Any:
+        """Take out what has waited longest; ``IndexError`` when nothing waits."""
+        return self.contents.popleft()
+
+    def clear_pending(self) -> None:
+        """Forget all that waits."""
+        self.contents.clear()
 
     def can_consume(self, tokens: float = 1) -> bool:
         """Take that many tokens; takes none and returns False when there are fewer."""

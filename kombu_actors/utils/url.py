@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, Final, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlparse, urlsplit
 
 from ..errors import InvalidURL
 
@@ -20,6 +20,7 @@ __all__ = [
     "safequote",
     "sanitize_url",
     "url_to_parts",
+    "urlparse",
     "urlparts",
 ]
 
@@ -67,6 +68,9 @@ def url_to_parts(url: str) -> urlparts:
     )
 
 
+_parse_url = url_to_parts
+
+
 def parse_url(url: str) -> dict[str, Any]:
     """Turn a URL into ``Connection``'s keywords.
 
@@ -92,7 +96,7 @@ def parse_url(url: str) -> dict[str, Any]:
     return keywords
 
 
-def _tls_value(key: str, value: str) -> Any:
+def _tls_value(key: str, value: str) -> object:
     if key == "ssl_check_hostname":
         return value.lower() != "false"
     if key == "ssl_cert_reqs":
@@ -118,7 +122,7 @@ def as_url(
     user: str | None = None,
     password: str | None = None,
     path: str | None = None,
-    query: Mapping[str, Any] | None = None,
+    query: Mapping[str, object] | None = None,
     sanitize: bool = False,
     mask: str = "**",
 ) -> str:

@@ -177,8 +177,8 @@ class Checks(Operations):
         return None
 
     def _state(self) -> str:
-        if self._ours._tree is None or not self._ours.connected:
+        if self._ours._runs.present is None or not self._ours.connected:
             return "not connected"
-        waiting = [f"{each.what}: {each.reason}" for each in self._ours._tree.waiting]
+        waiting = [f"{each.what}: {each.reason}" for each in self._ours._runs.present.waiting]
         channels = [f"{channel.channel_id}: {channel.failure or channel.is_open}" for channel in self._channels]
         return f"connected, waiting for {waiting or 'nothing'}, channels {', '.join(channels)}"

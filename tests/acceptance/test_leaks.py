@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 import trio
 
 from kombu_actors import Connection, Consumer, Producer, Queue
@@ -101,3 +102,33 @@ def test_a_connection_that_was_only_forgotten_is_closed(rabbitmq: RabbitMQNode, 
         gc.collect()
         rabbitmq.wait_until_no_connections(vhost)
     assert rabbitmq.list_queues(vhost)["last"]["messages"] == 1
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """No garbage is collected but by hand."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_forgotten_connection_frees_its_exclusive_queue_when_it_is_collected(
+    rabbitmq: RabbitMQNode, vhost: str
+) -> None:
+    """With its channels, its consumers and their callbacks, which are a circle around it, as kombu's are."""
+    url, own = rabbitmq.url(vhost=vhost), Queue("own", exclusive=True, durable=False)
+
+    def use() -> None:
+        connection = Connection(url)
+        channel = connection.channel()
+        channel.on_queue_renamed("own", lambda *_: connection)
+        consumer = Consumer(channel, [own], callbacks=[lambda body, message: channel])
+        consumer.consume()
+        Producer(channel, on_return=lambda *_: consumer).publish("a", routing_key="nowhere", mandatory=True)
+
+    use()
+    gc.collect()
+    rabbitmq.wait_until_no_connections(vhost)
+    with Connection(url) as other:
+        own(other.default_channel).declare()

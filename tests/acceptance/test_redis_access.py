@@ -281,7 +281,7 @@ def test_secrets_are_never_shown(
 
 
 async def _lose_session(actor: Any) -> None:
-    actor.require_link().kill(ConnectionLost("a test takes it away"))
+    actor.session.require_link().kill(ConnectionLost("a test takes it away"))
 
 
 async def _snapshot(actor: Any) -> Any:

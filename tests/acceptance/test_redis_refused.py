@@ -19,6 +19,8 @@ from tests.support.brokers import RedisNode
 from tests.support.processes import wait_until
 
 MB = 1024 * 1024
+ROOM = 8 * MB
+"""What a server with little memory has left: some of it is for our scripts and connections, up to 4 MB in Redis 8."""
 GOOD = 50
 PROMPT = 1.0
 """Seconds within which the others are there."""
@@ -37,8 +39,8 @@ class Case:
     """It costs a session, and the others wait for the next one."""
 
 
-def large(url: str, says: str) -> Case:
-    return Case(url, b"x" * (3 * MB), "q", PreconditionFailed, says)
+def large(url: str, says: str, size: int = 3 * MB) -> Case:
+    return Case(url, b"x" * size, "q", PreconditionFailed, says)
 
 
 @contextmanager
@@ -64,18 +66,18 @@ def secretly_limited(node: RedisNode) -> Iterator[Case]:
 def memory_limited(node: RedisNode) -> Iterator[Case]:
     """``maxmemory``: less than the message alone."""
     used = int(node.ask("INFO", "memory").split(b"used_memory_startup:")[1].split(b"\r")[0])
-    node.ask("CONFIG", "SET", "maxmemory", used + 3 * MB)
-    yield large(node.url(), f"maxmemory leaves {3 * MB} bytes")
+    node.ask("CONFIG", "SET", "maxmemory", used + ROOM)
+    yield large(node.url(), f"maxmemory leaves {ROOM} bytes", ROOM)
     node.ask("CONFIG", "SET", "maxmemory", 0)
 
 
 @contextmanager
 def crowded(node: RedisNode) -> Iterator[Case]:
     """``maxmemory`` would do for it, but others keep most of it; small messages still fit."""
-    node.ask("SET", "ballast", b"x" * (8 * MB))
+    node.ask("SET", "ballast", b"x" * (2 * ROOM))
     used = int(node.ask("INFO", "memory").split(b"used_memory:")[1].split(b"\r")[0])
-    node.ask("CONFIG", "SET", "maxmemory", used + 3 * MB)
-    yield large(node.url(), "2 times there was no room for it")
+    node.ask("CONFIG", "SET", "maxmemory", used + ROOM)
+    yield large(node.url(), "2 times there was no room for it", ROOM)
     node.ask("CONFIG", "SET", "maxmemory", 0)
 
 

@@ -14,7 +14,6 @@ from kombu_actors import Connection
 from kombu_actors.broker import open_broker
 from tests.acceptance.receiving import PREFETCH, Receiver, Trickle, all_beyond, drain, iterate
 from tests.support.brokers import SentinelGroup, start_sentinel_group
-from tests.support.processes import wait_until
 
 HEARTBEAT = 1.0
 RECOVERY = 5.0
@@ -77,7 +76,7 @@ async def test_a_failover_under_load_is_over_within_five_seconds_of_redis_own(
             before = trickle.next - WIDTH
             await trio.to_thread.run_sync(harm, group)
             begun = trio.current_time()
-            await trio.to_thread.run_sync(until_all_name_another, group)
+            await trio.to_thread.run_sync(group.wait_failed_over, FAILOVER)
             named, mark = trio.current_time(), trickle.next
             assert await trio.to_thread.run_sync(trickle.confirmed.wait, mark, RECOVERY), "no publish was accepted"
             accepted = trio.current_time()
@@ -102,13 +101,3 @@ async def test_a_failover_under_load_is_over_within_five_seconds_of_redis_own(
             assert set(report.lost) <= set(range(before, mark))
         else:
             report.check(duplicates=2 * PREFETCH + WIDTH)
-
-
-def until_all_name_another(group: SentinelGroup) -> None:
-    """Wait until every sentinel names the same new primary."""
-
-    def named() -> bool:
-        ports = {group.primary_port(sentinel) for sentinel in group.sentinels}
-        return len(ports) == 1 and group.primary.port not in ports
-
-    wait_until(named, timeout=FAILOVER, waiting_for="the sentinels to name a new primary")

@@ -13,12 +13,13 @@ from tests.support.redis_versions import OTHERS, program_of, run_on
 
 QUICK = (
     "tests/acceptance/test_redis_access.py::test_the_documented_permissions_suffice",
+    "tests/acceptance/test_redis_refused.py::test_the_others_go_on_in_order_and_the_channel_tells[crowded]",
     "tests/transport/test_redis_errors.py",
     "tests/protocols/redis/test_claims.py",
     "tests/protocols/redis/test_memory_full.py",
     "tests/protocols/redis/test_expiring.py",
 )
-"""Every script and command, refusals of all kinds, the order of messages, lives of keys."""
+"""Every script and command, refusals of all kinds, room again in a full server, the order of messages, lives."""
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import trio.testing
 from amqp import exceptions as amqp_errors
 
 from kombu_actors import Connection, Exchange, Producer, Queue
+from kombu_actors.actors.sending import send
 from kombu_actors.broker import Broker, QueueSpec, open_broker
 from kombu_actors.errors import PublishUnknown
 from kombu_actors.protocols.ledger import TRIES_MAX, Entry
@@ -120,7 +121,7 @@ async def test_what_ends_the_whole_connection_is_refused_and_every_channel_goes_
 
         async def publish_bad() -> None:
             try:
-                await channels[1].publisher.send(entry(b"bad", immediate=True), PATIENCE)
+                await send(channels[1].publisher, entry(b"bad", immediate=True), PATIENCE)
             except Exception as error:
                 raised.append(error)
 
@@ -128,7 +129,7 @@ async def test_what_ends_the_whole_connection_is_refused_and_every_channel_goes_
             async with trio.open_nursery() as nursery:
                 for number in range(GOOD):
                     for channel in channels:
-                        nursery.start_soon(channel.publisher.send, entry(b"%d" % number), PATIENCE)
+                        nursery.start_soon(send, channel.publisher, entry(b"%d" % number), PATIENCE)
                     if number == GOOD // 2:
                         nursery.start_soon(publish_bad)
         assert actor.session.epochs <= 3

@@ -173,6 +173,17 @@ def test_exchanges_are_bound_and_unbound(lib: Library, broker_url: str, connect:
     target.delete()
 
 
+def test_exclusive_queues_in_memory(lib: Library, connect: Callable[..., Any], name: str) -> None:
+    """One connection's, as on RabbitMQ; kombu's memory transport takes no notice."""
+    one, other = (connect(f"memory://{name}") for _ in range(2))
+    lib.Queue(name, exclusive=True)(one).declare()
+    if lib.either("memory-exclusive", kombu=True, actors=False):
+        lib.Queue(name, exclusive=True)(other).declare()
+    else:
+        with pytest.raises(amqp.ResourceLocked):
+            lib.Queue(name, exclusive=True)(other).declare()
+
+
 def test_if_unused_and_if_empty_protect(lib: Library, broker_url: str, connect: Callable[..., Any], name: str) -> None:
     """406 for what is used, or not empty."""
     connection = connect(broker_url)

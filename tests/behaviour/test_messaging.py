@@ -334,6 +334,20 @@ def test_queues_are_added_and_cancelled_one_by_one(box: Box) -> None:
     other(box.connection).delete()
 
 
+@pytest.mark.parametrize("end", ["release", "collect", "close"])
+def test_cancelling_what_has_gone_with_its_channel_does_nothing(box: Box, end: str) -> None:
+    """Celery cancels consumers after it has dropped their connection."""
+    channel = box.connection.channel()
+    consumer = box.connection.Consumer(box.queue, channel, callbacks=[box.take])
+    consumer.consume()
+    if end == "close":
+        channel.close()
+    else:
+        getattr(box.connection, end)()
+    consumer.cancel()
+    assert not consumer.consuming_from(box.name)
+
+
 def test_what_a_cancelled_consumer_had_no_time_for_goes_back(box: Box) -> None:
     """Nobody's messages are kept by a connection that goes on with something else."""
     for number in range(5):

@@ -6,6 +6,7 @@ WHEN is ``before`` or ``after`` the import of kombu_actors, or ``late``: after a
 # ruff: noqa: E402  # what is imported when is the point
 from __future__ import annotations
 
+import ctypes.util  # noqa: F401  # as programs do; it keeps the subprocess that it was imported with
 import importlib
 import json
 import sys
@@ -27,6 +28,7 @@ if when == "before":
 
 from kombu_actors import Connection, Consumer, Producer, Queue
 from kombu_actors.message import Message
+from kombu_actors.mixins import ConsumerMixin
 from kombu_actors.pools import producers
 
 if when == "late":
@@ -100,10 +102,39 @@ def everyday(connection: Connection) -> None:
     seen["got"] = got
 
 
+class Worker(ConsumerMixin):
+    """Takes as many messages as there are greenlets that send one, in a greenlet of its own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.got: list[int] = []
+
+    def get_consumers(self, Consumer: Any, channel: Any) -> list[Any]:
+        return [Consumer([Queue("green-mixin")], callbacks=[self.receive])]
+
+    def receive(self, body: int, message: Message) -> None:
+        self.got.append(body)
+        message.ack()
+        self.should_stop = len(self.got) == GREENLETS
+
+
+def mixin(connection: Connection) -> list[int]:
+    """A worker in its greenlet, served by others."""
+    with Connection(url) as own:
+        worker = Worker(own)
+
+        def send(number: int) -> None:
+            connection.Producer().publish(number, routing_key="green-mixin", declare=[Queue("green-mixin")])
+
+        together(worker.run, *[lambda number=number: send(number) for number in range(GREENLETS)])
+        return worker.got
+
+
 with Connection(url) as connection:
     with Ticking() as ticking:
         connection.connect()
     everyday(connection)
+    seen["mixin"] = sorted(mixin(connection))
 
     # One connection, one queue object each, in many greenlets at once.
     def put_and_get() -> Any:
@@ -129,7 +160,7 @@ with Connection(url) as connection:
 # The same connection is connected by many at once.
 shared = Connection(url)
 seen["connecting"] = together(*[lambda: shared.default_channel is not None] * GREENLETS)
-seen["channels"] = len(shared._running_tree().channels)
+seen["channels"] = len(shared._runs.running().channels)
 shared.release()
 
 # A greenlet that waits for long is ended by another one.

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 from typing import Any
 
 from kombu_actors import Connection, Consumer, Message, Producer, Queue
@@ -125,6 +126,19 @@ def together() -> None:
     assert errors == []
 
 
+def ended() -> None:
+    """The thread that loads is slow to end."""
+
+    def linger(frame: FrameType, event: str, argument: object) -> None:
+        if event == "return" and frame.f_code.co_name == "_load":
+            time.sleep(0.2)
+
+    threading.setprofile(linger)
+    Connection(URL)
+    threading.setprofile(None)
+    assert [thread.name for thread in threading.enumerate() if "loading" in thread.name] == []
+
+
 def at_exit(url: str) -> None:
     """What was registered after our names were imported runs before the connections are drained."""
     connection = Connection(url)
@@ -171,6 +185,8 @@ if __name__ == "__main__":
             assert failed == [], f"failed at {failed} of {times}"
         case "together":
             together()
+        case "ended":
+            ended()
         case "at-exit":
             at_exit(url)
         case "all-loaded":

@@ -28,11 +28,12 @@ def run(*arguments: str) -> dict[str, Any]:
 
 
 def check_everyday_program(library: str, when: str, url: str) -> None:
-    """Publishing, consuming, queues, pools and one connection shared by 20 greenlets; while one of them waits for an
-    event, another one runs."""
+    """Publishing, consuming, a ConsumerMixin, queues, pools and one connection shared by 20 greenlets; while one
+    of them waits for an event, another one runs."""
     seen = run(library, when, url)
     assert seen["got"] == list(range(GREENLETS))
     assert seen["ticks while draining"] > TICKS
+    assert seen["mixin"] == list(range(GREENLETS))
     assert seen["simple"] == [True] * GREENLETS
     assert seen["pools"] == [True] * GREENLETS
     assert seen["connecting"] == [True] * GREENLETS

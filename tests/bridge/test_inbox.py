@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from kombu_actors._bridge.feeds import Notice
-from kombu_actors._bridge.inbox import MESSAGES, Inbox, Taken
+from kombu_actors._bridge.inbox import BEHIND, MESSAGES, Inbox, Taken
 from kombu_actors._values.model import Delivery
 from tests.support.interrupts import Interrupted, at_each_point, interrupt, no_longer_than, points_of, tracing
 
@@ -39,17 +39,22 @@ class Reading:
 
     def __init__(self) -> None:
         self.paused = False
+        self.seldom = 0
+
+    def read_seldom(self) -> None:
+        self.seldom += 1
 
     def pause(self) -> None:
         self.paused = True
 
     def resume(self) -> None:
         self.paused = False
+        self.seldom = 0
 
 
 def make_inbox(limit: int = 1000) -> tuple[Inbox, Reading]:
     reading = Reading()
-    inbox = Inbox(limit, reading.pause, reading.resume)
+    inbox = Inbox(limit, reading.pause, reading.resume, reading.read_seldom)
     inbox.post = lambda look: look()
     return inbox, reading
 
@@ -81,6 +86,20 @@ def test_reading_pauses_above_a_number_of_messages_however_small() -> None:
     assert states == [False, True, True]
     for _ in range(MESSAGES + 2):
         take(inbox)
+    assert not reading.paused
+
+
+def test_who_is_behind_is_read_for_seldom_until_few_are_left() -> None:
+    """Said once, not for each message."""
+    inbox, reading = make_inbox()
+    states: list[int] = []
+    for number in (BEHIND, 1, 1):
+        inbox.put_deliveries(NEWS, [delivery(Body(0))] * number)
+        states.append(reading.seldom)
+    assert states == [0, 1, 1]
+    for _ in range(BEHIND):
+        take(inbox)
+    assert not reading.seldom
     assert not reading.paused
 
 

@@ -54,7 +54,7 @@ def struck_when(*conditions: Callable[[], bool]) -> Iterator[None]:
 
 def tenant_of(connection: Connection) -> Tenant:
     """The connection's tree, as the runtime knows it."""
-    return connection._running_tree()._tenant
+    return connection._runs.running()._tenant
 
 
 def test_an_interrupted_release_drains_no_longer_and_leaves_no_zombie(caplog: pytest.LogCaptureFixture) -> None:

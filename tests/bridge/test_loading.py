@@ -39,6 +39,11 @@ def test_threads_may_make_their_first_connections_at_the_same_time() -> None:
     run("together")
 
 
+def test_the_thread_that_loads_has_ended_when_there_is_a_connection() -> None:
+    """However slow it is to end: a program that compares its threads with those before does not find it."""
+    run("ended")
+
+
 def test_what_is_registered_with_atexit_after_the_import_runs_before_connections_are_drained(amqp_url: str) -> None:
     """Though the runtime, which drains them, is loaded later."""
     run("at-exit", amqp_url)

@@ -28,7 +28,7 @@ _dead: list[bridge.Portal] = []
 
 def runtime_of(connection: Connection) -> bridge.Portal:
     """The runtime that serves a connection."""
-    portal: bridge.Portal = connection._running_tree().portal
+    portal: bridge.Portal = connection._runs.running().portal
     return portal
 
 
@@ -74,7 +74,7 @@ def test_no_exception_of_a_call_a_callback_or_a_task_ends_the_runtime(caplog: py
             connection.later(fail, ZeroDivisionError("of a chore"))
             Queue("q")(connection).declare()
         assert runtime_of(connection) is portal
-        assert connection._running_tree().connected
+        assert connection._runs.running().connected
     for text in ("of a posted call", "of a task", "of a chore"):
         assert text in caplog.text
 
@@ -123,7 +123,7 @@ def test_when_the_runtime_dies_every_waiting_call_is_told_and_the_next_use_gets_
     threads = [threading.Thread(target=wait, args=(call,), daemon=True) for call in calls]
     for thread in threads:
         thread.start()
-    tree = connection._running_tree()
+    tree = connection._runs.running()
     with no_longer_than(30), caplog.at_level(logging.CRITICAL):
         while len(portal._jobs) < 2 or not tree.inbox._sleepers:
             threading.Event().wait(0.001)  # until all three wait

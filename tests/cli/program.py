@@ -39,8 +39,14 @@ class Program:
 
     def wait_for(self, text: str) -> None:
         """Wait until it has written that, to stdout or stderr."""
+        self.wait_for_count(text, 1)
+
+    def wait_for_count(self, text: str, count: int) -> None:
+        """Wait until it has written so many lines with that."""
         with self.changed:
-            found = self.changed.wait_for(lambda: any(text in line for line in (*self.out, *self.err)), PATIENCE)
+            found = self.changed.wait_for(
+                lambda: sum(text in line for line in (*self.out, *self.err)) >= count, PATIENCE
+            )
         assert found, f"no {text!r} in\n{''.join(self.out)}\n{''.join(self.err)}"
 
     def send(self, number: signal.Signals) -> None:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from kombu_actors import Connection
-from kombu_actors.cli.commands import program
+from kombu_actors.cli.verbs import program
 from tests.support.processes import free_port
 
 from .program import HERE, run, running

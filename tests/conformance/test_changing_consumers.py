@@ -9,7 +9,7 @@ import trio
 
 from kombu_actors._values.model import ConsumerSpec, Delivery
 from kombu_actors.actors.channel import Epoch
-from kombu_actors.actors.consumer import Consumer
+from kombu_actors.actors.consumer import DesiredConsumer
 from kombu_actors.broker import Broker
 
 from .native import PATIENCE, fill, queue
@@ -31,16 +31,16 @@ async def test_a_consumer_that_comes_while_the_last_one_of_its_queue_goes_is_ser
                 came.set()
 
     consumers = [
-        Consumer(ConsumerSpec(tag=f"c{number}", queue="q"), partial(partial, take)) for number in range(ROUNDS)
+        DesiredConsumer(ConsumerSpec(tag=f"c{number}", queue="q"), partial(partial, take)) for number in range(ROUNDS)
     ]
-    await actor.add_consumer(channel, consumers[0])
+    await actor.consumers.add(channel, consumers[0])
     for old, new in pairwise(consumers):
         came = trio.Event()
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(fill, broker, "q", b"some", b"some", b"some")
-                nursery.start_soon(actor.remove_consumer, channel, old.spec.tag)
-                nursery.start_soon(actor.add_consumer, channel, new)
+                nursery.start_soon(actor.consumers.remove, channel, old.spec.tag)
+                nursery.start_soon(actor.consumers.add, channel, new)
             await fill(broker, "q", b"last")
             await came.wait()
     await actor.close_channel(channel)

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from kombu_actors._values.model import ConsumerSpec, Delivery
-from kombu_actors.actors.consumer import Consumer
+from kombu_actors.actors.consumer import DesiredConsumer
 from kombu_actors.broker import BindingKind, BindingSpec, Broker, Delivered, QueueSpec, Subscription, open_broker
 from kombu_actors.errors import ConnectionClosed
 from kombu_actors.supervisors import ChildState, Event
@@ -184,7 +184,7 @@ async def test_what_is_given_up_while_supervision_starts_it_is_forgotten(realm: 
         actor = broker._actor
         with trio.fail_after(PATIENCE), giving_up:
             channel = await actor.open_channel()
-            await actor.add_consumer(channel, Consumer(ConsumerSpec(tag="given-up", queue="q"), _ignore))
+            await actor.consumers.add(channel, DesiredConsumer(ConsumerSpec(tag="given-up", queue="q"), _ignore))
         assert giving_up.cancelled_caught
         with trio.fail_after(PATIENCE):
             await broker.wait_ready()

@@ -16,6 +16,7 @@ import trio
 
 from kombu_actors.broker import Broker, Delivered, ExchangeSpec, QueueSpec
 from kombu_actors.supervisors import ChildState, ChildView
+from tests.support.cancelling import CancelAt, cancelled_everywhere
 from tests.support.processes import wait_until
 
 from .native import PATIENCE, fill, queue, restarted, to_queue
@@ -32,41 +33,11 @@ def realm(request: pytest.FixtureRequest) -> Iterator[Realm]:
     yield from REALMS[request.param](request)
 
 
-class CancelAt(trio.abc.Instrument):
-    """Cancels a scope after so many steps of whichever tasks."""
-
-    def __init__(self, scope: trio.CancelScope, steps: int) -> None:
-        self._scope = scope
-        self.left = steps
-
-    def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        """One more step was taken."""
-        self.left -= 1
-        if self.left == 0:
-            self._scope.cancel()
-
-
 @attrs.define
 class Taken:
     """How many messages of the stock a call has surely taken out of the queue."""
 
     messages: int = 0
-
-
-async def cancelled_everywhere(call: Callable[[], Awaitable[None]], check: Callable[[], Awaitable[None]]) -> int:
-    """Cancel a call after one step, after two, and so on until it is through before that; check each time."""
-    for steps in count(1):
-        with trio.CancelScope() as scope:
-            instrument = CancelAt(scope, steps)
-            trio.lowlevel.add_instrument(instrument)
-            try:
-                await call()
-            finally:
-                trio.lowlevel.remove_instrument(instrument)
-        await check()
-        if instrument.left > 0:
-            return steps
-    raise AssertionError("unreachable")
 
 
 async def ignore(message: Delivered) -> None:

@@ -10,6 +10,9 @@ from trio._core._ki import _CODE_KI_PROTECTION_STATUS_WMAP
 from .native import fill, queue, take
 from .realms import Realm
 
+SEEN = {"kombu_actors.supervisors._incarnation.Incarnation._run", "kombu_actors.actors.session.Session._serve_role"}
+"""An actor's task, and that of a link: among others they must be found for this to say anything."""
+
 
 def tasks_below(task: trio.lowlevel.Task) -> Iterator[trio.lowlevel.Task]:
     """A task, and all in its nurseries."""
@@ -39,5 +42,5 @@ async def test_no_task_of_a_broker_can_be_torn(realm: Realm) -> None:
             (message,) = await take(messages, 1)
             message.ack()
             tasks = [task for task in tasks_below(own) if task is not own]
-            assert len(tasks) > 5
+            assert {task.name for task in tasks} >= SEEN
             assert [task.name for task in tasks if not is_protected(task)] == []

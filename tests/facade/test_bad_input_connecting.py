@@ -328,7 +328,7 @@ def test_a_broker_nobody_vouches_for_is_not_trusted(rabbitmq: RabbitMQNode, atte
         ({"heartbeat": "often"}, "heartbeat"),
         ({"heartbeat": -1}, "heartbeat"),
         ({"connect_timeout": "soon"}, "connect_timeout"),
-        ({"connect_timeout": 0}, "connect_timeout"),
+        ({"connect_timeout": -1}, "connect_timeout"),
         ({"failover_strategy": "psychic"}, "failover_strategy"),
     ],
 )
@@ -347,3 +347,11 @@ def test_info_makes_the_same_connection_of_an_ipv6_address(scheme: str) -> None:
     connection = Connection(f"{scheme}://user:secret@[::1]:7000/1")
     again = Connection(**connection.info())
     assert again.as_uri(include_password=True) == connection.as_uri(include_password=True)
+
+
+def test_no_timeout_for_connecting_is_the_default_one() -> None:
+    """`connect_timeout=None` is what Celery's workers of greenlets ask for, some settings say 0; nothing waits for ever
+    here, nor gives up before it began."""
+    assert Connection("amqp://localhost", connect_timeout=None).connect_timeout == 5
+    assert Connection("amqp://localhost", connect_timeout=0).connect_timeout == 5
+    assert Connection("amqp://localhost//?connect_timeout=0").connect_timeout == 5

@@ -251,7 +251,7 @@ def _until_listening(connection: Connection) -> None:
     """Wait for the whole tree, consumers included; a call on the channel would not wait for those."""
     connection.ensure_connection()
     connection.default_channel.wait_open(PATIENCE)
-    tree = connection._running_tree()
+    tree = connection._runs.running()
     tree.portal.call(tree.actor.supervisor.wait_ready, timeout=PATIENCE)
 
 
@@ -282,3 +282,9 @@ def test_tokens_come_at_their_rate() -> None:
     threading.Event().wait(wait)
     assert bucket.can_consume()
     assert TokenBucket(1).expected_time(3) > 1.9
+    for item in "abc":
+        bucket.add(item)
+    assert (bucket.pop(), list(bucket.contents)) == ("a", ["b", "c"])
+    bucket.clear_pending()
+    with pytest.raises(IndexError):
+        bucket.pop()

@@ -14,7 +14,7 @@ def test_release_in_one_thread_ends_the_waiting_of_others() -> None:
     """Three threads wait for events without a timeout; another releases the connection: each gets ConnectionClosed."""
     connection = Connection("memory://released-while-draining")
     connection.Consumer([Queue("empty")]).consume()
-    tree = connection._tree
+    tree = connection._runs.present
     assert tree is not None
     errors: list[BaseException] = []
 

@@ -300,7 +300,7 @@ def test_what_supervision_cannot_mend_begins_afresh() -> None:
     worker.create_connection = create  # type: ignore[method-assign]
     with running(worker):
         worker.until("ready")
-        tree = made[0]._running_tree()
+        tree = made[0]._runs.running()
         tree.inbox.fail(connection.channel_errors[0]("the broker closes it again and again"))
         assert [note[0] for note in worker.until("ready")] == ["end", "revived", "ready"]
         publish(connection, "m")

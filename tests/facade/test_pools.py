@@ -233,6 +233,15 @@ def test_a_producer_is_lent_with_a_connection(library: Any, connection: Any) -> 
     wait_until(lambda: queue.queue_declare(passive=True).message_count == 3, timeout=PATIENCE, waiting_for="3 messages")
 
 
+def test_what_is_lent_can_be_counted_as_programs_do(connection: Any) -> None:
+    """By kombu's ``_dirty``, there being no other way in kombu."""
+    pool = connection.Pool(2)
+    assert len(pool._dirty) == 0
+    with pool.acquire(), pool.acquire():
+        assert len(pool._dirty) == 2
+    assert len(pool._dirty) == 0
+
+
 def test_groups_of_ones_own(library: Any) -> None:
     """A group makes a pool for each resource; a registered one is reset with the others."""
     found = import_module(f"{library.__name__}.pools")

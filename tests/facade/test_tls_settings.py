@@ -158,6 +158,21 @@ def test_query_parameters_make_the_same_settings(certificates: Certificates) -> 
         connection(False, "amqps://a.example?ssl_cacerts=/ca.pem")
 
 
+def test_ssl_in_the_url_turns_tls_on(certificates: Certificates) -> None:
+    """`?ssl=1`, as kombu's user guide has it: verified as with `ssl=True`; `?ssl=0` turns the argument off."""
+    ca = str(certificates.ca)
+    for text in ("1", "true", "YES"):
+        made = connection(False, f"amqp://a.example?ssl={text}")
+        assert (made.ssl, made.port, made._endpoints[0].tls) == (True, 5671, TLSSettings())
+    assert connection({"ca_certs": ca}, "amqp://a.example?ssl=1").ssl == {"ca_certs": ca}
+    assert connection(False, f"amqp://a.example?ssl=1&ssl_ca_certs={ca}").ssl == {"ca_certs": ca}
+    assert connection(True, "amqp://a.example?ssl=0").ssl is False
+    with pytest.raises(InvalidURL, match="neither yes nor no"):
+        connection(False, "amqp://a.example?ssl=maybe")
+    with pytest.raises(InvalidURL, match="contradicts"):
+        connection(False, f"amqp://a.example?ssl=0&ssl_ca_certs={ca}")
+
+
 def test_a_connection_with_the_dict_can_be_pickled(certificates: Certificates) -> None:
     """The other process reads the files; `spawn` needs it."""
     options = {"ca_certs": str(certificates.ca), "cert_reqs": ssl.CERT_REQUIRED}

@@ -15,10 +15,11 @@ import pytest
 import trio
 
 from kombu_actors.broker import Broker, QueueSpec
-from kombu_actors.errors import BrokerUnreachable, ConnectionClosed, DeadlineExceeded, PublishReturned
+from kombu_actors.errors import BrokerUnreachable, ConnectionClosed, DeadlineExceeded, NotFound, PublishReturned
 from kombu_actors.fleet._address import Address
 from kombu_actors.fleet._blocking import SyncClient, open_sync_client
 from kombu_actors.fleet.errors import RemoteError
+from kombu_actors.supervisors import ChildState
 from tests.conformance.native import PATIENCE, payloads
 from tests.conformance.realms import Realm
 from tests.conformance.test_recovery import lose_session
@@ -80,6 +81,25 @@ async def test_errors_are_those_of_the_client(realm: Realm) -> None:
 
     async with serving(realm, answer):
         await in_thread(use)
+
+
+async def test_it_empties_a_queue_and_shows_its_connection(realm: Realm, broker: Broker) -> None:
+    """As the client for trio does: what waits is counted, or thrown away."""
+    await broker.declare(QueueSpec(name="jobs"))
+
+    def use() -> None:
+        with open_sync_client(address(realm)) as client:
+            for number in range(3):
+                client.publish("jobs", number)
+            assert client.purge("jobs", dry_run=True) == 3
+            assert client.purge("jobs") == 3
+            assert client.purge("jobs") == 0
+            with pytest.raises(NotFound):
+                client.purge("nowhere", timeout=PATIENCE)
+            assert client.late_replies == 0
+            assert client.snapshot().state is ChildState.READY
+
+    await in_thread(use)
 
 
 async def test_it_goes_on_over_a_lost_session(realm: Realm, broker: Broker) -> None:

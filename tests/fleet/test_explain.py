@@ -48,6 +48,7 @@ def plan(handler: Callable[..., object] = charge, *, batch: Batch | None = None,
         on_error="pass",
         batch=batch,
         fail_fast=None,
+        deaf_after=30.0,
         accept=None,
     )
     return attrs.evolve(made, **changes)

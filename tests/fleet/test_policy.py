@@ -34,10 +34,10 @@ POLICY = Retry(delays=(1, 10), give_up_on=(LookupError,))
         (1, ValueError("x"), RetryLater(10, 2)),
         (2, ValueError("x"), DeadLettered("failed 3 times, at last: ValueError: x", 3)),
         (7, ValueError("x"), DeadLettered("failed 8 times, at last: ValueError: x", 8)),
-        (0, KeyError("x"), DeadLettered("not tried again: KeyError: 'x'", 1)),
-        (1, Reject("no"), DeadLettered("no", 2)),
+        (0, KeyError("x"), DeadLettered("not tried again: KeyError: 'x'", 1, "given_up")),
+        (1, Reject("no"), DeadLettered("no", 2, "rejected")),
         (2, Snooze(5), SnoozeFor(5)),
-        (0, PayloadError("expected str, got 3"), DeadLettered("undecodable: $: expected str, got 3", 1)),
+        (0, PayloadError("expected str, got 3"), DeadLettered("undecodable: $: expected str, got 3", 1, "undecodable")),
         (0, ExceptionGroup("several", [ValueError("x")]), RetryLater(1, 1)),
     ],
 )

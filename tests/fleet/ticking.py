@@ -37,6 +37,7 @@ def periodic_of(broker: Broker, *jobs: Job, clock: Callable[[], float] = time.ti
 
 async def main(url: str, seconds: float) -> None:
     """Tick until killed."""
+
     async def tick() -> None:
         print(time.time(), flush=True)
 

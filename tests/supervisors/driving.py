@@ -262,7 +262,7 @@ class Forest:
             book.leave(ctx)
 
     async def serve(self, ctx: ActorContext) -> None:
-        if ctx._inbox is None:
+        if ctx._reader is None:
             await ctx.stopping.wait()
             return
         async for envelope in ctx.mailbox:

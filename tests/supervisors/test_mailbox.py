@@ -344,7 +344,7 @@ async def test_a_monitor_of_an_actor_that_is_gone_tells_at_once(autojump_clock: 
     group = SupervisorSpec(id="g", children=(diary.child("a"), ChildSpec(id="w", start=late, mailbox=1)))
     async with open_supervisor(SupervisorSpec(id="s", children=(group,))) as sup:
         await sup.wait_ready()
-    assert taken == [Down("g/a", 1, Stopped("stop_child"), True)]
+    assert taken == [Down(path="g/a", epoch=1, outcome=Stopped("stop_child"), gone=True)]
 
 
 async def test_an_actor_finds_its_siblings_and_itself(autojump_clock: MockClock) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import random
 
-import attrs
 import pytest
 import trio
 from trio.testing import MockClock
@@ -289,7 +288,7 @@ async def test_one_of_a_pool_that_keeps_failing_goes_alone(autojump_clock: MockC
     async with open_supervisor(SupervisorSpec(id="pool", limit=RestartLimit(max_restarts=1))) as sup:
         await sup.start_child(diary.child("good"))
         began = trio.current_time()
-        await sup.start_child(attrs.evolve(bad, on_exit=gone.append))
+        await sup.start_child(bad.but(on_exit=gone.append))
         view = sup.snapshot().find("bad")
         assert view is not None
         assert view.budget_left == 1

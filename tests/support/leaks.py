@@ -28,7 +28,7 @@ class Holdings:
         return cls(
             threads=frozenset((thread.ident or 0, thread.name) for thread in threading.enumerate()),
             descriptors=frozenset(_open_descriptors()),
-            children=frozenset(child.pid for child in psutil.Process().children(recursive=True)),
+            children=frozenset(child.pid for child in psutil.Process().children()),  # a broker's own come and go
         )
 
     def more_than(self, before: Holdings) -> dict[str, Sequence[object]]:

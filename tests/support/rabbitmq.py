@@ -21,11 +21,23 @@ _LOOPBACK = "-kernel inet_dist_use_interface {127,0,0,1}"
 _GREETING = b"AMQP\x00\x00\x09\x01"
 
 
+def make_epmd(directory: Path, port: int) -> ServerProcess:
+    """An epmd of our own, where nodes find each other's ports."""
+    return ServerProcess(
+        ["epmd", "-port", str(port), "-address", "127.0.0.1"],
+        directory=directory,
+        environment={"PATH": _PATH},
+        is_serving=lambda: answers(port, b"", ()),
+        start_timeout=10,
+    )
+
+
 class RabbitMQNode:
     """One node, startable, killable and restartable on the same data and ports.
 
     ``conf`` are extra lines of rabbitmq.conf, ``advanced`` is the whole advanced.config,
     ``tls`` adds a listener on ``tls_port`` that shows ``tls.server`` (or ``credential``).
+    Nodes of a cluster have ``name``, and share ``cookie`` and an epmd that is there already.
     """
 
     def __init__(
@@ -38,14 +50,19 @@ class RabbitMQNode:
         tls: Certificates | None = None,
         credential: str = "server",
         require_client_certificate: bool = False,
+        name: str = "tests",
+        cookie: str | None = None,
+        epmd_port: int | None = None,
     ) -> None:
         self.directory = base
-        self.name = "tests@localhost"
+        self.name = f"{name}@localhost"
         self.port = free_port()
         self.tls_port = free_port() if tls else None
         for part in ("home", "mnesia", "log", "config", "epmd"):
             (base / part).mkdir(parents=True, exist_ok=True)
         self.door = ErlangDoor(base)
+        self.stopped = False
+        """Whether it stands still."""
         lines = [f"listeners.tcp.1 = 127.0.0.1:{self.port}", "loopback_users = none", "log.console = false"]
         lines += ["log.file.level = info", *conf]
         if tls:
@@ -61,20 +78,15 @@ class RabbitMQNode:
         (base / "rabbitmq.conf").write_text("\n".join(lines) + "\n")
         (base / "advanced.config").write_text(advanced + "\n")
         (base / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
-        cookie = base / "home" / ".erlang.cookie"
-        cookie.write_text(secrets.token_hex(16))
-        cookie.chmod(0o400)  # Erlang refuses a cookie that others can read
+        cookie_file = base / "home" / ".erlang.cookie"
+        cookie_file.write_text(cookie or secrets.token_hex(16))
+        cookie_file.chmod(0o400)  # Erlang refuses a cookie that others can read
 
-        epmd_port = free_port()
+        owns_epmd = epmd_port is None
+        epmd_port = epmd_port or free_port()
         self._environment = self._make_environment(epmd_port)
         # The node's own `epmd -daemon` finds this one and exits: nothing is left behind.
-        self._epmd = ServerProcess(
-            ["epmd", "-port", str(epmd_port), "-address", "127.0.0.1"],
-            directory=base / "epmd",
-            environment={"PATH": _PATH},
-            is_serving=lambda: answers(epmd_port, b"", ()),
-            start_timeout=10,
-        )
+        self._epmd = make_epmd(base / "epmd", epmd_port) if owns_epmd else None
         self._server = ServerProcess(
             [str(_PROGRAMS / "rabbitmq-server")],
             directory=base,
@@ -87,7 +99,7 @@ class RabbitMQNode:
 
     def spawn(self) -> None:
         """Start, from the main thread, without waiting; ``wait_ready`` may run in any thread."""
-        if not self._epmd.running:
+        if self._epmd is not None and not self._epmd.running:
             self._epmd.start()
         self.door.path.unlink(missing_ok=True)  # a killed node leaves its own behind
         self._server.spawn()
@@ -107,12 +119,15 @@ class RabbitMQNode:
 
     def kill9(self) -> None:
         """Kill the node as a power cut would."""
+        self.stopped = False
         self._server.kill9()
 
     def sigstop(self) -> None:
+        self.stopped = True
         self._server.sigstop()
 
     def sigcont(self) -> None:
+        self.stopped = False
         self._server.sigcont()
 
     def stop(self) -> None:
@@ -127,7 +142,7 @@ class RabbitMQNode:
     def close(self) -> None:
         """End everything, by force: for when the data is thrown away anyway."""
         for process in (self._server, self._epmd):
-            if process.running:
+            if process is not None and process.running:
                 process.kill9()
 
     @property
@@ -232,8 +247,17 @@ class RabbitMQNode:
         )
 
     def set_memory_alarm(self) -> None:
-        """Block publishers, as if memory ran short: clients that publish get connection.blocked."""
+        """Block publishers, as if memory ran short: clients that publish get connection.blocked.
+
+        The broker tells its connections one by one, and reads a publish from one that doesn't know yet: when this
+        returns they all know.
+        """
         self.eval("rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})")
+        wait_until(
+            lambda: all(connection["state"] != "running" for connection in self.list_connections()),
+            timeout=10,
+            waiting_for="the alarm to reach all connections",
+        )
 
     def clear_memory_alarm(self) -> None:
         self.eval("rabbit_alarm:clear_alarm({resource_limit, memory, node()})")

@@ -154,6 +154,15 @@ class SentinelGroup:
         """The group's URL as kombu writes it; the service's name goes into ``master_name``."""
         return ";".join(f"sentinel://127.0.0.1:{sentinel.port}/{db}" for sentinel in self.sentinels)
 
+    def wait_failed_over(self, timeout: float = 30.0) -> None:
+        """Wait until every sentinel names the same new primary."""
+
+        def named() -> bool:
+            ports = {self.primary_port(sentinel) for sentinel in self.sentinels}
+            return len(ports) == 1 and self.primary.port not in ports
+
+        wait_until(named, timeout=timeout, waiting_for="the sentinels to name a new primary")
+
     def wait_ready(self, timeout: float = 30.0) -> None:
         """Wait until every sentinel knows the others and the replicas, so that a failover can succeed."""
         for sentinel in self.sentinels:

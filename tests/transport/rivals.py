@@ -88,7 +88,7 @@ class Player:
         await self._ask("qos", self.channel.qos(prefetch_count=count, apply_global=apply_global))
 
     async def consume(self, queue: str, tag: str, arguments: dict[str, Any] | None = None, **options: Any) -> None:
-        spec = ConsumerSpec(tag=tag, queue=queue, arguments=arguments, **options)
+        spec = ConsumerSpec(tag=tag, queue=queue, arguments=arguments or {}, **options)
 
         def sink(batch: list[Delivery]) -> None:
             for delivery in batch:
@@ -257,7 +257,7 @@ async def play(script: Script, url: str, players: int = 1) -> list[Any]:
     async def connected(name: str) -> Any:
         link = await transport.connect(endpoint, LinkOptions(connect_timeout=PATIENCE, heartbeat=0))
         async with trio.open_nursery() as nursery:
-            for role in transport.roles:
+            for role in link.roles:
                 nursery.start_soon(_serve, link, role)
             yield Player(transport, link, await link.open_channel(), seen, name)
             await link.aclose()

@@ -6,7 +6,6 @@ import ssl
 from contextlib import suppress
 from functools import partial
 
-import attrs
 import pytest
 import trio
 from amqp import exceptions as amqp_errors
@@ -120,7 +119,7 @@ async def test_a_refusal_keeps_the_brokers_words_and_names_who_was_refused(
         answered.set()
 
     async with fake_broker(script) as endpoint:
-        error = await failure(attrs.evolve(endpoint, virtual_host="shop"))
+        error = await failure(endpoint.but(virtual_host="shop"))
         await answered.wait()
     assert type(error) is kind
     assert text in str(error)
@@ -226,6 +225,6 @@ async def test_tls_to_a_plain_port_says_so(certificates: Certificates) -> None:
 
     async with fake_broker(plain) as endpoint:
         tls = tls_settings({"ca_certs": str(certificates.ca)})
-        error = await failure(attrs.evolve(endpoint, tls=tls, scheme="amqps"))
+        error = await failure(endpoint.but(tls=tls, scheme="amqps"))
     assert type(error) is HandshakeFailed
     assert "doesn't speak TLS" in str(error)

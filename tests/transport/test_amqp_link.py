@@ -15,6 +15,7 @@ from kombu_actors._values.endpoint import LinkOptions
 from kombu_actors._values.model import ConsumerSpec, Delivery, ExchangeSpec, QueueInfo, QueueSpec, Returned
 from kombu_actors.errors import ChannelLimitExceeded, ConnectionClosed, ConnectionLost
 from kombu_actors.transport.amqp import AMQPTransport
+from kombu_actors.transport.amqp import link as amqp_link
 from kombu_actors.transport.amqp.channel import AMQPChannel
 from kombu_actors.transport.amqp.link import AMQPLink
 from tests import support_amqp_server as peer
@@ -544,6 +545,44 @@ async def test_a_paused_link_reads_nothing_but_answers() -> None:
         link.resume_reading()
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert len(seen) == taken + 2
+
+
+async def test_a_link_that_is_read_seldom_takes_together_what_came_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever drains is behind: the reader rests, but for answers that are waited for, and never for long."""
+    monkeypatch.setattr(amqp_link, "REST", 5.0)
+    stage = Stage()
+    batches: list[int] = []
+    last = trio.Event()
+
+    def sink(batch: list[Delivery]) -> None:
+        batches.append(len(batch))
+        if batch[-1].delivery_tag == 7:
+            last.set()
+
+    async with fake_broker(stage) as endpoint, linked(endpoint) as link:
+        connection = await stage.entered()
+        channel = await open_channel(link, connection)
+        await consume(channel, connection, sink)
+        link.read_seldom()
+        await connection.send(peer.delivery(1, 1, b"x"))  # the read under way takes this one
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        del batches[:]
+        for tag in range(2, 7):
+            await connection.send(peer.delivery(1, tag, b"x"))
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        assert batches == []
+        with trio.fail_after(2.5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: channel.qos(prefetch_count=1, apply_global=True))
+                await connection.expect(spec.Basic.Qos)
+                await connection.send(peer.method(1, spec.Basic.QosOk))
+        assert batches == [5]
+        monkeypatch.setattr(amqp_link, "REST", 0.01)
+        link.read_seldom()
+        link.ask()  # it looks again, and rests for so long now
+        await connection.send(peer.delivery(1, 7, b"x"))
+        with trio.fail_after(2.5):
+            await last.wait()
 
 
 async def test_a_torn_frame_is_never_continued() -> None:

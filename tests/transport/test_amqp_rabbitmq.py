@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import attrs
 import pytest
 import trio
 from amqp import exceptions as amqp_errors
@@ -229,7 +228,7 @@ async def test_wrong_credentials_and_vhosts_are_told_apart(rabbitmq: RabbitMQNod
     with pytest.raises(amqp_errors.AccessRefused, match="user 'guest'") as refused:
         await transport.connect(wrong, LinkOptions())
     assert "canary-secret" not in repr(refused.value) + str(refused.value)
-    nowhere = attrs.evolve(wrong, password="guest", virtual_host="nowhere")
+    nowhere = wrong.but(password="guest", virtual_host="nowhere")
     with pytest.raises(amqp_errors.NotAllowed, match="virtual host 'nowhere'"):
         await transport.connect(nowhere, LinkOptions())
 
@@ -249,9 +248,9 @@ async def test_tls_works_and_plain_to_the_tls_port_says_what_to_do(
         assert (await inbox.reaches(1))[0].body == bytes(1_000_000)
     assert isinstance(link.closed, ConnectionClosed)
     with pytest.raises(HandshakeFailed, match="amqps://"):
-        await transport.connect(attrs.evolve(endpoint, scheme="amqp", tls=None), LinkOptions())
+        await transport.connect(endpoint.but(scheme="amqp", tls=None), LinkOptions())
     with pytest.raises(HandshakeFailed, match="doesn't speak TLS"):
-        await transport.connect(attrs.evolve(endpoint, port=rabbitmq.port), LinkOptions())
+        await transport.connect(endpoint.but(port=rabbitmq.port), LinkOptions())
 
 
 async def test_an_operators_close_is_a_lost_connection(rabbitmq: RabbitMQNode, vhost: str) -> None:
@@ -372,7 +371,7 @@ async def test_a_client_certificate_logs_in_or_its_absence_is_named(
         await transport.connect(endpoint, LinkOptions())
     options = {"ca_certs": certificates.ca, "certfile": certificates.client.certificate}
     with_certificate = tls_settings({**options, "keyfile": certificates.client.key})
-    link = await transport.connect(attrs.evolve(endpoint, tls=with_certificate), LinkOptions())
+    link = await transport.connect(endpoint.but(tls=with_certificate), LinkOptions())
     async with served(link):
         await link.open_channel()
 

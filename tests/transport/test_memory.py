@@ -117,7 +117,6 @@ async def meet(channel: LinkChannel) -> None:
 def test_the_scheme_leads_here() -> None:
     """``memory://`` is found like any transport, and its values satisfy the contract's types."""
     assert isinstance(transport_for("memory"), MemoryTransport)
-    assert MemoryTransport.roles == ("dispatcher",)
     assert MemoryTransport.capabilities.exchange_types == {"direct", "topic", "fanout", "headers"}
 
 

@@ -9,6 +9,7 @@ import trio
 
 from kombu_actors._values.model import ConsumerSpec
 from kombu_actors.broker import BindingKind, BindingSpec, ExchangeSpec, QueueSpec, open_broker
+from kombu_actors.transport.redis.link import RedisLink
 
 PATIENCE = 10.0
 
@@ -20,7 +21,9 @@ async def test_a_queue_that_is_deleted_while_it_is_subscribed_to_cancels_its_con
     """The server tells of the deletion over another connection than it grants the subscription: it may come first,
     or while Pub/Sub is asked for what the queue is bound to."""
     async with open_broker(redis_url) as broker:
-        link = broker._actor.require_link()
+        link = broker._actor.session.require_link()
+        assert isinstance(link, RedisLink)
+        await link.listening.wait_there()  # else the first of them is subscribed long after its queue's end
         consuming, deleting = await link.open_channel(), await link.open_channel()
         await broker.declare(ExchangeSpec(name="x", type="fanout"))
         for _ in range(10):

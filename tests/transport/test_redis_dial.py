@@ -20,7 +20,7 @@ from kombu_actors.transport.redis.options import pulse_interval
 from tests.support.brokers import RedisNode
 from tests.support.certs import Certificates
 from tests.support.proxy import Direction, FaultProxy
-from tests.support_redis_server import FakeClient, Script, fake_redis, hello
+from tests.support_redis_server import FakeClient, Script, call, fake_redis, hello
 
 SECRET = "canary-secret"
 
@@ -81,9 +81,9 @@ async def test_a_wire_is_logged_in_named_and_on_its_database(redis_server: Redis
     """RESP3, the database of the URL, our name in CLIENT LIST, and who the server is."""
     url = redis_server.url(db=3)
     async with opened(url) as found:
-        listed = await found.wire.call("CLIENT", "LIST", "ID", found.server.client_id)
-        info = await found.wire.call("INFO", "server")
-        await found.wire.call("SET", "here", "1")
+        listed = await call(found.wire, "CLIENT", "LIST", "ID", found.server.client_id)
+        info = await call(found.wire, "INFO", "server")
+        await call(found.wire, "SET", "here", "1")
     assert f"id={found.server.client_id} ".encode() in listed
     assert b" name=kombu_actors:main " in listed
     assert b" db=3 " in listed
@@ -92,20 +92,20 @@ async def test_a_wire_is_logged_in_named_and_on_its_database(redis_server: Redis
     assert f"redis_version:{found.server.version}".encode() in info
     assert (found.host, found.port) == ("127.0.0.1", redis_server.port)
     async with opened(redis_server.url(db=0)) as other:
-        assert await other.wire.call("EXISTS", "here") == 0
+        assert await call(other.wire, "EXISTS", "here") == 0
 
 
 async def test_the_name_is_the_option_where_one_is_given(redis_server: RedisNode) -> None:
     """kombu's client_name."""
     async with opened(redis_server.url(), client_name="billing") as found:
-        assert await found.wire.call("CLIENT", "GETNAME") == b"billing"
+        assert await call(found.wire, "CLIENT", "GETNAME") == b"billing"
 
 
 @pytest.mark.parametrize("query", ["", "?virtual_host=2", "?db=2"])
 async def test_a_unix_socket_is_dialled_by_its_path(redis_server: RedisNode, query: str) -> None:
     """kombu's redis+socket://, with the database in the query."""
     async with opened(f"redis+socket://{redis_server.socket_path}{query}") as found:
-        listed = await found.wire.call("CLIENT", "LIST", "ID", found.server.client_id)
+        listed = await call(found.wire, "CLIENT", "LIST", "ID", found.server.client_id)
     assert (b" db=2 " if query else b" db=0 ") in listed
     assert found.wire.name == str(redis_server.socket_path)
 
@@ -113,7 +113,7 @@ async def test_a_unix_socket_is_dialled_by_its_path(redis_server: RedisNode, que
 async def test_tls_is_verified_with_the_authority_named(redis_server: RedisNode, certificates: Certificates) -> None:
     """rediss:// with ca_certs, by host name."""
     async with opened(redis_server.tls_url(db=1), tls={"ca_certs": str(certificates.ca)}) as found:
-        assert await found.wire.call("PING") == b"PONG"
+        assert await call(found.wire, "PING") == b"PONG"
 
 
 @pytest.mark.parametrize("userinfo", [f":{SECRET}@", f"default:{SECRET}@", f"worker:{SECRET}@", "guest@"])
@@ -123,7 +123,7 @@ async def test_users_and_passwords_open_the_door(own_redis: Callable[..., RedisN
         conf=[f"requirepass {SECRET}", f"user worker on >{SECRET} +@all ~* &*", "user guest on nopass +@all ~* &*"]
     )
     async with opened(f"redis://{userinfo}127.0.0.1:{node.port}") as found:
-        user = await found.wire.call("ACL", "WHOAMI")
+        user = await call(found.wire, "ACL", "WHOAMI")
     assert user.decode() == (userinfo.partition(":")[0].strip("@") or "default")
 
 
@@ -466,7 +466,7 @@ async def test_a_cancelled_or_failed_attempt_leaves_no_socket() -> None:
             with trio.fail_after(5):
                 while open_now:
                     await trio.testing.wait_all_tasks_blocked()
-    assert at > 4
+    assert at > 3  # it was cut while connecting, at HELLO, and at what is asked then
 
 
 # -- options -----------------------------------------------------------------------------------

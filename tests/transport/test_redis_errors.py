@@ -12,16 +12,16 @@ from amqp import exceptions as amqp_errors
 from kombu_actors.errors import ConnectionBlocked, ConnectionLost, InconsistencyError, OperationalError
 from kombu_actors.transport.redis.errors import Consequence, ErrorReply, consequence_of, translate
 from tests.support.brokers import RedisNode
-from tests.support_redis_server import open_test_wire
+from tests.support_redis_server import call, open_test_wire
 
 
 async def refusal(node: RedisNode, *commands: tuple[Any, ...]) -> str:
     """What the last command is refused with; the ones before are obeyed."""
     async with open_test_wire(node.port) as wire:
         for command in commands[:-1]:
-            await wire.call(*command)
+            await call(wire, *command)
         with pytest.raises(ErrorReply) as refused:
-            await wire.call(*commands[-1])
+            await call(wire, *commands[-1])
     assert refused.value.text.startswith(refused.value.code)
     return refused.value.text
 
@@ -64,7 +64,7 @@ async def test_a_script_that_runs_for_too_long_blocks(own_redis: Callable[..., R
 
         async def run() -> None:
             with pytest.raises(ErrorReply, match="Script killed"):
-                await runner.call("EVAL", "while true do end", 0)
+                await call(runner, "EVAL", "while true do end", 0)
 
         async with open_test_wire(node.port) as other:
             nursery.start_soon(run)
@@ -72,10 +72,10 @@ async def test_a_script_that_runs_for_too_long_blocks(own_redis: Callable[..., R
             with trio.fail_after(5):
                 while not text:
                     try:
-                        await other.call("LPUSH", "q", "1")
+                        await call(other, "LPUSH", "q", "1")
                     except ErrorReply as error:
                         text = error.text
-            await other.call("SCRIPT", "KILL")
+            await call(other, "SCRIPT", "KILL")
     means(text, Consequence.BLOCKED, ConnectionBlocked, "SCRIPT KILL")
 
 

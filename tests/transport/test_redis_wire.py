@@ -21,7 +21,7 @@ from kombu_actors.transport.redis.replies import BadReply, ReplyReader
 from kombu_actors.transport.redis.wire import RedisWire, pack, parted
 from tests.support.brokers import RedisNode
 from tests.support.proxy import FaultProxy
-from tests.support_redis_server import FakeClient, fake_redis, open_test_wire
+from tests.support_redis_server import FakeClient, call, fake_redis, open_test_wire, request
 
 
 async def eventually(happened: Callable[[], bool]) -> None:
@@ -41,10 +41,10 @@ async def test_replies_come_in_the_order_of_the_commands(redis_server: RedisNode
         wire.send(("ECHO", "1"), heard.append)
         wire.send(("NO-SUCH-COMMAND",), heard.append)
         wire.send_packed(pack(("ECHO", b"3")), heard.append)
-        fourth = wire.request("ECHO", 4, applied=heard.append)
+        fourth = request(wire, "ECHO", 4, applied=heard.append)
         assert len(wire._waiting) == 4
         with pytest.raises(ErrorReply, match="unknown command") as refused:
-            await wire.call("NO-SUCH-COMMAND")
+            await call(wire, "NO-SUCH-COMMAND")
         assert await fourth.wait() == b"4"
         assert len(wire._waiting) == 0
     assert refused.value.code == "ERR"
@@ -73,7 +73,7 @@ async def test_a_flush_needs_no_turn_of_the_writer(redis_server: RedisNode) -> N
     """After ``flush`` nothing is left to send, though no other task has run."""
     async with open_test_wire(redis_server.port) as wire:
         await trio.testing.wait_all_tasks_blocked()
-        pending = wire.request("ECHO", "x")
+        pending = request(wire, "ECHO", "x")
         wire.flush()
         assert not wire._gathered
         assert await pending.wait() == b"x"
@@ -87,7 +87,7 @@ async def test_an_argument_that_is_none_is_refused_before_anything_is_sent(redis
         with pytest.raises(ValueError, match="channels named"):
             wire.send(("SUBSCRIBE",), print)
         assert len(wire._waiting) == 0
-        assert await wire.call("ECHO", "x") == b"x"
+        assert await call(wire, "ECHO", "x") == b"x"
 
 
 class CancelsAtStep(trio.abc.Instrument):
@@ -116,19 +116,19 @@ async def test_a_call_cancelled_at_any_checkpoint_gives_its_reply_to_nobody_else
 
         async def asks(word: str, count: int) -> None:
             for number in range(count):
-                assert await wire.call("ECHO", f"{word} {number}") == f"{word} {number}".encode()
+                assert await call(wire, "ECHO", f"{word} {number}") == f"{word} {number}".encode()
 
         async def victim(instrument: CancelsAtStep) -> None:
             instrument.task = trio.lowlevel.current_task()
             with instrument.scope:
                 await asks("victim", 3)
-                assert await wire.call("SUBSCRIBE", "a", "b") is None
-                ahead = [wire.request("ECHO", f"ahead {number}") for number in range(3)]
+                assert await call(wire, "SUBSCRIBE", "a", "b") is None
+                ahead = [request(wire, "ECHO", f"ahead {number}") for number in range(3)]
                 for number, pending in enumerate(ahead):
                     assert await pending.wait() == f"ahead {number}".encode()
                 with pytest.raises(ErrorReply, match="no-such"):
-                    await wire.call("no-such", "victim")
-                assert await wire.call("UNSUBSCRIBE", "a", "b") is None
+                    await call(wire, "no-such", "victim")
+                assert await call(wire, "UNSUBSCRIBE", "a", "b") is None
                 await asks("end", 2)
             instrument.task = None
 
@@ -158,7 +158,7 @@ async def test_a_reader_cancelled_at_any_checkpoint_loses_nothing(redis_server: 
         nursery.start_soon(wire.run_writer)
         for at in range(1, 12):
             instrument = CancelsAtStep(at)
-            asked = [wire.request("ECHO", f"{at} {number}") for number in range(20)]
+            asked = [request(wire, "ECHO", f"{at} {number}") for number in range(20)]
 
             async def read(instrument: CancelsAtStep = instrument) -> None:
                 instrument.task = trio.lowlevel.current_task()
@@ -189,11 +189,11 @@ async def test_a_cancelled_request_undoes_what_its_late_reply_grants() -> None:
         await client.until_hangup()
 
     async with fake_redis(script) as port, open_test_wire(port, hello=False) as wire:
-        pending = wire.request("GIVE", applied=lambda _: heard.append("applied"), undo=heard.append)
+        pending = request(wire, "GIVE", applied=lambda _: heard.append("applied"), undo=heard.append)
         with trio.move_on_after(0):
             await pending.wait()
         answer.set()
-        assert await wire.call("NEXT") == b"next"
+        assert await call(wire, "NEXT") == b"next"
     assert heard == [b"late"]
 
 
@@ -211,9 +211,9 @@ async def test_pushes_go_to_their_own_ear_and_confirmations_to_who_subscribed(re
         wire.send(("PSUBSCRIBE", "a*"), order.append)
         wire.send(("ECHO", "between"), order.append)
         wire.send((b"unsubscribe", "b"), order.append)
-        assert await wire.call("PUBLISH", "a", "hi") == 2
-        await wire.call("CLIENT", "TRACKING", "ON")
-        await wire.call("GET", "tracked")
+        assert await call(wire, "PUBLISH", "a", "hi") == 2
+        await call(wire, "CLIENT", "TRACKING", "ON")
+        await call(wire, "GET", "tracked")
         redis_server.command("SET", "tracked", "1")
         await eventually(lambda: len(pushes) == 3)
     assert order == [b"before", None, None, b"between", None]
@@ -224,12 +224,12 @@ async def test_a_refused_subscription_is_an_error_and_shifts_nothing(own_redis: 
     """NOPERM takes the place of all confirmations of its command."""
     node = own_redis(conf=["user half on nopass +@all ~* resetchannels &allowed"])
     async with open_test_wire(node.port, hello=False) as wire:
-        await wire.call("HELLO", 3, "AUTH", "half", "")
+        await call(wire, "HELLO", 3, "AUTH", "half", "")
         with pytest.raises(ErrorReply) as refused:
-            await wire.call("SUBSCRIBE", "allowed", "forbidden")
+            await call(wire, "SUBSCRIBE", "allowed", "forbidden")
         assert refused.value.code == "NOPERM"
-        assert await wire.call("SUBSCRIBE", "allowed") is None
-        assert await wire.call("ECHO", "x") == b"x"
+        assert await call(wire, "SUBSCRIBE", "allowed") is None
+        assert await call(wire, "ECHO", "x") == b"x"
 
 
 async def test_a_plain_reply_to_a_subscription_is_no_answer() -> None:
@@ -241,7 +241,7 @@ async def test_a_plain_reply_to_a_subscription_is_no_answer() -> None:
 
     async with fake_redis(script) as port, open_test_wire(port, hello=False) as wire:
         with trio.fail_after(5), pytest.raises(ConnectionLost, match="answered with pushes"):
-            await wire.call("SUBSCRIBE", "a")
+            await call(wire, "SUBSCRIBE", "a")
 
 
 # -- what a peer may announce ------------------------------------------------------------------
@@ -296,7 +296,7 @@ async def test_bad_input_ends_the_wire_naming_the_peer_and_costs_no_memory(case:
             # Of a single byte nobody can tell whose it is.
             told = f"{expected}|type byte" if piecemeal else expected
             with trio.fail_after(5), pytest.raises(ConnectionLost, match=told) as lost:
-                await wire.call("PING")
+                await call(wire, "PING")
             assert tracemalloc.get_traced_memory()[1] < 64 * 1024 * 1024
         finally:
             tracemalloc.stop()
@@ -317,7 +317,7 @@ async def test_a_reply_in_endless_pieces_is_given_up() -> None:
 
     async with fake_redis(script) as port, open_test_wire(port, body_max=1024, hello=False) as wire:
         with trio.fail_after(5), pytest.raises(ConnectionLost, match="a reply of more than"):
-            await wire.call("PING")
+            await call(wire, "PING")
 
 
 @pytest.mark.parametrize(
@@ -367,7 +367,7 @@ def depth(value: Any) -> int:
     return 1 + max(map(depth, value), default=0) if isinstance(value, list) else 0
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.lists(VALUES.filter(lambda value: depth(value) < 8), max_size=6), st.lists(st.integers(0, 400), max_size=12))
 def test_what_is_inside_of_messages_is_never_taken_for_an_announcement(values: list[Any], cuts: list[int]) -> None:
     """Any values, their text full of RESP, cut anywhere: what comes out is what went in."""
@@ -376,7 +376,7 @@ def test_what_is_inside_of_messages_is_never_taken_for_an_announcement(values: l
     assert taken == values
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(NASTY, st.lists(st.integers(0, 80), max_size=8), st.sampled_from([b"*99999999", b"$99999999", b">1000000"]))
 def test_an_announcement_is_refused_wherever_it_is_cut(text: bytes, cuts: list[int], bad: bytes) -> None:
     """After any message, in any pieces: what came before it is delivered, and then it is refused."""
@@ -408,7 +408,7 @@ async def test_all_who_wait_get_the_reason_in_order_and_nothing_is_taken_any_mor
 
         async def blocked() -> None:
             with pytest.raises(ConnectionClosed):
-                await wire.call("BLPOP", "nothing", 0)
+                await call(wire, "BLPOP", "nothing", 0)
             heard.append("call")
 
         nursery.start_soon(blocked)
@@ -423,7 +423,7 @@ async def test_all_who_wait_get_the_reason_in_order_and_nothing_is_taken_any_mor
         with pytest.raises(ConnectionClosed):
             wire.send(("ECHO", 3), heard.append)
         with pytest.raises(ConnectionClosed):
-            await wire.call("ECHO", 4)
+            await call(wire, "ECHO", 4)
     assert heard == [(1, reason), (2, reason), "call"]
 
 
@@ -431,7 +431,7 @@ async def test_a_server_that_goes_away_is_a_lost_connection(own_redis: Callable[
     """Killed, with a call under way."""
     node = own_redis()
     async with open_test_wire(node.port) as wire:
-        pending = wire.request("BLPOP", "nothing", 0)
+        pending = request(wire, "BLPOP", "nothing", 0)
         await trio.testing.wait_all_tasks_blocked()
         node.kill9()
         with pytest.raises(ConnectionLost, match=f"127.0.0.1:{node.port} was lost"):
@@ -449,7 +449,7 @@ async def test_a_callback_that_raises_ends_the_wire_and_says_so(redis_server: Re
 
     wire = RedisWire(await dial("127.0.0.1", redis_server.port, None), name="here", body_max=1024)
     wire.send(("PING",), mistaken)
-    other = wire.request("BLPOP", "nothing", 0)
+    other = request(wire, "BLPOP", "nothing", 0)
     with pytest.RaisesGroup(MistakeError):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wire.run_writer)

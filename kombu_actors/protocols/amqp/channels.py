@@ -6,8 +6,6 @@ import heapq
 from collections.abc import Iterator
 from typing import Any, Final
 
-import attrs
-
 from ...errors import ChannelLimitExceeded
 from .errors import LocalProtocolError, PeerProtocolError
 from .fields import Arguments
@@ -19,31 +17,35 @@ __all__ = ["Channel", "ChannelTable", "Content"]
 CONSUME_OK: Final = ("basic.consume-ok",)
 
 
-@attrs.define(eq=False)
 class Content:
     """A message that is arriving: its method, then its header, then its body in pieces."""
 
-    method: str
-    arguments: Arguments
-    properties: dict[str, Any] | None = None
-    missing: int = 0
-    pieces: list[bytes] = attrs.field(factory=list)
-    discarded: bool = False
-    """It is too large: nothing of the body is kept."""
+    __slots__ = ("arguments", "discarded", "method", "missing", "pieces", "properties")
+
+    def __init__(self, method: str, arguments: Arguments) -> None:
+        self.method = method
+        self.arguments = arguments
+        self.properties: dict[str, Any] | None = None
+        self.missing = 0
+        self.pieces: list[bytes] = []
+        self.discarded = False
+        """It is too large: nothing of the body is kept."""
 
 
-@attrs.define(eq=False)
 class Channel:
     """One channel number in use."""
 
-    number: int
-    state: ChannelState = ChannelState.FREE
-    echoing: bool = False
-    """The broker closed the number's former life: what it had under way for that may come until open-ok."""
-    content: Content | None = None
-    expecting: list[tuple[tuple[str, ...], Any]] = attrs.field(factory=list)
-    """What may answer each request under way, with the request's token; the broker answers in order."""
-    publish_heads: dict[bytes, bytes] = attrs.field(factory=dict)
+    __slots__ = ("content", "echoing", "expecting", "number", "publish_heads", "state")
+
+    def __init__(self, number: int, *, echoing: bool) -> None:
+        self.number = number
+        self.state = ChannelState.FREE
+        self.echoing = echoing
+        """The broker closed the number's former life: what it had under way for that may come until open-ok."""
+        self.content: Content | None = None
+        self.expecting: list[tuple[tuple[str, ...], Any]] = []
+        """What may answer each request under way, with the request's token; the broker answers in order."""
+        self.publish_heads: dict[bytes, bytes] = {}
 
     def take(self, step: ChannelStep) -> ChannelState:
         """Move on by ``step``, if that is legal; return the new state."""

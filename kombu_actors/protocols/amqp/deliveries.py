@@ -18,7 +18,7 @@ from amqp import spec
 from ..._values.model import Delivery
 from .channels import Channel
 from .errors import PeerProtocolError
-from .events import Delivered, Event
+from .events import Event, MessageDelivered
 from .fields import read_short_string
 from .methods import method_id
 from .properties import UndecodableProperties, decode_properties
@@ -60,7 +60,7 @@ class DeliveryScanner:
         events: list[Event],
     ) -> int:
         """Take as many whole deliveries as start at ``position``; return the position after them."""
-        routes, properties_cache = self._routes, self._properties
+        routes, properties_cache, tags = self._routes, self._properties, self._tags
         current, current_tag = -1, b""
         name = ""
         batch: list[Delivery] | None = None
@@ -75,7 +75,7 @@ class DeliveryScanner:
                     if channel is None or channel.state is not _OPEN or channel.content is not None:
                         return position
                     current, current_tag, batch = number, tag, None
-                    name = self._tag(tag)
+                    name = tags.get(tag) or self._tag(tag)
                 end = position + 7 + size
                 route_bytes = data[position + 21 + len(tag) : end]
                 closing, kind, number, size, class_id, _, body_size = _HEADER(data, end)
@@ -103,7 +103,7 @@ class DeliveryScanner:
                         batch = self._batch(current, name, events)
                     else:  # of somebody else than the one before
                         batch = []
-                        events.append(_new(Delivered, (current, name, batch)))
+                        events.append(_new(MessageDelivered, (current, name, batch)))
                 batch.append(_new(Delivery, (name, delivery_tag, again & 1 == 1, route[0], route[1], properties, body)))
                 position = end + 1
         except (IndexError, struct.error, PeerProtocolError):
@@ -117,19 +117,16 @@ class DeliveryScanner:
     def _batch(channel: int, tag: str, events: list[Event]) -> list[Delivery]:
         if events:
             last = events[-1]
-            if type(last) is Delivered and last.channel == channel and last.consumer_tag == tag:
+            if type(last) is MessageDelivered and last.channel == channel and last.consumer_tag == tag:
                 return last.deliveries
         batch: list[Delivery] = []
-        events.append(Delivered(channel, tag, batch))
+        events.append(MessageDelivered(channel, tag, batch))
         return batch
 
     def _tag(self, raw: bytes) -> str:
-        tag = self._tags.get(raw)
-        if tag is None:
-            tag = raw.decode("utf-8", "surrogateescape")
-            if len(self._tags) >= CACHE_SIZE:
-                self._tags.clear()
-            self._tags[raw] = tag
+        if len(self._tags) >= CACHE_SIZE:
+            self._tags.clear()
+        tag = self._tags[raw] = raw.decode("utf-8", "surrogateescape")
         return tag
 
     def route(self, raw: bytes) -> tuple[str, str]:

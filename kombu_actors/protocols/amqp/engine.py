@@ -69,7 +69,7 @@ class AMQPEngine:
         frame_max: int = 131072,
         channel_max: int = 2047,
         body_max: int = BODY_MAX,
-        properties: Mapping[str, Any] | None = None,
+        properties: Mapping[str, object] | None = None,
     ) -> None:
         check_wishes(frame_max, channel_max)
         self._handshake = Handshake(credentials, virtual_host, properties)
@@ -186,7 +186,7 @@ class AMQPEngine:
     @property
     def awaiting(self) -> bool:
         """Whether the broker owes an answer to a request."""
-        return any(channel.awaiting for channel in self._channels)
+        return any(channel.expecting for channel in self._channels)
 
     def abandon(self) -> tuple[Any, ...]:
         """Give up all requests; return the tokens of those that got no reply, by channel, oldest first."""
@@ -323,6 +323,12 @@ class AMQPEngine:
         """Acknowledge one delivery, or all up to it."""
         self._settle(number, _BASIC_ACK, tag, multiple)
 
+    def ack_up_to(self, number: int, tag: int, former: bytes) -> bytes:
+        """Acknowledge all deliveries up to one.  ``former``, returned for some of them, need not leave any more."""
+        frame = self._settlement(number, _BASIC_ACK, tag, True)
+        self.sender.supersede(former, frame)
+        return frame
+
     def nack(self, number: int, tag: int, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse one delivery, or all up to it."""
         self._settle(number, _BASIC_NACK, tag, multiple | requeue << 1)
@@ -332,7 +338,10 @@ class AMQPEngine:
         self._settle(number, _BASIC_REJECT, tag, requeue)
 
     def _settle(self, number: int, method: int, tag: int, bits: int) -> None:
+        self.sender.append(self._settlement(number, method, tag, bits))
+
+    def _settlement(self, number: int, method: int, tag: int, bits: int) -> bytes:
         channel = self._channels.ours(number)
         if channel.state is not ChannelState.OPEN:
             channel.take(ChannelStep.WE_USE)
-        self.sender.append(_ACK.pack(METHOD, number, 13, method, tag, bits, END))
+        return _ACK.pack(METHOD, number, 13, method, tag, bits, END)

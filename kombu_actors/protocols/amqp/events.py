@@ -19,7 +19,7 @@ __all__ = [
     "ConnectionOpened",
     "ConnectionUnblocked",
     "ConsumerCancelled",
-    "Delivered",
+    "MessageDelivered",
     "Event",
     "FlowChanged",
     "Got",
@@ -104,7 +104,7 @@ class Got(NamedTuple):
     remaining: int
 
 
-class Delivered(NamedTuple):
+class MessageDelivered(NamedTuple):
     """Messages of one consumer that came one after another."""
 
     channel: int
@@ -165,7 +165,7 @@ Event = (
     | ChannelClosedByPeer
     | Replied
     | Got
-    | Delivered
+    | MessageDelivered
     | MessageReturned
     | Oversized
     | Confirmed

@@ -27,6 +27,8 @@ _U8: Final = struct.Struct(">B")
 _U16: Final = struct.Struct(">H")
 _U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
+_STRING: Final = ord("S")
+_VOID: Final = ord("V")
 Arguments = tuple[Any, ...]
 """What a method carries; the kinds are its layout's (``protocols.amqp.methods``)."""
 Table = dict[str, Any]
@@ -116,8 +118,22 @@ def read_table(data: bytes, position: int, end: int, depth: int = 1) -> tuple[Ta
     position, stop = _enter(data, position, end, depth)
     table: Table = {}
     while position < stop:
-        key, position = read_short_string(data, position, stop)
-        table[key], position = _read_value(data, position, stop, depth)
+        # ``read_short_string`` and ``_read_value``, without their calls for what most headers of a task are.
+        start = position + 1 + data[position]
+        if start >= stop:
+            raise _short(position)
+        key = data[position + 1 : start].decode("utf-8", "surrogateescape")
+        kind = data[start]
+        if kind == _STRING:
+            blob, position = _read_blob(data, start + 1, stop)
+            try:
+                table[key] = blob.decode()
+            except UnicodeDecodeError:
+                table[key] = blob
+        elif kind == _VOID:
+            table[key], position = None, start + 1
+        else:
+            table[key], position = _read_value(data, start, stop, depth)
     return table, stop
 
 
@@ -142,7 +158,7 @@ def _enter(data: bytes, position: int, end: int, depth: int) -> tuple[int, int]:
     return start, stop
 
 
-def _read_value(data: bytes, position: int, end: int, depth: int) -> tuple[Any, int]:
+def _read_value(data: bytes, position: int, end: int, depth: int) -> tuple[object, int]:
     if position >= end:
         raise _short(position)
     reader = _VALUES.get(data[position])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from amqp import spec
 
@@ -25,7 +25,7 @@ class Handshake:
     Everything that could be refused is checked at once, before there is a connection.
     """
 
-    def __init__(self, credentials: Credentials, virtual_host: str, properties: Mapping[str, Any] | None) -> None:
+    def __init__(self, credentials: Credentials, virtual_host: str, properties: Mapping[str, object] | None) -> None:
         if len(virtual_host.encode()) > 255:
             raise ValueError("virtual_host must be at most 255 bytes of UTF-8")
         self._mechanism = credentials.mechanism

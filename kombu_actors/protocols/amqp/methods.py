@@ -7,7 +7,7 @@ layouts use ``amqp.serialization``'s letters).
 from __future__ import annotations
 
 import struct
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from amqp import spec
 from amqp.serialization import dumps
@@ -125,7 +125,7 @@ def request(name: str, *values: object) -> Request:
 _NUMBERS: Final = {"B": 0xFFFF, "l": 0xFFFFFFFF}
 
 
-def _checked(name: str, letter: str, value: object) -> Any:
+def _checked(name: str, letter: str, value: object) -> object:
     if letter == "s":
         if not isinstance(value, str):
             raise ValueError(f"{name} takes a str, not {type(value).__name__}: {value!r:.80}")

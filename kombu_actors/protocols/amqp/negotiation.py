@@ -10,7 +10,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 
-import attrs
 from amqp.serialization import dumps
 
 from .errors import PeerProtocolError
@@ -53,28 +52,28 @@ class Credentials(Protocol):
         """What start-ok carries."""
 
 
-@attrs.frozen
 class PlainCredentials:
     """User and password, as RFC 4616 sends them: in the clear, so use TLS outside of a host."""
 
-    userid: str
-    password: str = attrs.field(repr=False)
-
     mechanism = "PLAIN"
+
+    def __init__(self, userid: str, password: str) -> None:
+        self.userid = userid
+        self.password = password
 
     def initial_response(self) -> bytes:
         """NUL, user, NUL, password."""
         return b"\0%b\0%b" % (self.userid.encode(), self.password.encode())
 
 
-@attrs.frozen
 class AMQPlainCredentials:
     """User and password as RabbitMQ's AMQPLAIN sends them: a field table without its length."""
 
-    userid: str
-    password: str = attrs.field(repr=False)
-
     mechanism = "AMQPLAIN"
+
+    def __init__(self, userid: str, password: str) -> None:
+        self.userid = userid
+        self.password = password
 
     def initial_response(self) -> bytes:
         """The table's items."""

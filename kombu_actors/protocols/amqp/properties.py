@@ -10,10 +10,9 @@ import struct
 from collections.abc import Mapping
 from typing import Any, Final
 
-from amqp.serialization import dumps
-
 from .errors import PeerProtocolError
 from .fields import read_short_string, read_table
+from .tables import encode_table
 
 __all__ = ["PROPERTIES", "UndecodableProperties", "decode_properties", "encode_properties"]
 
@@ -39,7 +38,6 @@ _FLAGS: Final = struct.Struct(">H")
 _STAMP: Final = struct.Struct(">Q")
 _BITS: Final = tuple((name, kind, 1 << (15 - index)) for index, (name, kind) in enumerate(PROPERTIES))
 _OCTETS: Final = tuple(bytes([value]) for value in range(256))
-_EMPTY_TABLE: Final = bytes(4)
 _UNDEFINED: Final = 0b11
 """The two lowest bits: one beyond basic's fourteen properties, and 'another flag word follows'."""
 
@@ -104,7 +102,7 @@ def encode_properties(properties: Mapping[str, Any]) -> bytes:
             raw = value.encode()
             parts.append(_OCTETS[len(raw)] + raw)
         elif kind == "F":
-            parts.append(dumps("F", (value,)) if value else _EMPTY_TABLE)
+            parts.append(encode_table(value))
         else:
             parts.append(_OCTETS[value] if kind == "o" else _STAMP.pack(value))
     parts[0] = _FLAGS.pack(flags)

@@ -5,7 +5,7 @@ appended whole, and leave in the order in which they were appended.  Two may sen
 who takes all that waits, and a thread that wants to send a few frames of its own past the
 writer, while nothing waits.  Never both: what a socket took half of goes on with its other half.
 
-Pure.  ``append``, ``extend``, ``sent`` and ``man`` belong to the connection's own thread.
+Pure.  ``append``, ``extend``, ``supersede``, ``sent`` and ``man`` belong to the connection's own thread.
 ``begin``, the write that follows it, and ``take`` are one thread's at a time: the driver holds
 its lock meanwhile.  Nothing a thread does here is undone or completed afterwards by that thread,
 so it may be interrupted (Ctrl-C) between any two of its steps.
@@ -52,6 +52,13 @@ class Sender:
         self._sending = False
         self.append: Callable[[bytes], None] = self._waiting.append
         self.extend: Callable[[Iterable[bytes]], None] = self._waiting.extend
+
+    def supersede(self, former: bytes, frame: bytes) -> None:
+        """Append a frame that says all that ``former`` says: in its place, if that is the last that waits."""
+        if self._waiting and self._waiting[-1] is former:
+            self._waiting[-1] = frame
+        else:
+            self._waiting.append(frame)
 
     @property
     def waiting(self) -> bool:

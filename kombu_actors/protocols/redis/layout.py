@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -25,7 +25,7 @@ PRIORITY_ORDERS: Final = ("kombu", "amqp")
 _GLOB: Final = str.maketrans({letter: f"\\{letter}" for letter in "\\*?[]"})
 
 
-def _check_steps(_: object, attribute: attrs.Attribute[Any], steps: tuple[int, ...]) -> None:
+def _check_steps(_: object, attribute: attrs.Attribute[tuple[int, ...]], steps: tuple[int, ...]) -> None:
     """Raise ``ValueError`` unless ``steps`` are ascending whole numbers: kombu searches them by bisection."""
     sound = bool(steps) and all(type(step) is int and step >= 0 for step in steps)
     if not sound or list(steps) != sorted(set(steps)):
@@ -35,7 +35,7 @@ def _check_steps(_: object, attribute: attrs.Attribute[Any], steps: tuple[int, .
         )
 
 
-def _check_fanout_prefix(_: object, attribute: attrs.Attribute[Any], prefix: str) -> None:
+def _check_fanout_prefix(_: object, attribute: attrs.Attribute[str], prefix: str) -> None:
     """Raise ``ValueError`` unless ``prefix`` can be completed with the number of the database."""
     try:
         prefix.format(db=0)
@@ -46,14 +46,14 @@ def _check_fanout_prefix(_: object, attribute: attrs.Attribute[Any], prefix: str
         ) from None
 
 
-def _check_separator(_: object, attribute: attrs.Attribute[Any], separator: str) -> None:
+def _check_separator(_: object, attribute: attrs.Attribute[str], separator: str) -> None:
     if not separator:
         raise ValueError(
             f"transport option {attribute.name} must not be empty: it parts a queue's name from its priority step"
         )
 
 
-def _check_order(_: object, attribute: attrs.Attribute[Any], order: str) -> None:
+def _check_order(_: object, attribute: attrs.Attribute[str], order: str) -> None:
     if order not in PRIORITY_ORDERS:
         raise ValueError(
             f"transport option {attribute.name} must be one of {', '.join(PRIORITY_ORDERS)}, not {order!r:.80}"

@@ -70,7 +70,7 @@ def _seconds(name: str, value: object) -> float:
     return float(seconds)
 
 
-def _whole_from(lowest: int) -> Callable[[str, Any], int]:
+def _whole_from(lowest: int) -> Callable[[str, object], int]:
     def whole(name: str, value: object) -> int:
         number = _number(name, value)
         if number != int(number) or number < lowest:
@@ -80,7 +80,7 @@ def _whole_from(lowest: int) -> Callable[[str, Any], int]:
     return whole
 
 
-def _one_of(*choices: str) -> Callable[[str, Any], str]:
+def _one_of(*choices: str) -> Callable[[str, object], str]:
     def choice(name: str, value: object) -> str:
         if value not in choices:
             raise _bad(name, value, f"one of {', '.join(choices)}")
@@ -122,11 +122,11 @@ def _never(name: str, value: object) -> bool:
     return False
 
 
-def _as_given(name: str, value: object) -> Any:
+def _as_given(name: str, value: object) -> object:
     return value
 
 
-_LAYOUT: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+_LAYOUT: Final[Mapping[str, Callable[[str, object], object]]] = {
     "sep": _named,
     "unacked_key": _named,
     "unacked_index_key": _named,
@@ -136,7 +136,7 @@ _LAYOUT: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "priority_steps": _steps,
     "priority_order": _one_of("kombu", "amqp"),
 }
-_BEHAVIOUR: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+_BEHAVIOUR: Final[Mapping[str, Callable[[str, object], object]]] = {
     "visibility_timeout": _seconds,
     "lease": _seconds,
     "queue_order_strategy": _one_of(*QUEUE_ORDERS),
@@ -146,7 +146,7 @@ _BEHAVIOUR: Final[Mapping[str, Callable[[str, Any], Any]]] = {
     "confirm_replicas": _whole_from(0),
     "prefetch_limit": _whole_from(1),
 }
-_DIALLING: Final[Mapping[str, Callable[[str, Any], Any]]] = {
+_DIALLING: Final[Mapping[str, Callable[[str, object], object]]] = {
     "socket_timeout": _number,
     "socket_connect_timeout": _number,
     "socket_keepalive": _flag,
@@ -174,7 +174,7 @@ UNUSED: Final[Mapping[str, str]] = {
 """kombu's options that are taken and change nothing here, and why."""
 _ELSEWHERE: Final = frozenset({
     "client_properties", "frame_max", "channel_max", "body_max", "confirm_publish", "call_timeout", "drain_timeout",
-    "on_refused",
+    "on_refused", "tell_lost",
     "max_retries", "interval_start", "interval_step", "interval_max", "errback", "callback", "connect_retries_timeout",
     "manager_hostname", "manager_port", "manager_userid", "manager_password",
 })  # fmt: skip

@@ -129,12 +129,12 @@ def check_same_exchange(stored: bytes, spec: ExchangeSpec, what: Named) -> None:
     check_equivalent(KNOWN_EXCHANGE_ARGUMENTS, what, arguments, _table(record))
 
 
-def _read(record: bytes) -> Mapping[str, Any]:
+def _read(record: bytes) -> Mapping[str, object]:
     found = loads(record)
     return found if isinstance(found, dict) else {}
 
 
-def _table(record: Mapping[str, Any]) -> Mapping[str, Any]:
+def _table(record: Mapping[str, Any]) -> Mapping[str, object]:
     """Lua can't tell an empty table from an empty list."""
     return record.get("arguments") or {}
 

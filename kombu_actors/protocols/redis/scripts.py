@@ -26,6 +26,7 @@ import attrs
 PARTS: Final = (
     "lib",
     "exchanges",
+    "headers",
     "ending",
     "pushing",
     "indexing",

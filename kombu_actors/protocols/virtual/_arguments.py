@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
@@ -102,16 +102,16 @@ def _seconds(milliseconds: int | None) -> float | None:
     return None if milliseconds is None else milliseconds / 1000
 
 
-def _not_negative(name: str, value: object, what: Named) -> None:
+def _not_negative(name: str, value: object, what: Named) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise invalid_argument(name, what, f'"expected integer, got {wire_type(value)}"')
     if value < 0:
         raise invalid_argument(name, what, f"{{value_negative,{value}}}")
+    return value
 
 
-def _milliseconds(name: str, value: Any, what: Named) -> None:
-    _not_negative(name, value, what)
-    if value > MAX_EXPIRATION:
+def _milliseconds(name: str, value: object, what: Named) -> None:
+    if _not_negative(name, value, what) > MAX_EXPIRATION:
         raise invalid_argument(name, what, f"{{value_too_large,{value}}}")
 
 
@@ -121,9 +121,8 @@ def _milliseconds_above_zero(name: str, value: object, what: Named) -> None:
         raise invalid_argument(name, what, "{value_zero,0}")
 
 
-def _priority(name: str, value: Any, what: Named) -> None:
-    _not_negative(name, value, what)
-    if value > 255:
+def _priority(name: str, value: object, what: Named) -> None:
+    if _not_negative(name, value, what) > 255:
         raise invalid_argument(name, what, f"{{max_value_exceeded,{value}}}")
 
 
@@ -155,7 +154,7 @@ def _flag(name: str, value: object, what: Named) -> None:
         raise invalid_argument(name, what, f"{{unacceptable_type,{wire_type(value)}}}")
 
 
-_CHECKS: Final[dict[str, Callable[[str, Any, Named], None]]] = {
+_CHECKS: Final[dict[str, Callable[[str, object, Named], object]]] = {
     "x-expires": _milliseconds_above_zero,
     "x-message-ttl": _milliseconds,
     "x-dead-letter-exchange": _exchange_name,

@@ -7,7 +7,7 @@ publishes and acknowledgements have no reply, so their refusal is only an effect
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 from amqp.exceptions import AMQPError, ChannelError
@@ -65,7 +65,7 @@ class Channel(DeclaringChannel):
             self.prefetch = prefetch_count or UNLIMITED
 
     @request(60, 20)
-    def consume(self, spec: ConsumerSpec, receiver: Any, *, fresh_tag: str = "") -> Consumer:
+    def consume(self, spec: ConsumerSpec, receiver: object, *, fresh_tag: str = "") -> Consumer:
         """Subscribe; deliveries come as effects.  ``fresh_tag`` is used when the tag is empty."""
         queue = self._queue(spec.queue)
         tag = spec.tag or fresh_tag

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from ..._values.model import Delivery
-from ._effects import Delivered
+from ._effects import MessageDelivered
 from ._message import Entry
 from ._queue import Queue
 
@@ -52,7 +52,7 @@ class Consumer:
         batch = self.batch
         if batch is None:
             self.batch = batch = []
-            session.emit(Delivered(self, batch))
+            session.emit(MessageDelivered(self, batch))
         batch.append(
             Delivery(
                 self.tag,

@@ -54,7 +54,7 @@ class DeclaringChannel:
         """Declare a queue; ``fresh_name`` is the driver's choice should the broker have to choose."""
         topology = self.session.broker.topology
         if not spec.name and not passive:
-            spec = attrs.evolve(spec, name=fresh_name)
+            spec = spec.but(name=fresh_name)
             queue = topology.declare_queue(spec, self.session, fresh=True)
         else:
             queue = topology.declare_queue(spec, self.session, passive=passive)
@@ -90,4 +90,4 @@ class DeclaringChannel:
         return self.session.broker.topology.usable_queue(self._named(name), self.session)
 
     def _completed(self, binding: BindingSpec) -> BindingSpec:
-        return binding if binding.destination else attrs.evolve(binding, destination=self._named(""))
+        return binding if binding.destination else binding.but(destination=self._named(""))

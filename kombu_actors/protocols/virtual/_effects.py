@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @attrs.define(eq=False)
-class Delivered:
+class MessageDelivered:
     """A batch for one consumer; grows until the session's effects are taken."""
 
     consumer: Consumer
@@ -78,7 +78,7 @@ class Replied:
 
 
 Effect = (
-    Delivered
+    MessageDelivered
     | Confirmed
     | MessageReturned
     | ConsumerCancelled

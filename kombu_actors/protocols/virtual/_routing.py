@@ -181,7 +181,7 @@ class HeadersTable:
         )
 
 
-def headers_agree(arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> bool:
+def headers_agree(arguments: Mapping[str, Any], headers: Mapping[str, object]) -> bool:
     """Whether a message with these headers matches a headers binding with these arguments.
 
     A binding value of ``None`` asks only for presence.  Keys starting with ``x-`` take part with

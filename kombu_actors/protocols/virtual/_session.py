@@ -8,7 +8,7 @@ import attrs
 from amqp.exceptions import AMQPError
 
 from ._channel import Channel
-from ._effects import Confirmed, Delivered, Effect, SessionBlocked, SessionClosed
+from ._effects import Confirmed, Effect, MessageDelivered, SessionBlocked, SessionClosed
 
 if TYPE_CHECKING:
     from ._broker import VirtualBroker
@@ -63,7 +63,7 @@ class Session:
         effects = self.effects
         self.effects = []
         for effect in effects:
-            if isinstance(effect, Delivered):
+            if isinstance(effect, MessageDelivered):
                 effect.consumer.batch = None
             elif isinstance(effect, Confirmed):
                 effect.channel.end_confirm_run()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import attrs
 from amqp import spec as amqp_spec
 
 from ..._values.model import (
@@ -15,7 +14,7 @@ from ..._values.model import (
     Sent,
 )
 from ...protocols.amqp import LocalProtocolError, PeerProtocolError, Prepared
-from ...protocols.amqp.events import Confirmed, Delivered, Got, Oversized, Replied
+from ...protocols.amqp.events import Confirmed, Got, MessageDelivered, Oversized, Replied
 from ...protocols.amqp.methods import request
 from ...protocols.amqp.sender import Lone
 from .._contract import DeliverySink
@@ -29,11 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["AMQPChannel"]
 
 
-@attrs.frozen
 class _Consumer:
-    spec: ConsumerSpec
-    sink: DeliverySink
-    on_cancel: Callable[[], None]
+    __slots__ = ("on_cancel", "sink", "spec")
+
+    def __init__(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> None:
+        self.spec = spec
+        self.sink = sink
+        self.on_cancel = on_cancel
 
 
 class AMQPChannel(DeclaringChannel):
@@ -42,6 +43,8 @@ class AMQPChannel(DeclaringChannel):
     Made by ``AMQPLink.open_channel``.
     """
 
+    __slots__ = ("_acked", "_consumers", "_on_confirm", "_on_return", "_owed", "_settled", "check", "highest_tag")
+
     reorders = False
 
     def __init__(self, link: AMQPLink, number: int) -> None:
@@ -49,6 +52,10 @@ class AMQPChannel(DeclaringChannel):
         self.check: Callable[[Prepared], None] = link.engine.check
         """Raise ``ValueError`` for what doesn't fit the limits agreed on with the broker."""
         self.highest_tag = 0
+        self._settled = 0
+        """All deliveries up to this tag have been settled."""
+        self._acked = b""
+        """The last frame that acknowledged all of them."""
         self._consumers: dict[str, _Consumer] = {}
         self._on_confirm: Callable[[int, bool, bool], None] | None = None
         self._on_return: Callable[[Returned], None] | None = None
@@ -57,6 +64,7 @@ class AMQPChannel(DeclaringChannel):
     def die(self, reason: BaseException) -> None:
         """Take note that the channel is dead."""
         self._consumers.clear()
+        self._link.confirming.discard(self)
         super().die(reason)
 
     # -- consuming -----------------------------------------------------------------------------
@@ -149,22 +157,47 @@ class AMQPChannel(DeclaringChannel):
         await self._call(request("channel.flow", active))
 
     def ack(self, tag: int, *, multiple: bool = False) -> None:
-        """Acknowledge one delivery, or all up to ``tag``."""
+        """Acknowledge one delivery, or all up to ``tag``.
+
+        One after the other, with nothing unsettled before them, they are one frame as long as it has not left: it
+        costs the broker as little as us, who then sends their successors together.
+        """
         if self._ending.reason is not None:
             self._ending.check()
         try:
-            self._engine.ack(self.number, tag, multiple)
+            if tag == self._settled + 1 or (multiple and tag > self._settled):
+                self._acked = self._engine.ack_up_to(self.number, tag, self._acked)
+            else:
+                self._engine.ack(self.number, tag, multiple)
         except LocalProtocolError:
             raise self._has_just_ended() from None
+        self._note_settled(tag, multiple)
         self._wake()
+
+    def ack_each(self, tags: list[int]) -> None:
+        """Acknowledge these deliveries, in any order."""
+        last = max(tags)
+        if min(tags) == self._settled + 1 and last - self._settled == len(set(tags)) == len(tags):
+            self.ack(last, multiple=True)
+            return
+        for tag in tags:
+            self.ack(tag)
+
+    def _note_settled(self, tag: int, multiple: bool) -> None:
+        if multiple:
+            self._settled = max(self._settled, tag or self.highest_tag)
+        elif tag == self._settled + 1:
+            self._settled = tag
 
     def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse one delivery, or all up to ``tag``."""
         self._settle(self._engine.nack, tag, multiple, requeue)
+        self._note_settled(tag, multiple)
 
     def reject(self, tag: int, *, requeue: bool = False) -> None:
         """Refuse one delivery."""
         self._settle(self._engine.reject, tag, requeue)
+        self._note_settled(tag, False)
 
     def _settle(self, act: Callable[..., None], *args: object) -> None:
         self._ending.check()
@@ -177,6 +210,7 @@ class AMQPChannel(DeclaringChannel):
     def _requeue(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
             self.take_back(self._engine.reject, delivery.delivery_tag, True)
+            self._note_settled(delivery.delivery_tag, False)
 
     def _reject_oversized(self, event: Oversized, delivery_tag: int, queue: str, no_ack: bool) -> None:
         exchange, routing_key = event.arguments[2:4] if event.token is not None else event.arguments[3:5]
@@ -185,6 +219,7 @@ class AMQPChannel(DeclaringChannel):
         )
         if not no_ack and self._ending.reason is None:
             self._engine.reject(self.number, delivery_tag, False)
+            self._note_settled(delivery_tag, False)
             self._wake()
 
     def _forget_consumer(self, reply: Replied) -> None:
@@ -206,6 +241,7 @@ class AMQPChannel(DeclaringChannel):
         """Turn on confirms; see ``LinkChannel.confirm_select``."""
         self._ending.check()
         self._on_confirm, self._on_return, self._owed = on_confirm, on_return, owed
+        self._link.confirming.add(self)
         try:
             self._engine.tell(self.number, request("confirm.select", True))
         except LocalProtocolError:
@@ -252,11 +288,14 @@ class AMQPChannel(DeclaringChannel):
 
     def ack_now(self, tag: int, *, multiple: bool = False) -> Sent:
         """``ack`` from any thread, if nothing waits and the socket takes it."""
-        return self._link.send_alone(self._engine.ack_alone(self.number, tag, multiple), self._ending)
+        sent = self._link.send_alone(self._engine.ack_alone(self.number, tag, multiple), self._ending)
+        if sent is not Sent.NOTHING:
+            self._note_settled(tag, multiple)
+        return sent
 
     # -- what the reader hands over ------------------------------------------------------------
 
-    def on_delivered(self, event: Delivered) -> None:
+    def on_delivered(self, event: MessageDelivered) -> None:
         """Pass a batch to its consumer."""
         consumer = self._consumers.get(event.consumer_tag)
         if consumer is not None:

@@ -32,6 +32,8 @@ class DeclaringChannel(OneLife):
     exception class the broker would have caused, so that the siblings live on.
     """
 
+    __slots__ = ("_engine", "_gone", "_link", "_wake", "number")
+
     def __init__(self, link: AMQPLink, number: int) -> None:
         super().__init__()
         self.number = number

@@ -14,7 +14,7 @@ from .._contract import EndedByCall
 from .._waiting import PendingReply
 from .channel import AMQPChannel
 
-__all__ = ["Dispatcher", "parted"]
+__all__ = ["AMQPDispatcher", "parted"]
 
 
 def parted(name: str) -> ConnectionClosed:
@@ -22,18 +22,13 @@ def parted(name: str) -> ConnectionClosed:
     return ConnectionClosed(f"you closed the connection to {name}")
 
 
-class Dispatcher:
+class AMQPDispatcher:
     """Owns the channels of one link; ``name`` is the broker's address, for messages."""
 
     def __init__(self, name: str, alarm: Alarm) -> None:
         self.name = name
         self.channels: dict[int, AMQPChannel] = {}
         self._alarm = alarm
-
-    @property
-    def awaiting_confirms(self) -> bool:
-        """Whether the broker owes confirms on any channel."""
-        return any(channel.awaiting_confirms for channel in self.channels.values())
 
     def end_channels(self, reason: BaseException) -> None:
         """The link is dead, and all its channels with it."""
@@ -46,7 +41,7 @@ class Dispatcher:
         """Dispatch events in order; return why the connection is over, or None."""
         channels = self.channels
         for event in happened:
-            if type(event) is events.Delivered:  # most are
+            if type(event) is events.MessageDelivered:  # most are
                 channels[event.channel].on_delivered(event)
                 continue
             reason = _HANDLERS[type(event)](self, event)
@@ -111,19 +106,19 @@ class Dispatcher:
         return parted(self.name)
 
 
-_HANDLERS: Final[dict[type, Callable[[Dispatcher, Any], BaseException | None]]] = {
-    events.Confirmed: Dispatcher._on_confirmed,
-    events.Replied: Dispatcher._on_reply,
-    events.Got: Dispatcher._on_reply,
-    events.ChannelOpened: Dispatcher._on_reply,
-    events.MessageReturned: Dispatcher._on_returned,
-    events.Oversized: Dispatcher._on_oversized,
-    events.ConsumerCancelled: Dispatcher._on_consumer_cancelled,
-    events.ChannelClosedByPeer: Dispatcher._on_channel_closed_by_peer,
-    events.ChannelClosed: Dispatcher._on_channel_closed,
-    events.FlowChanged: Dispatcher._on_flow,
-    events.ConnectionBlocked: Dispatcher._on_blocked,
-    events.ConnectionUnblocked: Dispatcher._on_unblocked,
-    events.ConnectionClosedByPeer: Dispatcher._on_closed_by_peer,
-    events.ConnectionClosed: Dispatcher._on_goodbye_answered,
+_HANDLERS: Final[dict[type, Callable[[AMQPDispatcher, Any], BaseException | None]]] = {
+    events.Confirmed: AMQPDispatcher._on_confirmed,
+    events.Replied: AMQPDispatcher._on_reply,
+    events.Got: AMQPDispatcher._on_reply,
+    events.ChannelOpened: AMQPDispatcher._on_reply,
+    events.MessageReturned: AMQPDispatcher._on_returned,
+    events.Oversized: AMQPDispatcher._on_oversized,
+    events.ConsumerCancelled: AMQPDispatcher._on_consumer_cancelled,
+    events.ChannelClosedByPeer: AMQPDispatcher._on_channel_closed_by_peer,
+    events.ChannelClosed: AMQPDispatcher._on_channel_closed,
+    events.FlowChanged: AMQPDispatcher._on_flow,
+    events.ConnectionBlocked: AMQPDispatcher._on_blocked,
+    events.ConnectionUnblocked: AMQPDispatcher._on_unblocked,
+    events.ConnectionClosedByPeer: AMQPDispatcher._on_closed_by_peer,
+    events.ConnectionClosed: AMQPDispatcher._on_goodbye_answered,
 }

@@ -6,6 +6,7 @@ the times, and the words for how the connection died.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final
@@ -23,7 +24,7 @@ from .._pulse import keep_pulse
 from .._stream import STREAM_ERRORS, ByteStream
 from .._waiting import Ending, OneLife, PendingReply, ReadGate
 from .channel import AMQPChannel
-from .dispatch import Dispatcher, parted
+from .dispatch import AMQPDispatcher, parted
 from .writer import Writer
 
 __all__ = ["ROLES", "AMQPLink"]
@@ -34,6 +35,9 @@ SILENCE_MAX: Final = 60.0
 busy broker stops reading for a while.  Heartbeats find a dead peer sooner."""
 LAST_WORD_TIMEOUT: Final = 1.0
 """Seconds for our last frame to leave a dying connection, and for the broker's reason to be read."""
+REST: Final = 0.05
+"""Seconds for which the reader rests between two reads while nobody waits for what comes: a piece for each, and not one
+for each message.  So short that the kernel's buffers hold it, and that the end of the connection is soon heard of."""
 BLOCKED_GOODBYE_TIMEOUT: Final = 1.0
 """Seconds for close-ok while the broker doesn't read from us: it can't answer what it doesn't read."""
 
@@ -51,7 +55,7 @@ class AMQPLink(OneLife):
         *,
         name: str,
         goodbye_timeout: float,
-        wire: AbstractContextManager[Any],
+        wire: AbstractContextManager[object],
         backlog: Sequence[events.Event] = (),
     ) -> None:
         super().__init__()
@@ -69,7 +73,9 @@ class AMQPLink(OneLife):
         self._gate = ReadGate()
         self._alarm = Alarm()
         self._alarm.watch(self._on_alarm)
-        self._dispatcher = Dispatcher(name, self._alarm)
+        self.confirming: set[AMQPChannel] = set()
+        """Those channels that have been told to confirm publishes: of a thousand that consume, none."""
+        self._dispatcher = AMQPDispatcher(name, self._alarm)
         self._serving: set[str] = set()
         self._parting = False
         stream.limit_silence(self._silence_max)
@@ -181,7 +187,8 @@ class AMQPLink(OneLife):
     async def _read(self) -> None:
         while self._ending.reason is None:
             while self._gate.paused and self._may_pause():
-                await self._gate.wait()
+                if not await self._gate.wait():
+                    break
             try:
                 data = await self._stream.receive()
             except STREAM_ERRORS as error:
@@ -213,7 +220,7 @@ class AMQPLink(OneLife):
     def _may_pause(self) -> bool:
         if self._ending.reason is not None or self.engine.state is not ConnectionState.OPEN:
             return False
-        return not self.engine.awaiting and not self._dispatcher.awaiting_confirms
+        return not self.engine.awaiting and not any(channel.awaiting_confirms for channel in self.confirming)
 
     def _on_end_of_stream(self) -> None:
         judged = self.engine.end_of_stream()
@@ -326,11 +333,14 @@ class AMQPLink(OneLife):
 
     def pause_reading(self) -> None:
         """Leave what comes in the kernel's buffers, except while the broker owes an answer."""
-        self._gate.paused = True
+        self._gate.pause(math.inf)
+
+    def read_seldom(self) -> None:
+        """Have the reader rest before each read, except while the broker owes an answer."""
+        self._gate.pause(REST)
 
     def resume_reading(self) -> None:
-        """Undo ``pause_reading``."""
+        """Undo ``pause_reading`` and ``read_seldom``."""
         if self._gate.paused:
             self._heard = trio.current_time()
-        self._gate.paused = False
-        self._gate.nudge()
+        self._gate.resume()

@@ -7,7 +7,7 @@ errors of sockets, TLS and the protocol become ``kombu_actors.errors``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import trio
@@ -31,7 +31,7 @@ from ...protocols.amqp.states import ConnectionState
 from .._contract import Capabilities
 from .._stream import STREAM_ERRORS, ByteStream, dial
 from .._tls import explain_tls
-from .link import ROLES, AMQPLink
+from .link import AMQPLink
 
 __all__ = ["AMQPTransport"]
 
@@ -53,7 +53,6 @@ class AMQPTransport:
     """
 
     name = "amqp"
-    roles: Sequence[str] = ROLES
     capabilities = Capabilities(
         heartbeats=True,
         confirms=True,

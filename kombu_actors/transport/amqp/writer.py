@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
 
 import trio
 
@@ -19,7 +18,7 @@ __all__ = ["Writer"]
 class Writer:
     """The only one who writes to a connection's stream, and who closes it.  ``lock`` is the sender's."""
 
-    def __init__(self, sender: Sender, stream: ByteStream, lock: AbstractContextManager[Any]) -> None:
+    def __init__(self, sender: Sender, stream: ByteStream, lock: AbstractContextManager[object]) -> None:
         self.lock = lock
         """Held while bytes leave without waiting, while a turn is taken, and while someone who sends ends."""
         self.last_sent = trio.current_time()

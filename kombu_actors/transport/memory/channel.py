@@ -20,13 +20,13 @@ from .._waiting import OneLife
 if TYPE_CHECKING:
     from .link import MemoryLink
 
-__all__ = ["MemoryChannel", "Subscription"]
+__all__ = ["MemoryChannel", "WireConsumer"]
 
 R = TypeVar("R")
 
 
 @attrs.define(eq=False)
-class Subscription:
+class WireConsumer:
     """Where a consumer's deliveries go."""
 
     channel: MemoryChannel
@@ -160,7 +160,7 @@ class MemoryChannel(OneLife):
         check({"queue": spec.queue, "consumer_tag": spec.tag}, spec.arguments)
         if spec.tag in self._engine.consumers:
             refuse(530, f"NOT_ALLOWED - attempt to reuse consumer tag '{spec.tag}'", (60, 20))
-        subscription = Subscription(self, sink, on_cancel)
+        subscription = WireConsumer(self, sink, on_cancel)
         fresh = self._link.fresh_name("amq.ctag-")
 
         def unsubscribe(consumer: Consumer) -> None:
@@ -213,6 +213,11 @@ class MemoryChannel(OneLife):
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or all up to ``tag``."""
         self._send(self._engine.ack, tag, multiple=multiple)
+
+    def ack_each(self, tags: list[int]) -> None:
+        """Acknowledge these deliveries."""
+        for tag in tags:
+            self.ack(tag)
 
     def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse one delivery, or all up to ``tag``."""

@@ -12,16 +12,16 @@ import trio
 from ...errors import ConnectionLost
 from ...protocols import virtual
 from .._waiting import Outbox
-from .channel import Subscription
+from .channel import WireConsumer
 
 if TYPE_CHECKING:
     from .broker import MemoryBroker
     from .link import MemoryLink
 
-__all__ = ["Dispatcher"]
+__all__ = ["MemoryDispatcher"]
 
 
-class Dispatcher:
+class MemoryDispatcher:
     """The one task that serves a link."""
 
     def __init__(self, link: MemoryLink, broker: MemoryBroker) -> None:
@@ -60,8 +60,8 @@ class Dispatcher:
             await self.outbox.wait()
         self._broker.tick()
 
-    def _on_delivered(self, effect: virtual.Delivered) -> None:
-        subscription: Subscription = effect.consumer.receiver
+    def _on_delivered(self, effect: virtual.MessageDelivered) -> None:
+        subscription: WireConsumer = effect.consumer.receiver
         channel = subscription.channel
         if channel.closed is None:
             batch, body_max = effect.batch, self._link.body_max
@@ -86,7 +86,7 @@ class Dispatcher:
         effect.call()
 
     def _on_cancelled(self, effect: virtual.ConsumerCancelled) -> None:
-        subscription: Subscription = effect.consumer.receiver
+        subscription: WireConsumer = effect.consumer.receiver
         if subscription.channel.closed is None:
             subscription.on_cancel()
 
@@ -106,13 +106,13 @@ class Dispatcher:
         self._link.alarm.change(effect.reason)
 
 
-_PERFORM: Final[dict[type, Callable[[Dispatcher, Any], None]]] = {
-    virtual.Delivered: Dispatcher._on_delivered,
-    virtual.Confirmed: Dispatcher._on_confirmed,
-    virtual.MessageReturned: Dispatcher._on_returned,
-    virtual.Replied: Dispatcher._on_replied,
-    virtual.ConsumerCancelled: Dispatcher._on_cancelled,
-    virtual.ChannelClosed: Dispatcher._on_channel_closed,
-    virtual.SessionClosed: Dispatcher._on_closed,
-    virtual.SessionBlocked: Dispatcher._on_blocked,
+_PERFORM: Final[dict[type, Callable[[MemoryDispatcher, Any], None]]] = {
+    virtual.MessageDelivered: MemoryDispatcher._on_delivered,
+    virtual.Confirmed: MemoryDispatcher._on_confirmed,
+    virtual.MessageReturned: MemoryDispatcher._on_returned,
+    virtual.Replied: MemoryDispatcher._on_replied,
+    virtual.ConsumerCancelled: MemoryDispatcher._on_cancelled,
+    virtual.ChannelClosed: MemoryDispatcher._on_channel_closed,
+    virtual.SessionClosed: MemoryDispatcher._on_closed,
+    virtual.SessionBlocked: MemoryDispatcher._on_blocked,
 }

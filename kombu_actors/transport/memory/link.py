@@ -20,7 +20,7 @@ from .._contract import Upstream
 from .._numbers import free_number
 from .._waiting import OneLife, PendingReply
 from .channel import MemoryChannel
-from .dispatch import Dispatcher
+from .dispatch import MemoryDispatcher
 
 if TYPE_CHECKING:
     from .broker import MemoryBroker
@@ -65,7 +65,7 @@ class MemoryLink(OneLife):
         super().__init__()
         self.name = f"memory://{broker.name}"
         self.session = host.open_session(user, self)
-        self.dispatcher = Dispatcher(self, broker)
+        self.dispatcher = MemoryDispatcher(self, broker)
         self.body_max = body_max
         """Bytes of the largest message body that is taken."""
         self._broker = broker
@@ -220,7 +220,7 @@ class MemoryLink(OneLife):
 
     def _serve(self, serve: Callable[[], object], pending: PendingReply) -> None:
         # The reply takes its place first: what the request sets off must be heard after it.
-        result: list[Any] = []
+        result: list[object] = []
         refusal: list[AMQPError] = []
 
         def settle() -> None:
@@ -267,6 +267,9 @@ class MemoryLink(OneLife):
     def pause_reading(self) -> None:
         """Take nothing more in until ``resume_reading``, except while a request waits for its answer."""
         self.dispatcher.paused = True
+
+    def read_seldom(self) -> None:
+        """Nothing is read here."""
 
     def resume_reading(self) -> None:
         """Undo ``pause_reading``; a no-op when not paused."""

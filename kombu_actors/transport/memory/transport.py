@@ -8,7 +8,7 @@ host, is another world.  Nothing is stored: the broker ends with the process.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import trio
@@ -20,7 +20,7 @@ from ...protocols._content import refuse_size, validate_content
 from ...protocols.virtual import EXCHANGE_TYPES, Message, new_message
 from .._contract import Capabilities
 from .broker import MemoryBroker
-from .link import ROLES, MemoryLink
+from .link import MemoryLink
 
 __all__ = ["MemoryBroker", "MemoryLink", "MemoryTransport", "forget_memory_broker", "memory_broker"]
 
@@ -75,10 +75,9 @@ class MemoryTransport:
     """Opens links to brokers in this process, and validates messages for them."""
 
     name = "memory"
-    roles: Sequence[str] = ROLES
     capabilities = Capabilities(heartbeats=False, confirms=True, exchange_types=EXCHANGE_TYPES)
 
-    def __init__(self, transport_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, transport_options: Mapping[str, object] | None = None) -> None:
         """The only option that matters here is ``body_max``."""
         self._body_max = body_max_of(transport_options or {})
 

@@ -28,18 +28,19 @@ T = TypeVar("T")
 logger = logging.getLogger("kombu_actors.redis")
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Wires:
     """The connections of one link."""
 
     main: RedisWire
-    listener: RedisWire
     publisher: RedisWire
     """The main one, unless publishes are confirmed by replicas."""
+    listener: RedisWire | None = None
+    """None until something is to be heard over it; ``Listening`` dials it then."""
 
     def all(self) -> tuple[RedisWire, ...]:
         """Each once."""
-        return tuple(dict.fromkeys((self.main, self.listener, self.publisher)))
+        return tuple(dict.fromkeys(wire for wire in (self.main, self.publisher, self.listener) if wire is not None))
 
 
 @attrs.frozen(eq=False)
@@ -179,5 +180,14 @@ class Caller:
         self.ending.check()
         pending = PendingReply(undo=undo)
         self.submit(call, pending.resolve, pending.fail)
+        said: T = await pending.wait()
+        return said
+
+    async def first_call(self, call: Call[T]) -> T:
+        """``call`` while nobody serves the main wire yet."""
+        self.ending.check()
+        pending = PendingReply()
+        self.submit(call, pending.resolve, pending.fail)
+        await self.wires.main.converse()
         said: T = await pending.wait()
         return said

@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
 from ..._values.model import ConsumerSpec, Delivery, Returned, Sent
 from ...errors import ConnectionClosed
 from ...protocols.redis import consuming_calls as consuming
-from ...protocols.redis.consuming_calls import Topic
 from ...protocols.redis.preparing import PreparedMessage
 from .._checks import check
 from .._contract import DeliverySink, LonePublish
 from .._oversized import too_large
 from .._waiting import PendingReply
-from .claims import Subscription, delivery
+from .claims import WireConsumer, delivery
 from .confirms import Confirms
 from .declaring import DeclaringChannel
 from .deliveries import Deliveries
@@ -46,14 +44,16 @@ class RedisChannel(DeclaringChannel):
         super().__init__(link, number)
         self._confirms = Confirms(self._ending, link.settling.settle)
         self.deliveries = Deliveries(self, link, self._confirms.settle)
-        self._consumers: dict[str, Subscription] = {}
+        self._consumers: dict[str, WireConsumer] = {}
+        self._leaving: trio.Event | None = None
+        """Set when the server has given back what it held; None while it is open."""
 
     # -- life ----------------------------------------------------------------------------------
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the server knows it by."""
-        return tuple(claimer.name for claimer in self.deliveries.claimers if claimer.used or not claimer.no_ack)
+        """What the server knows it by; nothing if it has neither consumed nor got anything."""
+        return tuple(claimer.name for claimer in self.deliveries.claimers if claimer.used)
 
     @property
     def highest_tag(self) -> int:
@@ -66,24 +66,39 @@ class RedisChannel(DeclaringChannel):
         return [subscription.spec.queue for subscription in self._consumers.values()]
 
     async def aclose(self) -> None:
-        """Close politely, once what was published has been answered; a no-op when already dead.
+        """Close politely, once what was published has been answered.
+
+        Of one that has died of a mistake, wait until the server has given back what it held: a queue that goes with
+        its last consumer does so then, and not after its successor has declared it again.
 
         Cancelled, the channel is closed all the same.
         """
-        if self._ending.reason is not None:
+        if self._ending.reason is None:
+            try:
+                await self._confirms.wait_answered()
+            finally:
+                self.end(ConnectionClosed(f"you closed channel {self.number} of the connection to {self.link.name}"))
+                self._leave()
+        else:
             await trio.lowlevel.checkpoint()
-            return
-        try:
-            await self._confirms.wait_answered()
-        finally:
-            self.end(ConnectionClosed(f"you closed channel {self.number} of the connection to {self.link.name}"))
-        await self.link.leave(self)
+        if self._leaving is not None:
+            await self._leaving.wait()
 
     def die(self, reason: BaseException) -> None:
         """End as the broker ends a channel over a mistake: what is unsettled goes back."""
         if self._ending.reason is None:
             self.end(reason)
-            self.link.leave_soon(self)
+            self._leave()
+
+    def _leave(self) -> None:
+        self._leaving = leaving = trio.Event()
+        self.link.leave_soon(self, leaving.set)
+
+    def link_died(self, reason: BaseException) -> None:
+        """Nothing is given back over this link any more."""
+        self.end(reason)
+        if self._leaving is not None:
+            self._leaving.set()
 
     def end(self, reason: BaseException) -> None:
         """Take note that the channel is dead."""
@@ -121,14 +136,17 @@ class RedisChannel(DeclaringChannel):
     async def consume(self, spec: ConsumerSpec, sink: DeliverySink, on_cancel: Callable[[], None]) -> str:
         """Subscribe; return the tag.  Cancelled, the subscription is taken back."""
         check({"queue": spec.queue, "consumer_tag": spec.tag}, spec.arguments)
+        await self.link.listening.wait_there()
+        self._ending.check()
         if spec.tag in self._consumers:
             raise amqp_errors.NotAllowed(
                 f"NOT_ALLOWED - attempt to reuse consumer tag '{spec.tag}' (refused locally)", reply_code=530
             )
-        spec = attrs.evolve(spec, tag=spec.tag or f"amq.ctag-{self.link.fresh()}")
-        subscription = Subscription(spec, sink, on_cancel)
+        spec = spec.but(tag=spec.tag or f"amq.ctag-{self.link.fresh()}")
+        subscription = WireConsumer(spec, sink, on_cancel)
 
         claimer = self.deliveries.claimers[spec.no_ack]
+        claimer.used = True
         call = consuming.consume(claimer.name, spec.tag, spec.queue, sep=self.link.layout.sep, exclusive=spec.exclusive)
 
         def take_back(_: object) -> None:
@@ -150,11 +168,11 @@ class RedisChannel(DeclaringChannel):
             claimer.subscribe(subscription)
         return spec.tag
 
-    def _consumes(self, subscription: Subscription) -> bool:
+    def _consumes(self, subscription: WireConsumer) -> bool:
         return self._consumers.get(subscription.spec.tag) is subscription
 
     async def _listen(
-        self, subscription: Subscription, topics: Sequence[Topic], take_back: Callable[[object], None]
+        self, subscription: WireConsumer, topics: Sequence[consuming.Topic], take_back: Callable[[object], None]
     ) -> None:
         try:
             await self.link.fanout.subscribe(self, subscription, topics)
@@ -189,13 +207,15 @@ class RedisChannel(DeclaringChannel):
             ContentTooLarge: the next message is; asking again gets the one after it.
         """
         check({"queue": queue})
+        claimer = self.deliveries.claimers[0]
+        claimer.used = True
 
         def give_back(got: consuming.Got) -> None:
             if got.claim:
                 self.link.settling.settle(Decision.REQUEUE, [got.claim])
 
         while True:
-            got = await self._ask(consuming.get(str(self.number), queue, no_ack=no_ack), undo=give_back)
+            got = await self._ask(consuming.get(claimer.name, queue, no_ack=no_ack), undo=give_back)
             self.link.settling.attend(got.deaths, no_ack=no_ack)
             for death in got.deaths:
                 if death.size:
@@ -244,6 +264,11 @@ class RedisChannel(DeclaringChannel):
     def ack(self, tag: int, *, multiple: bool = False) -> None:
         """Acknowledge one delivery, or all up to ``tag``."""
         self._settle_tags(Decision.ACK, tag, multiple)
+
+    def ack_each(self, tags: list[int]) -> None:
+        """Acknowledge these deliveries."""
+        for tag in tags:
+            self.ack(tag)
 
     def nack(self, tag: int, *, multiple: bool = False, requeue: bool = True) -> None:
         """Refuse one delivery, or all up to ``tag``."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .deliveries import Deliveries
     from .link import RedisLink
 
-__all__ = ["Claimer", "Subscription"]
+__all__ = ["Claimer", "WireConsumer"]
 
 logger = logging.getLogger("kombu_actors.redis")
 
@@ -43,7 +43,7 @@ CLAIM_BYTES: Final = 1024 * 1024
 
 
 @attrs.define(eq=False)
-class Subscription:
+class WireConsumer:
     """A consumer on the wire."""
 
     spec: ConsumerSpec
@@ -95,13 +95,13 @@ class Claimer:
         self.name = f"{channel.number}n" if no_ack else str(channel.number)
         self.no_ack = no_ack
         self.used = False
-        """Whether it ever served anybody."""
+        """Whether the server may hold anything for it: it was asked to serve somebody."""
         self.expected = 0
         """Messages that the claim under way may bring."""
         self._channel = channel
         self._deliveries = deliveries
         self._link = link
-        self._queues: dict[str, deque[Subscription]] = {}
+        self._queues: dict[str, deque[WireConsumer]] = {}
         """Each queue's subscriptions, the next to be served first."""
         self._order: deque[str] = deque()
         self._lines = Lines()
@@ -114,9 +114,8 @@ class Claimer:
 
     # -- who is to be served -------------------------------------------------------------------
 
-    def subscribe(self, subscription: Subscription) -> None:
+    def subscribe(self, subscription: WireConsumer) -> None:
         """Serve one more consumer."""
-        self.used = True
         queue = subscription.spec.queue
         self._queues.setdefault(queue, deque()).append(subscription)
         if queue not in self._order:  # though its last subscription may be on its way out still
@@ -125,7 +124,7 @@ class Claimer:
                 self._order = deque(sorted(self._order))
         self.woken([queue])
 
-    async def unsubscribe(self, subscription: Subscription) -> None:
+    async def unsubscribe(self, subscription: WireConsumer) -> None:
         """Serve one consumer less, after what is being claimed for it has come.
 
         Cancelled, what still comes goes back.
@@ -285,7 +284,7 @@ class Claimer:
                 self._sentry.watch(queue, self._link.layout.list_keys(queue))
 
     def _deliver(self, queues: list[str], messages: Sequence[tuple[int, int, bytes]]) -> None:
-        batch: list[tuple[Subscription, Delivery]] = []
+        batch: list[tuple[WireConsumer, Delivery]] = []
         homeless: list[int] = []
         for index, claim, raw in messages:
             queue = queues[index - 1]
@@ -318,7 +317,7 @@ def delivery(consumer: str, tag: int, envelope: Envelope) -> Delivery:
     )
 
 
-def hand_over(batch: list[tuple[Subscription, Delivery]]) -> None:
+def hand_over(batch: list[tuple[WireConsumer, Delivery]]) -> None:
     """Give the deliveries to their consumers, in order."""
     for subscription, group in groupby(batch, key=lambda pair: pair[0]):
         subscription.sink([delivered for _, delivered in group])

@@ -23,7 +23,7 @@ def slot_of(prefix: str) -> int | None:
     return None if tag is None else crc_hqx(tag[1].encode(), 0) % SLOTS
 
 
-def owner_of(slot: int, myself: Any, ranges: Any, *, where: str, host: str) -> tuple[str, int] | None:
+def owner_of(slot: int, myself: object, ranges: Any, *, where: str, host: str) -> tuple[str, int] | None:
     """The address of the primary that has a slot, by the answers to ``QUESTIONS``; None if it is who answered.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-import attrs
 import trio
 from amqp import exceptions as amqp_errors
 
@@ -70,7 +69,7 @@ class DeclaringChannel(OneLife):
         check({"queue": spec.name}, spec.arguments)
         fresh = not spec.name and not passive
         if fresh:
-            spec = attrs.evolve(spec, name=f"amq.gen-{self.link.fresh()}")
+            spec = spec.but(name=f"amq.gen-{self.link.fresh()}")
         return await self._ask(topology.queue_declare(spec, passive=passive, fresh=fresh))
 
     async def queue_delete(self, name: str, *, if_unused: bool = False, if_empty: bool = False) -> int:

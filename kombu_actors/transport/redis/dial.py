@@ -15,7 +15,7 @@ from ..._values.tls_settings import TLSSettings
 from ...errors import BrokerUnreachable, ConnectionLost, InvalidURL, OperationalError
 from .._stream import ByteStream, dial, dial_unix
 from .cluster import slot_of
-from .hello import Introduction, Server, cut_short, greet, served_meanwhile
+from .hello import Introduction, Server, cut_short, greet
 from .options import DialOptions, pulse_interval
 from .sentinel import find_primary, next_primary
 from .wire import RedisWire
@@ -71,6 +71,15 @@ async def open_wire(
     raise BrokerUnreachable(f"{attempt.where} did not answer within {timeout:g} s ({attempt.phase})")
 
 
+async def ask_sentinel(endpoint: Endpoint, options: Any) -> tuple[str, int]:
+    """The host and port of the primary, by the Sentinel of ``endpoint``; deadlines and errors as ``open_wire``."""
+    attempt = _Attempt(endpoint, options, "lookout")
+    timeout = attempt.dialling.socket_connect_timeout or options.connect_timeout
+    with trio.move_on_after(timeout):
+        return await attempt.ask_sentinel()
+    raise BrokerUnreachable(f"{attempt.where} did not answer within {timeout:g} s ({attempt.phase})")
+
+
 async def until_moved(endpoint: Endpoint, options: object, primary: tuple[str, int]) -> NoReturn:
     """Wait until the Sentinel of ``endpoint`` names another server than ``primary``, then raise ``ConnectionLost``.
 
@@ -114,14 +123,15 @@ class _Attempt:
             return await self._primary(at[0], at[1] or DEFAULT_PORT)
         if endpoint.scheme != "sentinel":
             return await self._primary(endpoint.host, endpoint.port or DEFAULT_PORT)
-        host, port = await self._ask_sentinel()
+        host, port = await self.ask_sentinel()
         sentinel = self.where
         try:
             return await self._primary(host, port)
         except BrokerUnreachable as error:
             raise type(error)(f"{error} (the primary by the sentinel {sentinel})") from error
 
-    async def _ask_sentinel(self) -> tuple[str, int]:
+    async def ask_sentinel(self) -> tuple[str, int]:
+        """The host and port of the primary."""
         return await self._with_sentinel(
             lambda wire, we: find_primary(wire, we, self.service, self.dialling.min_other_sentinels)
         )
@@ -153,7 +163,7 @@ class _Attempt:
         )
         self.phase = "asking the sentinel"
         try:
-            return await served_meanwhile(wire, lambda: talk(wire, we))
+            return await talk(wire, we)
         except ConnectionLost as error:
             raise cut_short(self.where, endpoint.host, error, tls=settings.tls is not None, phase=self.phase) from error
         finally:
@@ -200,7 +210,7 @@ class _Attempt:
             password=endpoint.password,
         )
         try:
-            server = await served_meanwhile(wire, lambda: greet(wire, we))
+            server = await greet(wire, we)
         except ConnectionLost as error:
             raise cut_short(self.where, host, error, tls=tls is not None, phase=self.phase) from error
         except BaseException:

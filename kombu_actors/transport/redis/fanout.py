@@ -23,7 +23,7 @@ from ...protocols.redis.envelope import UndecodableEnvelope, decode
 from .._oversized import report_oversized
 from .adopting import Adopting
 from .backlog import BACKLOG_BYTES, Backlog, Heard, OnDropped
-from .claims import Subscription, delivery
+from .claims import WireConsumer, delivery
 
 if TYPE_CHECKING:
     from .channel import RedisChannel
@@ -60,7 +60,7 @@ class BroadcastQueue:
     """Its list gets what is published too."""
     patterns: set[bytes] = attrs.field(factory=set)
     """Of the topics it is subscribed to."""
-    members: deque[tuple[RedisChannel, Subscription]] = attrs.field(factory=deque)
+    members: deque[tuple[RedisChannel, WireConsumer]] = attrs.field(factory=deque)
     watchers: dict[str, OnDropped] = attrs.field(factory=dict)
     """By consumer: who is to be told what was dropped."""
 
@@ -113,7 +113,7 @@ class Fanout:
         found.watchers[consumer] = watcher
         return True
 
-    async def subscribe(self, channel: RedisChannel, subscription: Subscription, topics: Sequence[Topic]) -> None:
+    async def subscribe(self, channel: RedisChannel, subscription: WireConsumer, topics: Sequence[Topic]) -> None:
         """Have a consumer get the broadcasts of its queue; returns when the server listens for them."""
         name = subscription.spec.queue
         queue = self._queues.get(name)
@@ -160,7 +160,7 @@ class Fanout:
             self._listening.pop(pattern).set()
             self._link.listening.subscribe("PUNSUBSCRIBE", pattern)
 
-    def unsubscribe(self, subscription: Subscription) -> None:
+    def unsubscribe(self, subscription: WireConsumer) -> None:
         """A consumer gets no more; the last one's queue is listened for no longer."""
         queue = self._queues.get(subscription.spec.queue)
         if queue is None or self._ended:

@@ -7,11 +7,10 @@ the password in theirs.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 import attrs
-import trio
 from amqp import exceptions as amqp_errors
 
 from ...errors import BrokerUnreachable, HandshakeFailed
@@ -29,10 +28,7 @@ __all__ = [
     "cut_short",
     "greet",
     "refused_login",
-    "served_meanwhile",
 ]
-
-T = TypeVar("T")
 
 OLDEST: Final = (6, 2)
 """The oldest version taken: what the scripts use (ZADD GT, GETDEL, LMOVE's relatives) came with it."""
@@ -73,36 +69,15 @@ class Introduction:
         return f"user {self.userid!r}" if self.userid else "the default user"
 
 
-async def served_meanwhile(wire: RedisWire, talk: Callable[[], Awaitable[T]]) -> T:
-    """Run the wire's reader and writer while ``talk`` runs; afterwards the wire lives, served by nobody."""
-    result: list[T] = []
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(wire.run_reader)
-        nursery.start_soon(wire.run_writer)
-        try:
-            result.append(await talk())
-        except Exception as error:
-            failure = error
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        raise failure
-    return result[0]
-
-
 async def ask_all(wire: RedisWire, commands: Sequence[tuple[Argument, ...]]) -> list[Any]:
-    """Send all commands at once; return the answers, errors as values, and the wire's death in place of the rest."""
+    """Send all commands at once over a wire that nobody serves yet; return the answers.
+
+    Errors are among them as values, and so is the wire's death, in place of the rest.
+    """
     answers: list[Any] = []
-    answered = trio.Event()
-
-    def take(reply: object) -> None:
-        answers.append(reply)
-        if len(answers) == len(commands):
-            answered.set()
-
     for command in commands:
-        wire.send(command, take)
-    await answered.wait()
+        wire.send(command, answers.append)
+    await wire.converse()
     return answers
 
 
@@ -128,10 +103,15 @@ async def greet(wire: RedisWire, we: Introduction) -> Server:
         hello += ["AUTH", we.userid or "default", we.password or ""]
     hello += ["SETNAME", we.name]
     select = [("SELECT", we.db)] if we.db else []
-    (said,) = await ask_all(wire, [tuple(hello)])
-    _judge_hello(said, we)
     commands: list[tuple[Argument, ...]] = [("PING",), ("INFO", "server"), *select]
-    pong, info, *selected = await ask_all(wire, commands)
+    answers: list[Any] = []
+    for command in (tuple(hello), *commands):
+        wire.send(command, answers.append)
+    await wire.converse(owed=len(commands))  # who answers in another way than a server will do may not answer the rest
+    said = answers[0]
+    _judge_hello(said, we)
+    await wire.converse()
+    _, pong, info, *selected = answers
     check_answered(pong, info, *selected)
     for answer in selected:
         _judge_select(answer, we)

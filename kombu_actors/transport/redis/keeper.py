@@ -1,11 +1,12 @@
-"""The keeper of a link: renews its lease, does what is due, and gives back what dead links held."""
+"""The keeper of a link: serves its wires, renews its lease, does what is due, and gives back what dead links held."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from math import inf
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -19,6 +20,7 @@ from .listening import Listening
 from .publishing import Publishing
 from .schedule import LATER, Schedule
 from .settling import Settling
+from .wire import RedisWire
 
 __all__ = ["Keeper"]
 
@@ -32,10 +34,10 @@ SILENCE: Final = 1.5 * BEAT
 
 
 class Keeper:
-    """One task per link.
+    """What runs for one link: a task, and three for each of its wires.
 
-    ``heartbeat`` is the pulse of its wires in seconds; ``lookout`` ends when this server is no longer the primary,
-    and raises ``ConnectionLost`` then.  ``consumed`` are the queues that the link consumes from.
+    ``heartbeat`` is their pulse in seconds; ``lookout`` ends when this server is no longer the primary, and raises
+    ``ConnectionLost`` then.  ``consumed`` are the queues that the link consumes from.
     """
 
     def __init__(
@@ -58,6 +60,9 @@ class Keeper:
         self._heartbeat = heartbeat
         self._lookout = lookout
         self._consumed = consumed
+        self._interval = min(BEAT, caller.terms.options.lease / 3)
+        self.runs = False
+        """Whether the wires are served, or will be in a turn."""
         self._later: set[Claimer] = set()
         self._refused = False
         """The server takes no writes, and that has been said."""
@@ -73,23 +78,61 @@ class Keeper:
         """Work is left in the server."""
         self._schedule.bring_forward("timer", trio.current_time())
 
+    def lease_taken(self) -> None:
+        """The lease is fresh: it is to be renewed a beat from now."""
+        self._schedule.beat = trio.current_time() + self._interval
+
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
-        """Act on the schedule until the link is dead."""
-        async with trio.open_nursery() as nursery:
-            for wire in self._caller.wires.all():
-                nursery.start_soon(wire.run_pulse, self._heartbeat)
-            if self._lookout is not None:
-                nursery.start_soon(self._look_out, self._lookout)
-            while not self._caller.dead:
-                now = trio.current_time()
-                if now >= self._schedule.later:
-                    self._do_small_things()
-                if now >= min(self._schedule.beat, self._schedule.timer):
-                    self._beat(now)
-                if now >= self._schedule.poll:
-                    self._listening.poll(now)
-                await self._schedule.wait()
-            nursery.cancel_scope.cancel()
+        """Serve the wires and act on the schedule until the link is dead; a no-op while that is done already."""
+        if self.runs:
+            return
+        self.runs = True
+        try:
+            async with trio.open_nursery() as nursery:
+                for wire in self._caller.wires.all():
+                    self._serve_wire(nursery, wire)
+                if self._lookout is not None:
+                    nursery.start_soon(self._look_out, self._lookout)
+                while not self._caller.dead:
+                    self._act(nursery, trio.current_time())
+                    await self._schedule.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.runs = False
+
+    def _act(self, nursery: trio.Nursery, now: float) -> None:
+        schedule = self._schedule
+        if now >= schedule.later:
+            self._do_small_things()
+        if now >= min(schedule.beat, schedule.timer):
+            self._beat(now)
+        if now >= schedule.poll:
+            self._listening.poll(now)
+        if now >= schedule.listen:
+            schedule.listen = inf
+            nursery.start_soon(self._listen, nursery)
+
+    def _serve_wire(self, nursery: trio.Nursery, wire: RedisWire) -> None:
+        for serve in (wire.run_reader, wire.run_writer, partial(wire.run_pulse, self._heartbeat)):
+            nursery.start_soon(self._serve, wire, serve)
+
+    @trio.lowlevel.enable_ki_protection
+    async def _serve(self, wire: RedisWire, serve: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await serve()
+        except Exception as error:
+            self._caller.kill(error)
+        self._caller.serves(wire)  # no longer: the link dies with it
+
+    @trio.lowlevel.enable_ki_protection
+    async def _listen(self, nursery: trio.Nursery) -> None:
+        try:
+            wire = await self._listening.connect()
+        except Exception as error:
+            self._caller.kill(error)
+        else:
+            self._serve_wire(nursery, wire)
 
     @trio.lowlevel.enable_ki_protection
     async def _look_out(self, until_moved: Callable[[], Awaitable[None]]) -> None:
@@ -107,7 +150,7 @@ class Keeper:
 
     def _beat(self, now: float) -> None:
         schedule, options = self._schedule, self._caller.terms.options
-        schedule.beat, schedule.timer = now + min(BEAT, options.lease / 3), inf
+        schedule.beat, schedule.timer = now + self._interval, inf
         renew = now >= schedule.renewal
         if renew:
             schedule.renewal = now + options.visibility_timeout / 3
@@ -142,7 +185,7 @@ class Keeper:
             if other not in here:
                 self._release(other.owner)
 
-        def listed(reply: Any) -> None:
+        def listed(reply: object) -> None:
             if isinstance(reply, ErrorReply):
                 self._may_list = consequence_of(reply.text) is not Consequence.NONE
             if not isinstance(reply, bytes):

@@ -1,9 +1,9 @@
-"""One live link to Redis: two connections, a lease, and what its channels share.
+"""One live link to Redis: its connections, a lease, and what its channels share.
 
-Commands and replies go over ``main``; what the server says unasked comes over ``listener``.  The link lives as
-long as all of them, and as long as its lease: a server-side deadline that the ``keeper`` moves on.  Whoever finds it
-overrun gives the link's messages back, and the server refuses every later script of the link (``FENCED``), so that no
-message has two owners.
+Commands and replies go over ``main``; what the server says unasked comes over ``listener``, once something is
+consumed.  The link lives as long as all of them, and as long as its lease: a server-side deadline that the ``keeper``
+moves on.  Whoever finds it overrun gives the link's messages back, and the server refuses every later script of the
+link (``FENCED``), so that no message has two owners.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ from .._numbers import free_number
 from .._waiting import OneLife
 from .caller import Caller, Terms, Wires
 from .channel import RedisChannel
+from .dial import OpenedWire
 from .errors import ErrorReply, translate
-from .estate import Estate, carry_out
 from .fanout import Fanout
+from .handover import Handover, carry_out
+from .hello import ask_all, check_answered
 from .keeper import Keeper
 from .listening import Listening
 from .publishing import Publishing
@@ -38,15 +40,12 @@ from .schedule import Schedule
 from .settling import Settlements, Settling
 from .wire import parted
 
-__all__ = ["PUBLISHER_ROLES", "ROLES", "RedisLink"]
+__all__ = ["RedisLink"]
 
 T = TypeVar("T")
 
 logger = logging.getLogger("kombu_actors.redis")
 
-ROLES: Final[Sequence[str]] = ("reader", "writer", "listener", "listener-writer", "keeper")
-PUBLISHER_ROLES: Final[Sequence[str]] = ("publisher", "publisher-writer")
-"""Besides, when publishes are confirmed by replicas: waiting for those would hold up everything else."""
 CHANNEL_MAX: Final = 2047
 """RabbitMQ's own default."""
 
@@ -54,6 +53,7 @@ CHANNEL_MAX: Final = 2047
 class RedisLink(OneLife):
     """A connection as ``transport._contract.Link`` describes it.  Made by ``RedisTransport.connect``."""
 
+    roles: Sequence[str] = ("keeper",)
     upstream: Upstream | None = None
 
     def __init__(
@@ -61,32 +61,32 @@ class RedisLink(OneLife):
         wires: Wires,
         terms: Terms,
         *,
-        server_properties: Mapping[str, Any],
+        server_properties: Mapping[str, object],
         heartbeat: float,
-        estate: Estate,
+        handover: Handover,
+        dial_listener: Callable[[], Awaitable[OpenedWire]],
         lookout: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """``heartbeat`` and ``lookout`` are the keeper's, ``estate`` is what a former link left."""
+        """``heartbeat`` and ``lookout`` are the keeper's, ``handover`` is what a former link left."""
         super().__init__()
         self.name = wires.main.name
         self.terms = terms
         self.server_properties = server_properties
-        self.roles: Sequence[str] = ROLES if wires.publisher is wires.main else (*ROLES, *PUBLISHER_ROLES)
         self.paused = False
         self._channels: dict[int, RedisChannel] = {}
         self._caller = caller = Caller(wires, terms, self._ending, self.kill)
         self._schedule = schedule = Schedule()
         self.settling = Settling(caller, schedule)
         self.publishing = Publishing(caller, self.settling)
-        self.listening = Listening(caller, self, schedule)
+        self.listening = Listening(caller, self, schedule, dial_listener)
         self.keeper = Keeper(
             *(caller, schedule, self.settling, self.publishing, self.listening),
             heartbeat=heartbeat,
             lookout=lookout,
             consumed=self._consumed,
         )
-        self.fanout = Fanout(self, estate.leftovers)
-        self._estate = estate
+        self.fanout = Fanout(self, handover.leftovers)
+        self._handover = handover
 
     def __repr__(self) -> str:
         return f"<RedisLink to {self.name}, {'open' if self.closed is None else 'dead'}>"
@@ -109,12 +109,13 @@ class RedisLink(OneLife):
             self._ending.happen(reason)
             self.fanout.end()
             for channel in self.channels():
-                channel.end(reason)
+                channel.link_died(reason)
             self._channels.clear()
             self._pass_on(self.settling.end(reason), reason)
             if not isinstance(reason, ConnectionClosed):
                 self.fanout.keep_leftovers()
             self._schedule.changed.set()
+            self.listening.end()
         for wire in self._caller.wires.all():
             wire.kill(reason)
 
@@ -129,22 +130,29 @@ class RedisLink(OneLife):
                 *(self.name, decisions.count),
             )
         else:
-            self._estate.decisions = decisions
+            self._handover.decisions = decisions
 
     async def begin(self) -> None:
-        """Take the lease, and what is the server's to say; the wires are served meanwhile."""
-        await self.listening.begin()
+        """Take the lease, and what is the server's to say, before the wires are served."""
         if self.options.confirm_replicas:
-            try:
-                await self._caller.wires.main.call("WAIT", 0, 0)
-            except ErrorReply as error:
-                raise translate(error.text, "WAIT, which confirm_replicas needs") from None
-        predecessor = self._estate.owner
-        if self._estate.decisions.count:
-            await carry_out(self._estate, self._caller)
+            (waited,) = await ask_all(self._caller.wires.main, [("WAIT", 0, 0)])
+            check_answered(waited)
+            if isinstance(waited, ErrorReply):
+                raise translate(waited.text, "WAIT, which confirm_replicas needs")
+        predecessor = self._handover.owner
+        if self._handover.decisions.count:
+            await carry_out(self._handover, self._caller)
         hello = consuming.hello(self.terms.client_id, self.terms.run_id, self.options.lease, predecessor)
-        self.settling.attend((), await self.call(hello))
-        self._estate.owner = self.terms.owner
+        rights: list[object] = []
+        for command in ("SUBSCRIBE", "UNSUBSCRIBE"):  # it isn't needed yet, and refused now or never
+            self._caller.wires.main.send((command, self.listening.words), rights.append)
+        next_timer = await self._caller.first_call(hello)
+        for said in rights:
+            if isinstance(said, ErrorReply):
+                raise translate(said.text, "SUBSCRIBE")
+        self._handover.owner = self.terms.owner
+        self.keeper.lease_taken()
+        self.settling.attend((), next_timer)
 
     async def aclose(self) -> None:
         """Say goodbye: what was appended leaves, what is unsettled goes back, then the connections end.
@@ -154,13 +162,10 @@ class RedisLink(OneLife):
         if self._ending.reason is not None:
             await trio.lowlevel.checkpoint()
             return
-        main = self._caller.wires.main
         try:
             async with trio.open_nursery() as nursery:
-                # Whoever served the link may have been cancelled already, or not have begun.
-                for role, serve in {"reader": main.run_reader, "writer": main.run_writer}.items():
-                    if not main.serves(role):
-                        nursery.start_soon(serve)
+                if not self.keeper.runs:  # it may have been cancelled already, or not have begun
+                    nursery.start_soon(self.keeper.run)
                 if self.settling.waits is None:
                     await self.settling.settled()
                 self._caller.parting = True
@@ -171,25 +176,12 @@ class RedisLink(OneLife):
             self.kill(parted(self.name))
 
     async def run(self, role: str) -> None:
-        """Serve one role until the link dies, then raise why (return after ``aclose``)."""
-        wires = self._caller.wires
-        serve = {
-            "reader": wires.main.run_reader,
-            "writer": wires.main.run_writer,
-            "listener": wires.listener.run_reader,
-            "listener-writer": wires.listener.run_writer,
-            "publisher": wires.publisher.run_reader,
-            "publisher-writer": wires.publisher.run_writer,
-            "keeper": self.keeper.run,
-        }[role]
+        """Serve the link until it dies, then raise why (return after ``aclose``)."""
         try:
-            await serve()
+            await self.keeper.run()
         except Exception as error:
             self.kill(error)
             raise
-        for wire in wires.all():
-            if wire.closed is not None:
-                self.kill(wire.closed)
         reason = await self._ending.wait()
         if not isinstance(reason, ConnectionClosed):
             raise reason.with_traceback(None)
@@ -250,8 +242,13 @@ class RedisLink(OneLife):
         for channel in self.channels():
             channel.deliveries.look_everywhere()
 
+    def read_seldom(self) -> None:
+        """Claims bring as much as there is room for, in large pieces already."""
+
     def resume_reading(self) -> None:
         """Undo ``pause_reading``; a no-op when not paused."""
+        if not self.paused:
+            return
         self.paused = False
         for channel in self.channels():
             channel.deliveries.look_everywhere()
@@ -272,27 +269,21 @@ class RedisLink(OneLife):
         await trio.lowlevel.checkpoint()
         self._ending.check()
         if kept and CHANNEL_MAX in self._channels:
-            await self.leave(self._channels[CHANNEL_MAX])  # it died of an answer just now
+            await self._channels[CHANNEL_MAX].aclose()  # it died of an answer just now
         number = free_number(self._channels, CHANNEL_MAX, kept, self.name)
         channel = self._channels[number] = RedisChannel(self, number)
         return channel
 
-    async def leave(self, channel: RedisChannel) -> None:
-        """Give back what a closed channel held; its number is free when the server has done it."""
-        if self._ending.reason is not None:
-            await trio.lowlevel.checkpoint()
-            return
-        left = trio.Event()
-        self.leave_soon(channel, left.set)
-        await left.wait()
-
-    def leave_soon(self, channel: RedisChannel, done: Callable[[], None] = lambda: None) -> None:
-        """``leave``, without waiting for it.
+    def leave_soon(self, channel: RedisChannel, done: Callable[[], None]) -> None:
+        """Give back what a closed channel held; its number is free, and ``done`` called, when the server has done it.
 
         What was decided goes first, or it would be given back as well; and what the channel held must not stay
         with nobody while the server takes no writes.
         """
-        self.settling.after(partial(self._leave, channel, done))
+        if channel.names:
+            self.settling.after(partial(self._leave, channel, done))
+        else:
+            self._left(channel, done)
 
     def _leave(self, channel: RedisChannel, done: Callable[[], None]) -> None:
         *others, last = channel.names

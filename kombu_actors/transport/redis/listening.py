@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from ...errors import BrokerUnreachable, ConnectionLost
 from ...protocols.redis.consuming_calls import read_topics
 from .caller import Caller
 from .errors import Consequence, ErrorReply, consequence_of, translate, without_arguments
-from .hello import ask_all, check_answered
 from .schedule import Schedule
+from .wire import RedisWire
 
 if TYPE_CHECKING:
     from .claims import Claimer
+    from .dial import OpenedWire
     from .link import RedisLink
 
 __all__ = ["Listening", "Sentry"]
@@ -77,40 +79,88 @@ class Sentry:
 class Listening:
     """The listener's connection of one link, and the lists whose sentries its claimers are.
 
+    It is dialled for the first who consumes: many programs only publish.
+
     The server tells when a list changes (``CLIENT TRACKING``).  Where it may not be asked to, or forgets what it was
     asked (``tracking-table-max-keys``), the lists are looked at, ``POLL`` seconds apart.
     """
 
-    def __init__(self, caller: Caller, link: RedisLink, schedule: Schedule) -> None:
+    def __init__(
+        self, caller: Caller, link: RedisLink, schedule: Schedule, dial: Callable[[], Awaitable[OpenedWire]]
+    ) -> None:
         self._caller = caller
         self._link = link
         self._schedule = schedule
-        self._wire = caller.wires.listener
+        self._dial = dial
+        self.words = caller.terms.layout.namespace + b"wake." + caller.terms.owner.encode()
+        """The topic of words to our claimers."""
+        self._there: trio.Event | None = None
+        """Set when the server talks to us over the connection, and when the link is dead; None until it is wanted."""
         self._tracks = True
         self._polled: dict[tuple[Claimer, str], tuple[bytes, ...]] = {}
         self._sentries: dict[bytes, dict[Claimer, str]] = {}
-        self._wire.on_push = self._pushed
 
-    async def begin(self) -> None:
-        """Have the server tell us of changed lists, and of words to our claimers.
+    # -- the connection --------------------------------------------------------------------------
+
+    async def wait_there(self) -> None:
+        """Have the connection dialled, unless it is there, and return when the server talks to us over it.
 
         Raises:
-            AccessRefused: the user may not; ConnectionLost: the wire died over it.
+            why the link died over it, if it did.
         """
-        terms = self._caller.terms
-        words = terms.layout.namespace + b"wake." + terms.owner.encode()
-        tracks, subscribed = await ask_all(self._wire, [("CLIENT", "TRACKING", "ON"), ("SUBSCRIBE", words)])
-        check_answered(tracks, subscribed)
-        if isinstance(tracks, ErrorReply):
-            if consequence_of(tracks.text) is not Consequence.NONE:
-                raise translate(tracks.text, "CLIENT TRACKING")
+        self._caller.ending.check()
+        if self._there is None:
+            self._there = trio.Event()
+            self._schedule.bring_forward("listen", trio.current_time())
+        if not self._there.is_set():
+            await self._there.wait()
+        self._caller.ending.check()
+
+    async def connect(self) -> RedisWire:
+        """Dial the connection, and ask for what is to be told over it: changed lists, and words to our claimers.
+
+        Raises:
+            ConnectionLost: it can't be had, or leads to another server; AccessRefused: not any more; why the link died.
+        """
+        try:
+            opened = await self._dial()
+        except BrokerUnreachable as error:
+            raise ConnectionLost(f"the session needs a second connection, as something is consumed: {error}") from error
+        wire = self._caller.wires.listener = opened.wire
+        self._caller.ending.check()
+        if opened.server.run_id != self._caller.terms.run_id:
+            raise ConnectionLost(f"{wire.name} is another server by now: its primary has changed")
+        wire.on_push = self._pushed
+        self._begin(wire)
+        return wire
+
+    def end(self) -> None:
+        """The link is dead, and nobody waits for the connection."""
+        if self._there is not None:
+            self._there.set()
+
+    def _begin(self, wire: RedisWire) -> None:
+        def tracks(reply: object) -> None:
+            if not isinstance(reply, ErrorReply):
+                return
+            if consequence_of(reply.text) is not Consequence.NONE:
+                self._caller.kill(translate(reply.text, "CLIENT TRACKING"))
+                return
             self._tracks = False
             logger.info(
                 "%s: looks for messages every %g s, as the server may not tell of them (CLIENT TRACKING: %s)",
-                *(self._wire.name, POLL, without_arguments(tracks.text)),
+                *(wire.name, POLL, without_arguments(reply.text)),
             )
-        if isinstance(subscribed, ErrorReply):
-            raise translate(subscribed.text, "SUBSCRIBE")
+
+        def listens(reply: object) -> None:
+            if isinstance(reply, ErrorReply):
+                self._caller.kill(translate(reply.text, "SUBSCRIBE"))
+            elif reply is None and self._there is not None:
+                self._there.set()
+                self._schedule.bring_forward("beat", trio.current_time())  # who consumes has promises to make
+
+        wire.send(("CLIENT", "TRACKING", "ON"), tracks)
+        wire.send(("SUBSCRIBE", self.words), listens)
 
     # -- sentries --------------------------------------------------------------------------------
 
@@ -176,20 +226,22 @@ class Listening:
             refused = isinstance(reply, ErrorReply)
             done(translate(reply.text, f"{command} {pattern.decode()}") if refused else None)
 
-        if self._caller.serves(self._wire):
-            self._wire.send((command, pattern), answered)
+        wire = self._caller.wires.listener
+        if wire is not None and self._caller.serves(wire):
+            wire.send((command, pattern), answered)
 
     def _ask(self, command: tuple[Any, ...], done: Callable[[Any], None]) -> None:
         """Ask something over the connection that is told of changes.  Who can't ask would be deaf: the link dies."""
 
-        def answered(reply: Any) -> None:
+        def answered(reply: object) -> None:
             if isinstance(reply, ErrorReply):
                 self._caller.kill(translate(reply.text, command[0]))
             elif not isinstance(reply, BaseException):
                 done(reply)
 
-        if self._caller.serves(self._wire):
-            self._wire.send(command, answered)
+        wire = self._caller.wires.listener
+        if wire is not None and self._caller.serves(wire):
+            wire.send(command, answered)
 
     # -- pushes ----------------------------------------------------------------------------------
 

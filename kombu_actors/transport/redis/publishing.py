@@ -142,12 +142,15 @@ class Publishing:
 
         def answered(reply: object) -> None:
             still = isinstance(reply, ErrorReply) and consequence_of(reply.text) is Consequence.BLOCKED
-            if not still and not self._caller.dead:
-                self.queue.refused = None
+            if still or self._caller.dead:
+                return
+            self.queue.refused = None
+            if self.queue.waiting:
+                self._wire.wake()  # the alarm ends when one is taken: there may not be room for these
+            elif not self.queue.under_way:
                 self.alarm.change(None)
-                self._wire.wake()
 
-        if self.queue.refused is not None and self._caller.serves(self._wire):
+        if self.alarm.reason is not None and self._caller.serves(self._wire):
             # This writes nothing, and is refused like a write.  Trying with what waits would make its fate
             # unknown whenever a deadline passes just then.
             self._wire.send(("SETRANGE", self._caller.terms.layout.namespace + b"nothing", 0, b""), answered)

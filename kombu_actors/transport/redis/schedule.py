@@ -26,6 +26,8 @@ class Schedule:
     """Small things that wait for more of their kind."""
     poll: float = inf
     """Lists of which the server doesn't tell when they change."""
+    listen: float = inf
+    """The listener's connection is wanted, and isn't there."""
     renewal: float = 0.0
     """When stock kombu would begin to take our messages for abandoned."""
     changed: trio.Event = attrs.field(factory=trio.Event)
@@ -50,5 +52,5 @@ class Schedule:
     async def wait(self) -> None:
         """Wait until something is due, or brought forward."""
         self.changed = trio.Event()
-        with trio.move_on_at(min(self.beat, self.timer, self.later, self.poll)):
+        with trio.move_on_at(min(self.beat, self.timer, self.later, self.poll, self.listen)):
             await self.changed.wait()

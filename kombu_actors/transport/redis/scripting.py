@@ -74,7 +74,8 @@ class Scripting:
             return None
         refused: Exception = AccessRefused(
             f"ACCESS_REFUSED - Redis runs no scripts for us, and every step of the broker is one"
-            f" ({without_arguments(text)}): allow EVALSHA and SCRIPT LOAD (+evalsha +script|load), or EVAL (+eval)",
+            f" ({without_arguments(text)}): its ACL has to allow EVALSHA and SCRIPT LOAD (+evalsha +script|load), or"
+            " EVAL (+eval)",
             reply_code=403,
         )
         return refused

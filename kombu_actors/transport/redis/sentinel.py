@@ -39,7 +39,10 @@ async def find_primary(wire: RedisWire, we: Introduction, service: str, min_othe
         check_answered(answer)
     check_answered(details)
     if address is None:
-        raise BrokerUnreachable(f"the sentinel {we.where} watches no primary named {service!r} (option master_name)")
+        (watched,) = await ask_all(wire, [("SENTINEL", "MASTERS")])
+        raise BrokerUnreachable(
+            f"the sentinel {we.where} watches no primary named {service!r} (option master_name){_but(watched)}"
+        )
     try:
         host, port = address[0].decode(), int(address[1])
         known = _as_dict(details)
@@ -66,7 +69,6 @@ async def next_primary(
     hello: list[Argument] = ["HELLO", 3]
     if we.userid or we.password:
         hello += ["AUTH", we.userid or "default", we.password or ""]
-    await wire.call(*hello)
     told, hear = trio.open_memory_channel[None](1)
 
     def heard(_: object) -> None:
@@ -74,7 +76,9 @@ async def next_primary(
             told.send_nowait(None)
 
     wire.on_push = heard
-    await wire.call("SUBSCRIBE", SWITCHED)
+    for answer in await ask_all(wire, [tuple(hello), ("SUBSCRIBE", SWITCHED)]):
+        if isinstance(answer, BaseException):
+            raise answer
     # What it said before we listened, or says of another group, is told apart by asking.
     while (named := await find_primary(wire, we, service, 0)) == primary:
         await _heard_or_dead(wire, hear, pulse)
@@ -90,10 +94,20 @@ async def _heard_or_dead(wire: RedisWire, hear: trio.MemoryReceiveChannel[None],
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(until_dead)
+        nursery.start_soon(wire.run_reader)
+        nursery.start_soon(wire.run_writer)
         nursery.start_soon(wire.run_pulse, pulse)
         await hear.receive()
         nursery.cancel_scope.cancel()
     check_answered(wire.closed)
+
+
+def _but(watched: object) -> str:
+    """What it watches instead."""
+    if not isinstance(watched, list):
+        return ""
+    names = [_as_dict(one).get(b"name", b"?").decode(errors="replace") for one in watched]
+    return f", but {', '.join(map(repr, names)) or 'none'}"
 
 
 def _as_dict(details: object) -> dict[bytes, bytes]:

@@ -7,7 +7,7 @@ scripts in the server, each step in one of them (``protocols.redis``); ``RedisLi
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -23,9 +23,8 @@ from ...protocols.virtual import EXCHANGE_TYPES
 from .._contract import Capabilities
 from .caller import Terms, Wires
 from .dial import OpenedWire, Role, open_wire, until_moved
-from .estate import Estate
-from .hello import served_meanwhile
-from .link import PUBLISHER_ROLES, ROLES, RedisLink
+from .handover import Handover
+from .link import RedisLink
 from .options import DialOptions, pulse_interval
 from .tags import new_tag
 
@@ -38,14 +37,11 @@ class RedisTransport:
     name = "redis"
     capabilities = Capabilities(heartbeats=False, confirms=True, exchange_types=EXCHANGE_TYPES)
 
-    def __init__(self, transport_options: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, transport_options: Mapping[str, object] | None = None) -> None:
         self.options = RedisOptions.from_mapping(transport_options or {})
         self._layout = self.options.layout
         self._body_max = body_max_of(transport_options or {})
-        by_replicas = self.options.confirm_replicas > 0
-        self.roles: Sequence[str] = (*ROLES, *PUBLISHER_ROLES) if by_replicas else ROLES
-        self._wires: Sequence[Role] = ("main", "listener", "publisher") if by_replicas else ("main", "listener")
-        self._estate = Estate()
+        self._handover = Handover()
 
     async def connect(self, endpoint: Endpoint, options: Any) -> RedisLink:
         """Dial, log in, and take a lease.
@@ -61,15 +57,15 @@ class RedisTransport:
 
         Cancelled, it leaves no socket behind; a lease it may have taken runs out.
         """
-        if self._estate.pid != os.getpid():
-            self._estate = Estate()  # a forked child's: its parent's link lives
+        if self._handover.pid != os.getpid():
+            self._handover = Handover()  # a forked child's: its parent's link lives
         timeout = DialOptions.understood(options.transport_options).socket_connect_timeout or options.connect_timeout
-        wires: dict[str, OpenedWire] = {}
+        wires: dict[Role, OpenedWire] = {}
         try:
             with trio.move_on_after(timeout):
                 await self._open(endpoint, options, wires)
                 link = self._link(endpoint, options, wires)
-                await self._begin(link, wires)
+                await link.begin()
                 return link
             raise BrokerUnreachable(f"{endpoint} did not answer within {timeout:g} s")
         except BaseException:
@@ -77,35 +73,18 @@ class RedisTransport:
                 opened.wire.kill(ConnectionLost("the connection was given up before it was whole"))
             raise
 
-    async def _open(self, endpoint: Endpoint, options: Any, wires: dict[str, OpenedWire]) -> None:
-        """Open all wires at once, as each takes some round trips; ``wires`` gets them one by one."""
-        failures: list[Exception] = []
-        at: tuple[str, int | None] | None = None
-        roles = list(self._wires)
-        if endpoint.scheme == "sentinel":  # which is asked once: all connections lead to one server
-            main = wires["main"] = await open_wire(endpoint, options, role="main")
-            at = (main.host, main.port)
-            roles.remove("main")
-        async with trio.open_nursery() as nursery:
+    async def _open(self, endpoint: Endpoint, options: object, wires: dict[Role, OpenedWire]) -> None:
+        """Open the wires that are needed at once, to one server; ``wires`` gets them one by one."""
+        main = wires["main"] = await open_wire(endpoint, options, role="main")
+        if self.options.confirm_replicas:
+            wires["publisher"] = await open_wire(endpoint, options, role="publisher", at=(main.host, main.port))
 
-            async def open_one(role: Role) -> None:
-                try:
-                    wires[role] = await open_wire(endpoint, options, role=role, at=at)
-                except Exception as error:
-                    failures.append(error)
-                    nursery.cancel_scope.cancel()
-
-            for role in roles:
-                nursery.start_soon(open_one, role)
-        if failures:
-            raise failures[0]
-
-    def _link(self, endpoint: Endpoint, options: Any, opened: Mapping[str, OpenedWire]) -> RedisLink:
+    def _link(self, endpoint: Endpoint, options: Any, opened: Mapping[Role, OpenedWire]) -> RedisLink:
         if len({each.server.run_id for each in opened.values()}) > 1:
             raise BrokerUnreachable(f"{endpoint} changed its primary while we dialled")
         main = opened["main"]
         return RedisLink(
-            Wires(main.wire, opened["listener"].wire, opened.get("publisher", main).wire),
+            Wires(main.wire, opened.get("publisher", main).wire),
             Terms(
                 uuid4().hex,
                 main.server.run_id,
@@ -116,15 +95,12 @@ class RedisTransport:
             ),
             server_properties={"product": "Redis", "version": main.server.version},
             heartbeat=pulse_interval(options),
-            estate=self._estate,
+            handover=self._handover,
+            dial_listener=partial(open_wire, endpoint, options, role="listener", at=(main.host, main.port)),
             lookout=partial(until_moved, endpoint, options, (main.host, main.port or 0))
             if endpoint.scheme == "sentinel"
             else None,
         )
-
-    async def _begin(self, link: RedisLink, opened: Mapping[str, OpenedWire]) -> None:
-        main, listener = opened["main"].wire, opened["listener"].wire
-        await served_meanwhile(main, lambda: served_meanwhile(listener, link.begin))
 
     def prepare(
         self,

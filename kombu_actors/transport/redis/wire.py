@@ -17,7 +17,7 @@ import trio
 from ...errors import ConnectionClosed, ConnectionLost
 from .._pulse import keep_pulse
 from .._stream import STREAM_ERRORS, ByteStream
-from .._waiting import OneLife, Outbox, PendingReply
+from .._waiting import OneLife, Outbox
 from .errors import ErrorReply
 from .replies import BadReply, ReplyReader
 
@@ -164,42 +164,9 @@ class RedisWire(OneLife):
         self._waiting.append(on_reply)
         self._outbox.wake()
 
-    def request(
-        self,
-        *args: Argument,
-        applied: Callable[[Any], None] | None = None,
-        undo: Callable[[Any], None] | None = None,
-    ) -> PendingReply:
-        """Append one command; ``await request(...).wait()`` for its reply, maybe after others were appended.
-
-        ``wait`` raises ``ErrorReply`` when the server refuses, and the wire's death.  Cancelled, it leaves a
-        tombstone that takes the late reply.  ``applied(reply)`` runs in order with all other callbacks;
-        ``undo(reply)`` in its place, or later, when the waiter was cancelled.
-        """
-        pending = PendingReply(applied=applied, undo=undo)
-        self.send(args, partial(_settle, pending))
-        return pending
-
-    async def call(self, *args: Argument) -> Any:
-        """Send one command and wait for its reply.
-
-        Raises:
-            ErrorReply: the server refused it.
-            ConnectionLost, ConnectionClosed: the wire is dead, or died over it.
-
-        Cancelled before its first wait, nothing is sent; later the command may have been carried out, and
-        its reply goes to nobody.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        return await self.request(*args).wait()
-
     def wake(self) -> None:
         """Have the writer ``gather`` and send."""
         self._outbox.wake()
-
-    def serves(self, role: str) -> bool:
-        """Whether somebody runs that role (``reader``, ``writer``, ``pulse``)."""
-        return role in self._serving
 
     def flush(self) -> None:
         """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
@@ -247,21 +214,40 @@ class RedisWire(OneLife):
         finally:
             self._serving.discard(role)
 
+    async def converse(self, *, owed: int = 0) -> None:
+        """Send what was appended and take in what comes until no more replies are ``owed``, or the wire is dead.
+
+        For its first words, before anybody serves it: three tasks less.  Cancelled while bytes leave, the wire dies.
+        """
+        self._serving.add("writer")
+        try:
+            while len(self._waiting) > owed and self._ending.reason is None:
+                self.flush()
+                if self._gathered:
+                    await self._send_gathered()
+                else:
+                    await self._receive()
+        finally:
+            self._serving.discard("writer")
+
     async def _read(self) -> None:
         while self._ending.reason is None:
-            try:
-                data = await self._stream.receive()
-            except STREAM_ERRORS as error:
-                self.lose(str(error) or type(error).__name__, error)
-                return
-            if not data:
-                self.lose("the server closed it")
-                return
-            self.last_heard = trio.current_time()
-            try:
-                self._take(data)
-            except BadReply as error:
-                self.lose(f"the server broke the protocol: {error}", error)
+            await self._receive()
+
+    async def _receive(self) -> None:
+        try:
+            data = await self._stream.receive()
+        except STREAM_ERRORS as error:
+            self.lose(str(error) or type(error).__name__, error)
+            return
+        if not data:
+            self.lose("the server closed it")
+            return
+        self.last_heard = trio.current_time()
+        try:
+            self._take(data)
+        except BadReply as error:
+            self.lose(f"the server broke the protocol: {error}", error)
 
     def _take(self, data: bytes) -> None:
         waiting = self._waiting
@@ -288,26 +274,29 @@ class RedisWire(OneLife):
     async def _write(self) -> None:
         while self._ending.reason is None:
             self.gather()
-            if not self._gathered:
+            if self._gathered:
+                await self._send_gathered()
+            else:
                 await self._outbox.wait()
-                continue
-            self._outbox.sending = True
-            data = b"".join(self._gathered)
-            self._gathered.clear()
-            try:
-                await self._stream.send_all(data)
-            except STREAM_ERRORS as error:
-                # What the server said before it hung up explains more than our failed send.
-                with trio.move_on_after(LAST_WORD_TIMEOUT if "reader" in self._serving else 0):
-                    await self._ending.wait()
-                self.lose(str(error) or type(error).__name__, error)
-            except trio.Cancelled:
-                # Half a command may have left: whatever came next would be taken for its rest.
-                self.lose("sending was cancelled half-way")
-                raise
-            finally:
-                self._outbox.sending = False
-            self.last_sent = trio.current_time()
+
+    async def _send_gathered(self) -> None:
+        self._outbox.sending = True
+        data = b"".join(self._gathered)
+        self._gathered.clear()
+        try:
+            await self._stream.send_all(data)
+        except STREAM_ERRORS as error:
+            # What the server said before it hung up explains more than our failed send.
+            with trio.move_on_after(LAST_WORD_TIMEOUT):
+                await (self._ending.wait() if "reader" in self._serving else self._read())
+            self.lose(str(error) or type(error).__name__, error)
+        except trio.Cancelled:
+            # Half a command may have left: whatever came next would be taken for its rest.
+            self.lose("sending was cancelled half-way")
+            raise
+        finally:
+            self._outbox.sending = False
+        self.last_sent = trio.current_time()
 
 
 def _ignore(_: object) -> None:
@@ -327,13 +316,6 @@ def _unasked(reply: object) -> str:
 
 _UNASKED: Final = ("DENIED ", "ERR max number of clients", "ERR Protocol error")
 """What a Redis server says without being asked."""
-
-
-def _settle(pending: PendingReply, reply: object) -> None:
-    if isinstance(reply, BaseException):
-        pending.fail(reply)
-    else:
-        pending.resolve(reply)
 
 
 def parted(name: str) -> ConnectionClosed:

@@ -8,7 +8,7 @@ from typing import Any
 from amqp import spec
 
 from kombu_actors.protocols.amqp import AMQPEngine, PlainCredentials
-from kombu_actors.protocols.amqp.events import ConnectionOpened, Delivered, Event
+from kombu_actors.protocols.amqp.events import ConnectionOpened, Event, MessageDelivered
 from kombu_actors.protocols.amqp.methods import request
 from tests import support_amqp_server as peer
 
@@ -60,8 +60,8 @@ def receive_split(engine: AMQPEngine, data: bytes, cuts: list[int]) -> list[Even
         for event in engine.receive(data[start:end]):
             last = events[-1] if events else None
             if (
-                isinstance(event, Delivered)
-                and isinstance(last, Delivered)
+                isinstance(event, MessageDelivered)
+                and isinstance(last, MessageDelivered)
                 and (last.channel, last.consumer_tag) == (event.channel, event.consumer_tag)
             ):
                 last.deliveries.extend(event.deliveries)

@@ -14,9 +14,9 @@ from kombu_actors.protocols.amqp import PeerProtocolError, Preparer
 from kombu_actors.protocols.amqp.deliveries import CACHE_SIZE
 from kombu_actors.protocols.amqp.events import (
     ConsumerCancelled,
-    Delivered,
     Event,
     Got,
+    MessageDelivered,
     MessageReturned,
     Oversized,
     Replied,
@@ -80,12 +80,12 @@ def test_a_conversation_is_reported_in_wire_order() -> None:
     """What the parts of the recording mean, once, by hand."""
     events, answers = WHOLE
     first, other = events[0], events[1]
-    assert isinstance(first, Delivered)
+    assert isinstance(first, MessageDelivered)
     assert [delivery.delivery_tag for delivery in first.deliveries] == [1, 2, 3]
     properties = {**KOMBU_LIKE, "headers": {}}
     del properties["application_headers"]
     assert first.deliveries[1] == Delivery("ctag", 2, True, "ex", "key", properties, b"")
-    assert isinstance(other, Delivered)
+    assert isinstance(other, MessageDelivered)
     assert other.deliveries == [Delivery("other", 4, False, "", "q", {}, b"four")]
     assert tuple(events[2]) == (1, 1, False, True)
     headers = {"message_id": "m-1", "headers": {"a": [1, {"b": None}]}}
@@ -109,7 +109,7 @@ def test_bytes_that_drip_in_mean_the_same() -> None:
 
 
 @given(st.lists(st.integers(0, len(TRAFFIC)), max_size=12))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_where_the_stream_is_cut_does_not_matter(cuts: list[int]) -> None:
     """The straight path for whole deliveries and the path frame by frame agree."""
     assert hear(cuts) == WHOLE
@@ -119,7 +119,7 @@ def test_where_the_stream_is_cut_does_not_matter(cuts: list[int]) -> None:
     st.lists(st.tuples(st.integers(0, len(TRAFFIC) - 1), st.integers(0, 255)), min_size=1, max_size=4),
     st.lists(st.integers(0, len(TRAFFIC)), max_size=4),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_damaged_traffic_is_understood_or_a_protocol_error(damage: list[tuple[int, int]], cuts: list[int]) -> None:
     """Nothing else ever escapes, whatever byte is hit: length, type, tag or text."""
     data = bytearray(TRAFFIC)
@@ -132,7 +132,7 @@ def test_damaged_traffic_is_understood_or_a_protocol_error(damage: list[tuple[in
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_noise_after_the_handshake_is_a_protocol_error_or_incomplete(noise: bytes) -> None:
     """Arbitrary bytes on an open connection."""
     engine = engine_with_channel()
@@ -218,7 +218,7 @@ def test_of_a_body_too_large_nothing_is_kept_and_the_channel_goes_on() -> None:
         assert content is not None
         assert content.pieces == []
     (delivered,) = engine.receive(peer.frame(3, 1, b"z") + peer.delivery(1, 2, b"next"))
-    assert isinstance(delivered, Delivered)
+    assert isinstance(delivered, MessageDelivered)
     assert [delivery.body for delivery in delivered.deliveries] == [b"next"]
     assert sent_frames(engine) == []
 
@@ -231,7 +231,7 @@ def test_a_body_too_large_is_told_whatever_its_header_says_and_can_be_given_up(s
     assert isinstance(oversized, Oversized)
     assert oversized.size == size
     (delivered,) = engine.receive(peer.delivery(1, 2, b"next"))
-    assert isinstance(delivered, Delivered)
+    assert isinstance(delivered, MessageDelivered)
 
 
 def test_an_answer_too_large_is_an_answer() -> None:
@@ -250,7 +250,7 @@ def test_a_small_body_is_bounded_on_the_straight_path_too() -> None:
     """body_max below the frame size."""
     engine = engine_with_channel(body_max=3)
     events = engine.receive(peer.delivery(1, 1, b"abc") + peer.delivery(1, 2, b"abcd") + peer.delivery(1, 3, b"abc"))
-    assert [type(event) for event in events] == [Delivered, Oversized, Delivered]
+    assert [type(event) for event in events] == [MessageDelivered, Oversized, MessageDelivered]
 
 
 def test_a_method_ends_unfinished_content() -> None:
@@ -298,7 +298,7 @@ def test_a_message_with_undecodable_properties_can_still_be_rejected(properties:
     )
     for events in (straight, dripped):
         (event,) = events
-        assert isinstance(event, Delivered)
+        assert isinstance(event, MessageDelivered)
         (delivery,) = event.deliveries
         assert isinstance(delivery.properties, UndecodableProperties)
         assert delivery.properties.reason
@@ -311,7 +311,7 @@ def test_consecutive_deliveries_of_one_consumer_are_one_batch() -> None:
     engine = engine_with_channel()
     run = [peer.delivery(1, tag, b"x") for tag in range(1, 101)]
     (event,) = engine.receive(b"".join(run) + peer.frame(8, 0, b""))
-    assert isinstance(event, Delivered)
+    assert isinstance(event, MessageDelivered)
     assert [delivery.delivery_tag for delivery in event.deliveries] == list(range(1, 101))
     mixed = peer.delivery(1, 101, b"x") + peer.delivery(1, 102, b"x", consumer="b") + peer.delivery(1, 103, b"x")
     assert [len(event.deliveries) for event in engine.receive(mixed)] == [1, 1, 1]  # type: ignore[union-attr]
@@ -344,5 +344,5 @@ def test_a_large_body_that_drips_in_costs_linear_time() -> None:
         joined += engine.receive(data[at : at + 16])
     assert len(engine._buffer.kept) == 0
     (event,) = joined
-    assert isinstance(event, Delivered)
+    assert isinstance(event, MessageDelivered)
     assert event.deliveries[0].body == body

@@ -66,7 +66,7 @@ def prepared(body: bytes = b"x", **properties: Any) -> Prepared:
 
 @given(properties_of)
 @example({"headers": {"CC": ["a", None], "BCC": []}})
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_properties_are_sent_as_kombu_sends_them(properties: dict[str, Any]) -> None:
     """Byte for byte, the first time and from the cache."""
     preparer = Preparer()
@@ -83,7 +83,6 @@ def test_the_publish_method_is_sent_as_kombu_sends_it(exchange: str, routing_key
 
 
 @given(short, st.tuples(*[st.booleans()] * 4), tables)
-@settings(deadline=None)
 def test_declarations_are_sent_as_kombu_sends_them(
     name: str, flags: tuple[bool, ...], arguments: dict[str, Any]
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import count
 from typing import Any, TypeVar
 
@@ -12,7 +12,8 @@ import attrs
 import redis
 
 from kombu_actors._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
-from kombu_actors.protocols.redis import publish_calls, topology_calls
+from kombu_actors.protocols.redis import consuming_calls, publish_calls, topology_calls
+from kombu_actors.protocols.redis.bindings import arguments_text
 from kombu_actors.protocols.redis.calls import Call, Death
 from kombu_actors.protocols.redis.layout import Layout
 from kombu_actors.protocols.redis.preparing import PreparedMessage, message_arguments, prepare
@@ -65,6 +66,11 @@ class Driver:
 
     def run(self, call: Call[T]) -> T:
         return call.parse(self.send(call.command(self.layout.common(self.owner, self.body_max))))
+
+    def finish_work(self) -> None:
+        """Beat until nothing that takes several steps is left."""
+        while self.run(consuming_calls.beat(FAR / 1000, 60, renew=False)).next_timer == 0:
+            pass
 
     # topology
 
@@ -119,9 +125,32 @@ class Driver:
         (code,) = self.publish_all(self.message(key, body, exchange, mandatory, **properties)).codes
         return Code(code)
 
+    def publish_in_steps(self, *messages: PreparedMessage) -> list[Published]:
+        """One batch, and the answers to all calls that it takes."""
+        waiting = [message.arguments for message in messages]
+        answers: list[Published] = []
+        state = b""
+        while waiting:
+            answer = self.run(publish_calls.publish(self.settings, waiting, state))
+            del waiting[: len(answer.codes)]
+            state = answer.state
+            answers.append(answer)
+        return answers
+
     def bury(self, claim: int, key: str, exchange: str = "", never_to: tuple[str, ...] = ()) -> Published | None:
         message = message_arguments(exchange, (key,), b'{"body": "letter"}', step=0, never_to=never_to)
         return self.run(publish_calls.bury(Death(claim, "", "", "", None, b""), self.settings, message))
+
+    def bury_in_steps(self, death: Death, letter: tuple[bytes, ...]) -> int:
+        """The calls that it takes."""
+        calls, state = 0, b""
+        while True:
+            answer = self.run(publish_calls.bury(death, self.settings, letter, state))
+            calls += 1
+            assert answer is not None
+            if answer.codes:
+                return calls
+            state = answer.state
 
     # looking
 
@@ -161,6 +190,11 @@ def body_of(raw: bytes) -> Any:
     if envelope.get("properties", {}).get("body_encoding") == "base64":
         return base64.b64decode(body)
     return body
+
+
+def headers_member(queue: str, arguments: Mapping[str, object]) -> str:
+    """A queue's binding as the hash of a headers exchange has it."""
+    return json.dumps(["queue", queue, "", arguments_text(arguments)], separators=(",", ":"))
 
 
 def to_queue(source: str, queue: str, key: str = "", **arguments: Any) -> BindingSpec:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
 import redis
 
 from kombu_actors.protocols.redis.bindings import key_to_pattern
-from kombu_actors.protocols.redis.consuming_calls import beat
+from kombu_actors.protocols.redis.preparing import message_arguments
 from kombu_actors.protocols.redis.publish_calls import Code, publish
 
-from .driver import FAR, Driver
+from .driver import Driver
 
 SEP = "\x06\x16"
 MANY = 400
@@ -111,8 +112,7 @@ def test_an_exchange_that_is_deleted_takes_its_index_along(driver: Driver) -> No
     assert driver.publish("key.3", exchange="e") is Code.NO_ROUTE
     driver.delete_queue("to q")
     driver.delete_exchange("e")
-    while driver.run(beat(FAR / 1000, 60, renew=False)).next_timer == 0:
-        pass
+    driver.finish_work()
     driver.client.delete(driver.key("beaten"), driver.key("watch"))
     assert driver.leftovers() == set()
 
@@ -125,20 +125,60 @@ def test_a_message_for_many_queues_reaches_all_of_them_once(driver: Driver) -> N
             pipe.sadd("_kombu.binding.e", SEP.join(("key", "", f"to {number}")))
         pipe.execute()
     messages = [driver.message(key, str(place).encode(), "e") for place, key in enumerate(("key", "none", "key"))]
-    codes: list[int] = []
-    state, calls = b"", 0
-    while len(codes) < len(messages):
-        call = publish(driver.settings, [message.arguments for message in messages[len(codes) :]], state)
-        answer = driver.run(call)
-        codes += answer.codes
-        state = answer.state
-        calls += 1
-    assert calls > 4
-    assert codes == [Code.ACCEPTED, Code.NO_ROUTE, Code.ACCEPTED]
+    answers = driver.publish_in_steps(*messages)
+    assert len(answers) > 4
+    assert [code for answer in answers for code in answer.codes] == [Code.ACCEPTED, Code.NO_ROUTE, Code.ACCEPTED]
     for number in range(0, 2500, 100):
         assert driver.bodies(f"to {number}") == [b"0", b"2"]
     assert len(driver.client.keys("to *")) == 2500
     assert driver.client.keys(driver.key("parcel*")) == []
+
+
+def bind_very_many(driver: Driver, kind: str, count: int) -> None:
+    """The queues ``to 0``, ``to 1``, ... to the exchange ``e``, those of a topic exchange by three bindings each."""
+    if kind == "fanout":
+        members = [json.dumps(["queue", f"to {n}", "", "{}"], separators=(",", ":")) for n in range(count)]
+        driver.client.hset(driver.key("bindings.e"), mapping=dict.fromkeys(members, ""))
+        driver.exchange("f", "direct")
+        driver.queue("to f")
+        driver.bind("f", "to f", "key")
+        driver.bind_exchange("e", "f")
+        return
+    keys = ["key"] if kind == "direct" else ["key", "*", "#"]
+    for key in keys:
+        pattern = "" if kind == "direct" else key_to_pattern(key)
+        driver.client.sadd("_kombu.binding.e", *(SEP.join((key, pattern, f"to {n}")) for n in range(count)))
+    for n in range(MANY):  # which go elsewhere
+        bind_as_stock(driver, "e", "from here", f"other.{n}", topic=kind != "direct")
+
+
+@pytest.mark.parametrize("kind", ["direct", "topic", "stock", "fanout"])
+def test_very_many_destinations_are_looked_for_in_steps(driver: Driver, kind: str) -> None:
+    """However many bindings agree with a key, no call reads them all; a queue gets one copy, by however many."""
+    if kind != "stock":
+        driver.exchange("e", kind)
+    bind_very_many(driver, kind, 3000)
+    message = message_arguments("e", ("key",), b'{"body": "0"}', step=0, never_to=("to 7",))
+    found: list[int] = []
+    codes: list[int] = []
+    state = b""
+    while not codes:
+        answer = driver.run(publish(driver.settings, [message], state))
+        codes, state = list(answer.codes), answer.state
+        found += [driver.client.scard(key) for key in driver.client.keys(driver.key("parcel*"))]
+    assert codes == [Code.ACCEPTED]
+    assert found[0] <= 1000
+    assert {driver.client.llen(key) for key in driver.client.keys("to *")} == {1}
+    expected = {f"to {n}" for n in range(3000)} - {"to 7"}
+    assert reached(driver) == (expected | {"to f"} if kind == "fanout" else expected)
+
+
+def test_of_a_fanout_exchange_with_many_queues_none_is_read(driver: Driver) -> None:
+    """They listen to its topic, and one message is published on that."""
+    driver.exchange("e", "fanout")
+    driver.client.sadd("_kombu.binding.e", *(SEP.join(("", "", f"to {n}")) for n in range(MANY)))
+    assert driver.publish("", exchange="e") is Code.ACCEPTED
+    assert reached(driver) == set()
 
 
 def test_bindings_that_stock_kombu_exchanged_count_soon(driver: Driver) -> None:

@@ -76,7 +76,7 @@ def lua(driver: Driver) -> Any:
     return evaluate
 
 
-by_hypothesis = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+by_hypothesis = settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @by_hypothesis

@@ -409,7 +409,7 @@ def test_each_message_is_in_one_place_and_nobody_waits_unheard(machine: Any) -> 
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=100, stateful_step_count=50, deadline=None,
+            max_examples=100, stateful_step_count=50,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
         ),
     )  # fmt: skip

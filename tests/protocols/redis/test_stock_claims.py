@@ -76,6 +76,22 @@ def test_a_topic_exchanges_message_is_restored_by_its_words(member: Member, chan
     assert (member.bodies("words"), member.bodies("others")) == ([b"0"], [])
 
 
+def test_what_is_restored_waits_for_the_index_of_its_exchange(member: Member, channel: Any) -> None:
+    """It isn't put aside as if it had no way back, while there is no time to find that."""
+    exchange = kombu.Exchange("many", "direct")
+    kombu.Queue("far", exchange, routing_key="far", channel=channel).declare()
+    kombu.Producer(channel).publish("0", exchange=exchange, routing_key="far")
+    channel.basic_get("far")
+    forget(channel)
+    members = (f"key {number}\x06\x16\x06\x16q" for number in range(10_000))
+    member.client.sadd("_kombu.binding.many", *members)
+    beats = 1
+    while member.beat(3600, queues=["far"]).next_timer == 0:
+        beats += 1
+    assert beats > 1
+    assert (member.bodies("far"), member.client.exists(member.key("undecodable"))) == ([b"0"], 0)
+
+
 def test_at_most_some_are_restored_per_beat_and_the_order_holds(member: Member, channel: Any) -> None:
     """A script must end; the youngest go first, so that the oldest are in front at last."""
     for number in range(25):

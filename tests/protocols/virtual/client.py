@@ -21,7 +21,7 @@ from kombu_actors.protocols.virtual import (
     ChannelClosed,
     Confirmed,
     ConsumerCancelled,
-    Delivered,
+    MessageDelivered,
     MessageReturned,
     Session,
     SessionBlocked,
@@ -86,7 +86,7 @@ class Client:
         fresh: list[Delivery] = []
         for effect in self.session.take_effects():
             match effect:
-                case Delivered(batch=batch):
+                case MessageDelivered(batch=batch):
                     fresh += batch
                 case Confirmed(tag=tag, multiple=multiple, accepted=accepted):
                     self.news.append(("confirm", tag, multiple, accepted))

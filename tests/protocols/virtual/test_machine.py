@@ -180,5 +180,5 @@ class BrokerMachine(RuleBasedStateMachine):
         assert self.broker.memory == sum(entry.message.size for entry in entries)
 
 
-BrokerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+BrokerMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 TestBroker = BrokerMachine.TestCase

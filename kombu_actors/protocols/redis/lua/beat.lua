@@ -1,4 +1,4 @@
--- needs: ending pushing indexing routing waiting claims departing restoring
+-- needs: headers ending pushing indexing routing waiting claims departing restoring
 -- beat lease visibility_timeout renew queue.. -> [deaths, next_timer, [[owner, client, run, silent], ..]]
 -- Renews the caller's lease (and with renew = "1" the scores of its claims), and does what is due: ends owners whose
 -- lease is over, lets messages and queues expire, restores what stock kombus that died had claimed, all for a step: with
@@ -14,10 +14,15 @@ if not alive() then return fenced() end
 work_when_full()
 local deaths, again = {}, false
 
+-- What was a script's argument stays in the server's Lua until that collects, which it does now and then, by calls; and
+-- Redis 8 counts it as memory in use.  So one large message that was refused would keep a full server full for a minute.
+local LITTER = 8192 -- kB, of which our scripts are some 1500
+if collectgarbage('count') > LITTER then collectgarbage() end
+
 -- What can't be done (a key holds something else than it should) must not keep the rest from being done, beat after beat.
 local function attempt(deed, ...)
   local good, why = pcall(deed, ...)
-  if not good then
+  if not good and why ~= UNFINISHED then
     redis.log(redis.LOG_WARNING, 'kombu_actors: ' .. (type(why) == 'table' and why.err or tostring(why)))
   end
   return good, why
@@ -127,6 +132,7 @@ local function restore_stock()
     local value = not known and call('HGET', UNACKED, field)
     local good, outcome = true, 'restored'
     if value then good, outcome = attempt(restore, value, consumed) end
+    if outcome == UNFINISHED then break end -- it stays where it is until the index is made
     if known or outcome == 'not ours' then
       skipped = skipped + 1
       toil(1)

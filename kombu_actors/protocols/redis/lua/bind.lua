@@ -1,4 +1,4 @@
--- needs: ending
+-- needs: headers ending
 -- bind kind exchange destination key pattern arguments durable
 --   -> ["ok"] | ["no-exchange"] | ["no-queue"] | ["no-destination"] | ["locked"] | ["bad-match"] | ["inseparable"]
 -- pattern: the key as kombu's regular expression; durable: how a fanout exchange's queue gets its messages: "1" into
@@ -36,7 +36,8 @@ end
 local in_table = concat({key, pattern, destination}, SEP)
 local in_hash = cjson.encode{kind, destination, key, arguments}
 if kind == 'exchange' or exchange.type == 'headers' or (fanout and durable) then
-  call('HSET', NS .. 'bindings.' .. name, in_hash, '')
+  local is_new = call('HSET', NS .. 'bindings.' .. name, in_hash, '') == 1
+  if is_new and exchange.type == 'headers' then follow_in_index(name, in_hash, 1) end
   call('SADD', kept_key(name), in_hash)
   call('SADD', bound_key(kind, destination), cjson.encode{name, 'h', in_hash})
   -- The last word counts: with both kinds of binding the queue would get everything twice.
@@ -44,7 +45,7 @@ if kind == 'exchange' or exchange.type == 'headers' or (fanout and durable) then
 else
   call('SADD', TABLE .. name, in_table)
   call('SADD', PERMANENT .. name, in_table)
-  if call('EXISTS', NS .. 'index.' .. name) == 1 then call('ZADD', NS .. 'index.' .. name, 0, in_table) end
+  if call('EXISTS', index_of(name)) == 1 then call('ZADD', index_of(name), 0, in_table) end
   call('SADD', bound_key(kind, destination), cjson.encode{name, 't', in_table})
   if fanout then remove_from_hash(name, in_hash) end
 end

@@ -1,4 +1,4 @@
--- needs: pushing indexing routing delivering
+-- needs: pushing headers indexing routing delivering
 -- bury seq cut fanout_prefix fanout_patterns deadletter_queue state <one message as for publish>
 --   -> [[code, or why it couldn't be stored; nothing if it's to be called again], next_timer, deaths, state] | ["stale"]
 -- The claim on a dead message is exchanged for its dead letter; if that can't be stored, the claim stays.  Works with
@@ -21,7 +21,7 @@ local state = ARGV[FIRST + 5]
 letter.parcel = seq
 if state ~= '' then letter.state = cjson.decode(state) end
 local good, code, rest = pcall(deliver, deaths, settings, letter)
-if (good and rest) or code == UNFINISHED then return {{}, next_timer(), deaths, good and rest or ''} end
+if good and rest then return {{}, next_timer(), deaths, rest} end
 if good then unclaim(OWNER, {seq}) end
 local dying = NS .. 'dying.' .. found.queue
 if call('HGET', dying, 'owner') == OWNER and call('HINCRBY', dying, 'left', -1) <= 0 then call('DEL', dying) end

@@ -1,4 +1,4 @@
--- Part for the scripts that end queues, exchanges and bindings: each takes what depends on it along.
+-- Part for the scripts that end queues, exchanges and bindings: each takes what depends on it along.  Needs: headers.
 
 -- Tell every owner that consumes from a queue: "x <queue>" it was deleted, "f <queue>" its fanout topics changed.
 local function tell_consumers(name, what)
@@ -35,7 +35,7 @@ local function remove_from_table(exchange, member)
     forget_topic(exchange, false, key, queue)
   end
   call('SREM', PERMANENT .. exchange, member)
-  call('ZREM', NS .. 'index.' .. exchange, member)
+  call('ZREM', index_of(exchange), member)
   return call('SREM', TABLE .. exchange, member) == 1
 end
 
@@ -43,7 +43,10 @@ local function remove_from_hash(exchange, member)
   local kind, destination, key = unpack(cjson.decode(member))
   call('SREM', bound_key(kind, destination), cjson.encode{exchange, 'h', member})
   if kind == 'queue' then forget_topic(exchange, true, key, destination) end
-  return call('SREM', kept_key(exchange), member) + call('HDEL', NS .. 'bindings.' .. exchange, member) > 0
+  local was_kept = call('SREM', kept_key(exchange), member) == 1
+  local was_there = call('HDEL', NS .. 'bindings.' .. exchange, member) == 1
+  if was_there and (exchange_of(exchange) or {}).type == 'headers' then follow_in_index(exchange, member, -1) end
+  return was_kept or was_there
 end
 
 local function is_unused(exchange)
@@ -65,9 +68,8 @@ end
 -- End an exchange; its bindings are set aside.
 local function uproot(exchange)
   set_aside('t:', exchange, TABLE .. exchange)
-  members_of_hash(exchange)
   set_aside('h:', exchange, kept_key(exchange))
-  call('UNLINK', PERMANENT .. exchange, NS .. 'bindings.' .. exchange, NS .. 'index.' .. exchange)
+  call('UNLINK', PERMANENT .. exchange, NS .. 'bindings.' .. exchange, index_of(exchange))
   call('HDEL', EXCHANGES, exchange)
   call('HDEL', NS .. 'indexes', exchange)
   met[exchange] = nil

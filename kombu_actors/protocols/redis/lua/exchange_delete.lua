@@ -1,4 +1,4 @@
--- needs: ending
+-- needs: headers ending
 -- exchange_delete name if_unused -> ["ok"] | ["in-use"]
 local name, if_unused = ARGV[FIRST], ARGV[FIRST + 1] == '1'
 if not alive() then return fenced() end

@@ -35,6 +35,8 @@ end
 -- so that one of them may be evicted, or deleted by somebody.
 local function kept_key(exchange) return NS .. 'bindings_permanent.' .. exchange end
 
+local function index_of(exchange) return NS .. 'index.' .. exchange end -- see indexing
+
 local function members_of_hash(exchange)
   local members = call('HKEYS', NS .. 'bindings.' .. exchange)
   if #members == 0 then

@@ -1,4 +1,4 @@
--- needs: ending waiting claims departing rights
+-- needs: headers ending waiting claims departing rights
 -- hello client run lease predecessor-or-"" -> ["ok", next_timer] | ["refused", [command ..]]: registers the owner.
 -- predecessor: the former link of the same program, whose claims need not wait until its lease ends.
 local client, run, lease, predecessor = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3]

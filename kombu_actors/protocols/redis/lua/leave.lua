@@ -1,4 +1,4 @@
--- needs: ending waiting claims departing
+-- needs: headers ending waiting claims departing
 -- leave channel -> [count of claims given back or dead, deaths, 1|0]: ends what one channel of the caller holds; 1: it's
 -- done, else it is to be called again.
 if not alive() then return fenced() end

@@ -1,4 +1,4 @@
--- needs: pushing indexing routing delivering
+-- needs: pushing headers indexing routing delivering
 -- publish fanout_prefix fanout_patterns deadletter_queue state
 --   then per message: exchange mandatory step expiration nkeys key.. nskip queue.. envelope
 --   -> [[code per message, or why it couldn't be stored], next_timer, deaths, state]
@@ -24,7 +24,7 @@ while at <= #ARGV and not weary() do
   -- One message that can't be stored (a key of the queue's name holds something else) must not keep the others from it.
   local good, code, rest = pcall(attempt, message)
   state = good and rest or ''
-  if state ~= '' or code == UNFINISHED then break end
+  if state ~= '' then break end
   codes[#codes + 1] = good and code or reason_of(code)
 end
 return {codes, next_timer(), deaths, state}

@@ -1,4 +1,4 @@
--- needs: ending
+-- needs: headers ending
 -- queue_delete name if_unused if_empty -> ["ok", count] | ["in-use"] | ["not-empty"] | ["locked"]
 local name, if_unused, if_empty = ARGV[FIRST], ARGV[FIRST + 1] == '1', ARGV[FIRST + 2] == '1'
 if not alive() then return fenced() end

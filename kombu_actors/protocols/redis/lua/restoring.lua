@@ -48,8 +48,19 @@ local function destinations(exchange, key)
   local kind = declared and declared.type or 'stock'
   if kind == 'fanout' then return nil end
   local found = {}
+  if kind == 'headers' and has_many_headers(exchange) then
+    local looked = nothing_seen()
+    repeat local all = look_through(exchange, {}, looked) until all
+    for queue in pairs(looked.queues) do found[#found + 1] = queue end
+    return found
+  end
   for _, binding in ipairs(bindings_with(exchange, kind, key)) do
-    if binding.kind == 'queue' and AGREES[kind](binding, key, function() return {} end) then
+    local agrees = binding.kind ~= 'exchange' and AGREES[kind](binding, key, {headers = {}})
+    if agrees and binding.kind == 'range' then
+      for _, member in ipairs(beginning_with(exchange, binding.destination[2], -1)) do
+        found[#found + 1] = select(3, parse_member(member))
+      end
+    elseif agrees then
       found[#found + 1] = binding.destination
     end
   end

@@ -30,7 +30,8 @@ local function refused_commands()
     {'SADD', 'a'}, {'SCARD'}, {'SMEMBERS'}, {'SISMEMBER', 'a'}, {'SSCAN', 0}, {'SRANDMEMBER'}, {'SREM', 'a'}, {'SPOP'},
   }
   try_all{
-    {'ZADD', 0, 'a'}, {'ZCARD'}, {'ZCOUNT', 0, 1}, {'ZSCORE', 'a'}, {'ZMSCORE', 'a'}, {'ZRANGE', 0, 0}, {'ZREM', 'a'},
+    {'ZADD', 0, 'a'}, {'ZCARD'}, {'ZCOUNT', 0, 1}, {'ZSCORE', 'a'}, {'ZMSCORE', 'a'}, {'ZLEXCOUNT', '-', '+'}, {'ZRANGE', 0, 0},
+    {'ZREM', 'a'},
   }
   return refused
 end

@@ -1,4 +1,4 @@
--- needs: ending
+-- needs: headers ending
 -- unbind kind exchange destination key pattern arguments -> ["ok"] | ["locked"]
 local kind, name, destination, key = ARGV[FIRST], ARGV[FIRST + 1], ARGV[FIRST + 2], ARGV[FIRST + 3]
 local pattern, arguments = ARGV[FIRST + 4], ARGV[FIRST + 5]

@@ -14,14 +14,14 @@ from .fanout import Leftovers
 from .schedule import Schedule
 from .settling import Settlements, Settling, report_late
 
-__all__ = ["Estate", "carry_out"]
+__all__ = ["Handover", "carry_out"]
 
 AT_ONCE: Final = 250
 """Decisions per script call."""
 
 
 @attrs.define
-class Estate:
+class Handover:
     """One for each connection, whichever links it has."""
 
     owner: str = ""
@@ -33,24 +33,24 @@ class Estate:
     pid: int = attrs.field(factory=os.getpid)
 
 
-async def carry_out(estate: Estate, successor: Caller) -> None:
+async def carry_out(handover: Handover, successor: Caller) -> None:
     """Settle, in the name of the link that died, what was decided over it: or what was acknowledged would come again.
 
     Doing it once more changes nothing.  Raises what the server refuses it with; then it is still to be done.
     """
-    terms = attrs.evolve(successor.terms, owner=estate.owner)
+    terms = attrs.evolve(successor.terms, owner=handover.owner)
     caller = Caller(successor.wires, terms, successor.ending, lambda reason: None)
     settling = Settling(caller, Schedule())
-    while estate.decisions.count:
-        taken = estate.decisions.take(AT_ONCE)
+    while handover.decisions.count:
+        taken = handover.decisions.take(AT_ONCE)
         try:
-            settled = await caller.call(consuming.settle(*taken))
+            settled = await caller.first_call(consuming.settle(*taken))
         except LeaseLost as error:
-            report_late(successor.wires.main.name, estate.decisions.count + sum(map(len, taken)), error)
-            estate.decisions = Settlements()
+            report_late(successor.wires.main.name, handover.decisions.count + sum(map(len, taken)), error)
+            handover.decisions = Settlements()
         except BaseException:
-            estate.decisions.put_back(taken)
+            handover.decisions.put_back(taken)
             raise
         else:
             settling.attend(settled.deaths)
-            estate.decisions.put_back(([], [], list(settled.unreached)))
+            handover.decisions.put_back(([], [], list(settled.unreached)))
