@@ -143,7 +143,7 @@ def test_a_connection_loads_the_transport_of_its_url_alone(scheme: str, others: 
 
 
 NEEDED = (
-    *("_bridge", "_facade", "_frozen", "_values", "actors", "errors", "supervisors", "transport", "utils"),
+    *("_bridge", "_facade", "_frozen", "_logs", "_values", "actors", "errors", "supervisors", "transport", "utils"),
     *("protocols", "protocols._content", "protocols.amqp", "protocols.blame", "protocols.ledger"),
     *("connection", "messaging", "compression", "serialization"),
 )

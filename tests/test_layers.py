@@ -19,6 +19,7 @@ ROOT_FILES = {
     "compression": "codecs",
     "errors": "errors",
     "_frozen": "records",
+    "_logs": "logs",
     "__main__": "cli",
 }
 # ``_native`` holds what ``broker`` is made of, and ``aio`` as far as it is the same; ``_aio`` holds the rest of that.
@@ -31,7 +32,7 @@ NAMES_BELOW = {
     "transport.virtual",
 }
 
-_ENGINES = {"errors", "records", "utils", "_values", "codecs", "protocols"}
+_ENGINES = {"errors", "records", "logs", "utils", "_values", "codecs", "protocols"}
 _ACTORS = _ENGINES | {"supervisors", "transport", "actors"}
 
 # What each layer may import besides itself, from the top down.  Threads reach the actors through the bridge, trio
@@ -44,14 +45,14 @@ MAY_IMPORT = {
     "web": {"hosting", "fleet", "native", "supervisors", "errors", "_bridge", "names"},
     "doctor": {"native", "transport", "_values", "errors", "utils"},
     "hosting": {"fleet", "supervisors", "errors"},
-    "fleet": {"native", "supervisors", "codecs", "errors", "utils", "_values", "_bridge"},
+    "fleet": {"native", "supervisors", "codecs", "errors", "utils", "logs", "_values", "_bridge"},
     "names": _ENGINES | {"transport", "_bridge", "_facade"},
     "_facade": _ENGINES | {"transport", "_bridge"},
     "aio": _ACTORS | {"_bridge", "native"},
     "_bridge": _ACTORS,
     "native": _ACTORS,
     "actors": _ACTORS - {"actors", "codecs"},
-    "supervisors": {"errors", "records"},  # generic: knows no message, queue or URL
+    "supervisors": {"errors", "records", "logs"},  # generic: knows no message, queue or URL
     "transport": _ENGINES - {"codecs"},
     "protocols": {"errors", "records", "utils", "_values"},
     "codecs": {"errors", "utils"},
@@ -60,6 +61,7 @@ MAY_IMPORT = {
     "utils": {"errors"},
     "errors": set(),
     "records": set(),
+    "logs": set(),
 }
 
 # What in the runtime belongs to one thread.  The bridge's handles have doors to it, for the bridge.
@@ -290,6 +292,17 @@ def test_the_web_meets_the_bridge_in_one_file(imports: dict[str, list[Import]]) 
         if layer_of(module) == "web" and any(layer_of(item.imported) == "_bridge" for item in items)
     }
     assert found <= {"web.blocking"}
+
+
+def test_what_the_runtime_runs_logs_where_it_may_wait() -> None:
+    """A plain logger has locks that are gevent's or eventlet's where they have patched."""
+    runtime = {"actors", "transport", "supervisors", "_bridge", "native"}
+    wrong = [
+        short(module)
+        for module, path in source_modules().items()
+        if layer_of(module) in runtime and "logging.getLogger" in path.read_text()
+    ]
+    assert wrong == ["_bridge.greenlets"]  # which logs in the program's thread
 
 
 def test_values_do_no_io(imports: dict[str, list[Import]]) -> None:

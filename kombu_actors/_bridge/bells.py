@@ -70,6 +70,7 @@ class GreenBell(Bell):
     __slots__ = ("_descriptor", "_library")
 
     def __init__(self, library: str) -> None:
+        importlib.import_module(f"{__package__}.greenlets").ensure_relay(library)
         self._library = library
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 
+from .._logs import get_logger
 from ..errors import RuntimeStopped
 from .forking import start_afresh_after_fork
 
 __all__ = ["Bundle"]
 
-logger = logging.getLogger("kombu_actors.portal")
+logger = get_logger("kombu_actors.portal")
 
 
 class Bundle:

@@ -6,7 +6,6 @@ it would block, in an extra tick); a message that travels alone pays that once p
 
 from __future__ import annotations
 
-import logging
 import os
 import posix
 from collections import deque
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from .._logs import get_logger
 from .._values.originals import pristine
 from ..errors import RuntimeStopped
 from .forking import start_afresh_after_fork
@@ -28,7 +28,7 @@ __all__ = ["Doorbell", "Refusable"]
 CLOSE_PATIENCE = 0.5
 """Seconds for a write to a pipe that is under way in another thread: it takes a microsecond."""
 Call = tuple[Callable[..., object], tuple[object, ...]]
-logger = logging.getLogger("kombu_actors.portal")
+logger = get_logger("kombu_actors.portal")
 
 
 class Doorbell:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import atexit
 from collections.abc import Callable
 
-__all__ = ["drains"]
+__all__ = ["afterwards", "drains"]
 
 drains: list[Callable[[], None]] = []
 """What is to be called: the runtime's, once there is one."""
+afterwards: list[Callable[[], None]] = []
+"""What is to be called when all of those have been."""
 
 
 def _drain() -> None:
-    for drain in drains:
-        drain()
+    for call in [*drains, *afterwards]:
+        call()
 
 
 atexit.register(_drain)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from functools import partial
 
+from .._logs import get_logger
 from ..errors import BrokerUnreachable, RuntimeStopped
 from . import exiting
 from .portal import DESCRIPTORS, START_PATIENCE, Portal, new_lock
@@ -14,7 +14,7 @@ from .tenant import Tenant
 
 __all__ = ["abandon_tree", "lease", "release", "start_tree", "stop_tree"]
 
-logger = logging.getLogger("kombu_actors.portal")
+logger = get_logger("kombu_actors.portal")
 
 EXIT_DRAIN = 5.0
 """Seconds that a process which exits without ``release()`` gives its publishes to be confirmed."""

@@ -18,7 +18,6 @@ Rules:
 
 from __future__ import annotations
 
-import logging
 import sys
 import threading
 from collections.abc import Awaitable, Callable
@@ -27,6 +26,7 @@ from typing import TypeVar
 
 import trio
 
+from .._logs import get_logger, present_relay
 from .._values.originals import pristine, unpatch_runtime
 from ..errors import RuntimeDied, RuntimeStopped
 from .bells import ThreadBell
@@ -36,7 +36,7 @@ from .sockets import OwnSockets
 from .tenant import Tenant, for_nobody
 
 T = TypeVar("T")
-logger = logging.getLogger("kombu_actors.portal")
+logger = get_logger("kombu_actors.portal")
 
 START_PATIENCE = 10.0
 """Seconds for the runtime's thread to start, which takes milliseconds, on a machine that is very busy."""
@@ -162,12 +162,16 @@ class Portal:
         if self._nursery is not None:
             self._nursery.start_soon(for_nobody, fn, *args)
 
-    def run_in_thread(self, fn: Callable[..., object], *args: object) -> None:
-        """Have ``fn``, which must not raise, called in a thread of its own.  Runtime thread.
+    def run_apart(self, fn: Callable[[], object]) -> None:
+        """Have ``fn``, which must not raise, called in a thread of its own, or a greenlet.  Runtime thread.
 
         Who ends the runtime doesn't wait for it: it may be the one.
         """
-        self.spawn(partial(trio.to_thread.run_sync, fn, *args, abandon_on_cancel=True))
+        relay = present_relay()
+        if relay is None:
+            self.spawn(partial(trio.to_thread.run_sync, fn, abandon_on_cancel=True))
+        else:
+            relay.spawn(fn)
 
     # Tenants
 

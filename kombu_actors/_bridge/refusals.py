@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from amqp.exceptions import AMQPError
 
+from .._logs import get_logger
 from .._values.model import RefusedPublish
 from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
 from ..errors import KombuError
 from ..protocols.ledger import Entry
-from .portal import Portal
+from .portal import Portal, new_lock
 
-logger = logging.getLogger("kombu_actors.refused")
+logger = get_logger("kombu_actors.refused")
 
 KEPT = 64
 """Refusals that a channel keeps for its next call: it raises the first, and says how many there are."""
@@ -37,8 +36,8 @@ class Refusals:
         self._untold: list[RefusedPublish] = []
         self._untold_bytes = 0
         self._telling = False
-        """A thread is telling the hook."""
-        self._lock = threading.Lock()
+        """A thread, or a greenlet, is telling the hook."""
+        self._lock = new_lock()
         self.waiting: list[tuple[str, str, BaseException]] = []
         """What no call has raised yet: exchange, routing key, error; not the message, which may be large."""
 
@@ -67,7 +66,7 @@ class Refusals:
             self._untold_bytes += len(refused.body)
             idle, self._telling = not self._telling, True
         if idle:
-            self._portal.run_in_thread(self._tell)
+            self._portal.run_apart(self._tell)
 
     def _tell(self) -> None:
         while True:

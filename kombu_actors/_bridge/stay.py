@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import weakref
 from collections.abc import Awaitable, Callable
@@ -11,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
+from .._logs import get_logger
 from ..errors import ConnectionClosed, DeadlineExceeded, RuntimeStopped
 from . import exiting
 from .leases import lease, release
@@ -20,7 +20,7 @@ __all__ = ["Stay"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-logger = logging.getLogger("kombu_actors.portal")
+logger = get_logger("kombu_actors.portal")
 
 
 class Stay(Generic[T]):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Awaitable, Callable
 
 import trio
 
+from .._logs import get_logger
 from ..actors.connection import ConnectionActor
 from ..errors import ConnectionClosed
 
 __all__ = ["GOODBYE", "Tenant", "for_nobody"]
 
-logger = logging.getLogger("kombu_actors.portal")
+logger = get_logger("kombu_actors.portal")
 GOODBYE = 0.25
 """Seconds for the broker's goodbye by default: a round trip to anywhere that answers."""
 

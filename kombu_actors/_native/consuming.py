@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable
 from enum import Enum
 
+from .._logs import get_logger
 from .._subscription import Subscription
 from ..supervisors._interrupts import protected, run_unprotected, unprotected
 from .delivered import Delivered
 
-logger = logging.getLogger("kombu_actors.consume")
+logger = get_logger("kombu_actors.consume")
 
 Handler = Callable[[Delivered], Awaitable[object]]
 """Called with each message; what it returns is ignored."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 
 import attrs
 import trio
 
+from .._logs import get_logger
 from .._values.model import ConsumerSpec, Delivery
 from ..actors.channel import Epoch
 from ..actors.connection import ConnectionActor
@@ -23,7 +23,7 @@ from .channels import SharedChannel
 from .delivered import Delivered, Terms
 from .publishing import RuntimePublishing
 
-logger = logging.getLogger("kombu_actors.requests")
+logger = get_logger("kombu_actors.requests")
 
 
 @attrs.define(eq=False)

@@ -9,7 +9,6 @@ over.  A consumer's restart leaves the channel alone.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 from amqp import exceptions as amqp_errors
 
+from .._logs import get_logger
 from .._values.model import QoS
 from ..errors import ChannelLimitExceeded, ConnectionLost
 from ..supervisors import (
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .submissions import Submissions
     from .topology_calls import TopologyCalls
 
-logger = logging.getLogger("kombu_actors.channel")
+logger = get_logger("kombu_actors.channel")
 
 CHANNEL_LIMIT = RestartLimit(max_restarts=None)
 """Mistakes made over a channel (a missing exchange, a double ack) are answered to whoever made them;

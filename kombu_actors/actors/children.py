@@ -6,9 +6,9 @@ just now is waited for, and one whose supervisor is down needs no stopping.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
+from .._logs import get_logger
 from ..errors import ConnectionLost
 from ..supervisors import (
     ActorDown,
@@ -25,7 +25,7 @@ from ..supervisors._interrupts import protected
 
 __all__ = ["Children"]
 
-logger = logging.getLogger("kombu_actors.connection")
+logger = get_logger("kombu_actors.connection")
 
 
 @protected

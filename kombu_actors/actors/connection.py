@@ -10,7 +10,6 @@ connection   REST_FOR_ONE, unlimited restarts: an outage must not kill the progr
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -18,6 +17,7 @@ from typing import TypeVar
 import trio
 from amqp import exceptions as amqp_errors
 
+from .._logs import get_logger
 from .._values.endpoint import Endpoint, EndpointSelector, FailoverStrategy, LinkOptions
 from .._values.model import QoS
 from ..errors import (
@@ -61,7 +61,7 @@ from .topology import Topology
 from .topology_calls import TopologyCalls
 
 T = TypeVar("T")
-logger = logging.getLogger("kombu_actors.connection")
+logger = get_logger("kombu_actors.connection")
 
 CONNECTION_BACKOFF = Backoff(
     first=0.0, base=0.25, factor=2.0, maximum=3.0, jitter=0.5, reset_after=5.0, earned=0.1, earned_after=0.5

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import trio
 from amqp import exceptions as amqp_errors
 
+from .._logs import get_logger
 from .._values.model import ConsumerSpec, Delivery
 from ..errors import ChannelLimitExceeded, ConnectionLost
 from ..supervisors import ActorContext, Backoff, Event, Hibernation
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CONSUMER_BACKOFF", "DesiredConsumer", "ConsumerActor", "SubscriptionGap", "child_id"]
 
-logger = logging.getLogger("kombu_actors.channel")
+logger = get_logger("kombu_actors.channel")
 
 CONSUMER_BACKOFF = Backoff(first=0.0, base=0.25, maximum=3.0, reset_after=10.0)
 """The cap of 3 s keeps a consumer's recovery within 5 s."""

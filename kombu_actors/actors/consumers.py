@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from .._logs import get_logger
 from ..errors import ConnectionLost
 from ..supervisors._interrupts import protected
 from .children import Children
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Consumers"]
 
-logger = logging.getLogger("kombu_actors.connection")
+logger = get_logger("kombu_actors.connection")
 
 
 @protected

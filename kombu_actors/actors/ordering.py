@@ -6,19 +6,19 @@ confirmed it has seen; so who asks waits for the confirms of what was published 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from functools import partial
 
 import trio
 
+from .._logs import get_logger
 from ..transport._contract import Link
 from .channel import ChannelActor
 from .submissions import Submissions
 
 __all__ = ["Publishes"]
 
-logger = logging.getLogger("kombu_actors.connection")
+logger = get_logger("kombu_actors.connection")
 
 PATIENCE = 5.0
 """Seconds that a call waits for the publishes before it, and never more than half of what its deadline leaves: a

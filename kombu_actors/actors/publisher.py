@@ -5,7 +5,6 @@ The ledger is the desired state and outlives every epoch; from ``attach`` to ``d
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Final
 import trio
 from amqp.exceptions import AMQPError
 
+from .._logs import get_logger
 from .._values.model import Outcome, Returned, Sent
 from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols.blame import Blame, judge
@@ -25,7 +25,7 @@ from .deadlines import Deadlines
 from .outcomes import RefusalWatcher, cut_off, destination, given_up, outcome_error, unfit
 from .quarantine import Quarantine
 
-logger = logging.getLogger("kombu_actors.publisher")
+logger = get_logger("kombu_actors.publisher")
 
 WINDOW_MESSAGES = 4096
 """Publishes under way per publisher: enough to cover an fsync of the broker (~50 ms) at 50,000/s."""

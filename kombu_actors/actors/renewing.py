@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from .._logs import get_logger
 from ..supervisors import ActorDown, UnknownChild
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Renewal", "is_expected", "renew"]
 
-logger = logging.getLogger("kombu_actors.connection")
+logger = get_logger("kombu_actors.connection")
 
 
 class Renewal(Enum):

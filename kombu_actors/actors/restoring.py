@@ -7,12 +7,12 @@ consumer's channel with it.
 
 from __future__ import annotations
 
-import logging
 from random import Random
 
 import trio
 from amqp import exceptions as amqp_errors
 
+from .._logs import get_logger
 from .._values.model import BindingKind, BindingSpec, QueueInfo, QueueSpec
 from ..supervisors import ActorContext, Event
 from ..transport._contract import Link, LinkChannel
@@ -21,7 +21,7 @@ from .together import MANY, make_together
 from .topology import Entity, Named, Topology, describe
 from .waitlist import Waiting, Waitlist
 
-logger = logging.getLogger("kombu_actors.topology")
+logger = get_logger("kombu_actors.topology")
 
 NAMED_IN_DEGRADED = 8
 """Entities that the snapshot names of those that wait; more than that nobody reads."""

@@ -6,13 +6,13 @@ connection above.  Asked to stop, it says goodbye while they still run, and they
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from itertools import islice
 from typing import TypeVar
 
 import trio
 
+from .._logs import get_logger
 from .._values.endpoint import Endpoint, EndpointSelector, LinkOptions
 from ..errors import BrokerUnreachable, ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, ChildSpec
@@ -21,7 +21,7 @@ from ..transport._contract import Link, Transport
 from ._waiting import CLOSE_GRACE, Farewells, first_of
 
 T = TypeVar("T")
-logger = logging.getLogger("kombu_actors.session")
+logger = get_logger("kombu_actors.session")
 
 
 @protected

@@ -5,11 +5,11 @@ One queue for all channels: of a thousand that acknowledge a message each, the r
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .._logs import get_logger
 from .._values.model import Action
 from ..protocols.ledger import Entry
 from ..transport._contract import LinkChannel
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Settlement", "Submissions"]
 
-logger = logging.getLogger("kombu_actors.channel")
+logger = get_logger("kombu_actors.channel")
 
 Settlement = tuple["Epoch", Action, int, bool]
 """(epoch, action, wire tag, flag): the flag is *multiple*, for REJECT it is *requeue*."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Sequence
 
 import attrs
 import trio
 
+from .._logs import get_logger
 from ..broker import Broker, QueueSpec
 from ..errors import KombuError, NotFound
 from ..supervisors import ActorContext
@@ -34,7 +34,7 @@ from ._tally import Tally
 from ._threads import Running, Threads
 from ._tracing import TracedOutlet, Tracing
 
-logger = logging.getLogger("kombu_actors.fleet")
+logger = get_logger("kombu_actors.fleet")
 
 STOP_TIMEOUT = 5.0
 """Seconds for the broker's answer that it sends nothing more; without it, what still comes goes back all the same."""

@@ -8,17 +8,17 @@ the work be one transaction.
 from __future__ import annotations
 
 import inspect
-import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
+from .._logs import get_logger
 from ._plans import CallNext, Middleware
 from .errors import AlreadyHandled, FleetError, FleetMistake
 from .message import Message
 
 __all__ = ["Once", "inbox"]
 
-logger = logging.getLogger("kombu_actors.fleet")
+logger = get_logger("kombu_actors.fleet")
 
 Once = Callable[[Message], AbstractAsyncContextManager[bool]]
 """``async with once(message) as new``: whether it has not been done yet.  Left without an error, it is done."""

@@ -9,7 +9,6 @@ the later moment: clocks are set back.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Callable, Collection
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from typing import NamedTuple
 import attrs
 import trio
 
+from .._logs import get_logger
 from ..broker import Broker, Delivered, QueueSpec
 from ..errors import AccessRefused, ContentDisallowed, DecodeError
 from ..supervisors._interrupts import protected
@@ -24,7 +24,7 @@ from ..utils.uuid import uuid
 
 __all__ = ["JobLease"]
 
-logger = logging.getLogger("kombu_actors.fleet")
+logger = get_logger("kombu_actors.fleet")
 
 LOOK_EVERY = 1.0
 """Seconds between two looks of a process that stands by: one round trip each, and the most that a takeover takes

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 
 import trio
 
+from .._logs import get_logger
 from ..broker import Broker, QueueInfo, Renewal
 from ..errors import AccessRefused, KombuError, NotFound, ResourceLocked
 from ..supervisors import ActorContext
@@ -18,7 +18,7 @@ from ._outgoing import outgoing_of
 from ._queue_kind import Kind, kind_of, learn_kind
 from .errors import ConsumerIsDeaf
 
-logger = logging.getLogger("kombu_actors.fleet")
+logger = get_logger("kombu_actors.fleet")
 
 ASK_TIMEOUT = 5.0
 """Seconds for the broker to say how many messages a queue has; without an answer nobody is judged."""

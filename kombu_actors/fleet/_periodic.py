@@ -7,7 +7,6 @@ made up by one; those that fell into the time that the job itself took are left 
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -17,6 +16,7 @@ from typing import cast
 import attrs
 import trio
 
+from .._logs import get_logger
 from ..broker import Broker
 from ..supervisors import ActorContext
 from ..supervisors._interrupts import protected, run_unprotected, unprotected
@@ -28,7 +28,7 @@ from .views import JobView
 
 __all__ = ["Periodic"]
 
-logger = logging.getLogger("kombu_actors.fleet")
+logger = get_logger("kombu_actors.fleet")
 
 CLOCK_LOOK = 10.0
 """Seconds between two looks at the clock: it may be set, or the machine have slept."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Unpack
 
 import trio
 
+from .._logs import get_logger
 from ..broker import Broker, MessageProperties
 from ..errors import NotFound, PublishReturned
 from ..supervisors._interrupts import protected
@@ -16,7 +16,7 @@ from ._headers import Copy
 
 __all__ = ["PUBLISH_TIMEOUT", "Postponer"]
 
-logger = logging.getLogger("kombu_actors.fleet")
+logger = get_logger("kombu_actors.fleet")
 
 PUBLISH_TIMEOUT = 30.0
 """Seconds for declaring and publishing: longer than a failover takes."""

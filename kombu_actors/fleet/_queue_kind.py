@@ -6,18 +6,18 @@ argument at a time; and an argument that can't be right makes sure that nothing 
 
 from __future__ import annotations
 
-import logging
 import re
 from enum import Enum
 
 import trio
 
+from .._logs import get_logger
 from ..broker import Broker, QueueSpec
 from ..errors import AccessRefused, KombuError, NotFound, PreconditionFailed, ResourceLocked
 
 __all__ = ["Kind", "kind_of", "learn_kind"]
 
-logger = logging.getLogger("kombu_actors.fleet")
+logger = get_logger("kombu_actors.fleet")
 
 SINGLE_ACTIVE, TYPE = "x-single-active-consumer", "x-queue-type"
 ASKED_MAX = 25

@@ -7,13 +7,13 @@ killed and nobody reads it any more.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Unpack
 
 import attrs
 import trio
 
+from .._logs import get_logger
 from ..broker import Broker, Delivered, MessageProperties, QueueSpec
 from ..errors import DeadlineExceeded, PublishUnknown
 from ..supervisors import ActorContext
@@ -26,7 +26,7 @@ from .errors import RemoteError
 
 __all__ = ["Requests"]
 
-logger = logging.getLogger("kombu_actors.fleet")
+logger = get_logger("kombu_actors.fleet")
 
 EXPIRES = 300.0
 """Seconds that the queue for replies stays when nobody reads it: longer than an outage that requests wait out."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import trio
 
+from .._logs import get_logger
 from ..errors import AccessRefused, BrokerUnreachable, NotAllowed
 from ..supervisors import Escalation, EventStream, Supervisor, SupervisorError, log_events, open_supervisor, root_cause
 from ..supervisors._interrupts import guarded, protected
@@ -28,8 +29,8 @@ from .certificate import Certificate, QueueCount
 from .errors import FleetError
 from .views import FleetView
 
-logger = logging.getLogger("kombu_actors.fleet")
-log_actors = log_events(logging.getLogger("kombu_actors.fleet.actors"))
+logger = get_logger("kombu_actors.fleet")
+log_actors = log_events(get_logger("kombu_actors.fleet.actors"))
 """Warnings at first; errors from the third failure in a row on, for then it is no restart of a broker."""
 LOGGED = (ChildFailed, ChildRestarted, ChildStuck, LimitReached)
 """What happens to actors that a log of a running fleet should have; the rest are ``events``."""

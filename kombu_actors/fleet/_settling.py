@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 import trio
 
+from .._logs import get_logger
 from ..errors import PublishReturned, PublishUnknown
 from ..supervisors import ActorContext
 from ..supervisors._interrupts import protected
@@ -40,7 +40,7 @@ from .errors import PayloadError
 from .message import Message
 from .policy import DeadLettered, Decision, Reject, RetryLater, SnoozeFor, decide
 
-logger = logging.getLogger("kombu_actors.fleet")
+logger = get_logger("kombu_actors.fleet")
 
 PUBLISH_TIMEOUT = 10.0
 """Seconds for the confirm of a retry, dead letter or reply: longer than a new session takes, shorter than a drain."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import sys
 import threading
@@ -13,9 +12,10 @@ from collections.abc import Callable
 import attrs
 import trio
 
+from .._logs import get_logger
 from ..supervisors._interrupts import protected
 
-logger = logging.getLogger("kombu_actors.fleet")
+logger = get_logger("kombu_actors.fleet")
 
 
 @attrs.define(eq=False)

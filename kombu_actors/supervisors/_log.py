@@ -12,7 +12,9 @@ _LOUD = (news.ChildStuck, news.DeadlinePassed)
 _RISING = (news.ChildFailed, news.ChildBackingOff, news.LimitReached)
 
 
-def log_events(logger: logging.Logger, *, critical_after: int = 3) -> Callable[[news.Event], None]:
+def log_events(
+    logger: logging.Logger | logging.LoggerAdapter[logging.Logger], *, critical_after: int = 3
+) -> Callable[[news.Event], None]:
     """A listener for ``open_supervisor``: starts are DEBUG, the first failures WARNING, escalations CRITICAL.
 
     From the ``critical_after``-th failure in a row on, failures are ERROR: a broker's restart

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from .._logs import get_logger
 from ._errors import Escalation, UnexpectedReturn
 from ._outcome import Failed, leaves, root_cause
 from ._policy import Restart, RestartLimit
@@ -13,7 +14,7 @@ from ._records import After, Child, Closing, Effect, Ending, Fate, Gone, Grouped
 if TYPE_CHECKING:
     from ._node import Node
 
-log = logging.getLogger("kombu_actors.supervisors")
+log = get_logger("kombu_actors.supervisors")
 
 
 def report(node: Node, child: Child, failed: Failed, effects: tuple[Effect, ...]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import random
 import time
 from collections import deque
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from .._logs import get_logger
 from . import events as news
 from ._cell import Cell
 from ._changes import Changes
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 Listener = Callable[[news.Event], None]
 
-log = logging.getLogger("kombu_actors.supervisors")
+log = get_logger("kombu_actors.supervisors")
 
 
 @protected

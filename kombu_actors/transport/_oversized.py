@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-
 from amqp import exceptions as amqp_errors
+
+from .._logs import get_logger
 
 __all__ = ["report_oversized", "too_large"]
 
-logger = logging.getLogger("kombu_actors.oversized")
+logger = get_logger("kombu_actors.oversized")
 
 
 def report_oversized(

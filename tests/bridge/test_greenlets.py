@@ -17,10 +17,10 @@ TICKS = 15
 """Of 50 that a free greenlet would have in half a second; on a busy machine some are late."""
 
 
-def run(*arguments: str) -> dict[str, Any]:
-    """Run the program; what it saw."""
+def run(*arguments: str, program: str = "greenlets") -> dict[str, Any]:
+    """Run a program of this folder; what it saw."""
     environment = {**os.environ, "EVENTLET_NO_GREENDNS": "yes"}  # else eventlet patches trio before anybody sees it
-    command = [sys.executable, "-m", "tests.bridge.greenlets", *arguments]
+    command = [sys.executable, "-m", f"tests.bridge.{program}", *arguments]
     done = subprocess.run(command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr[-3000:]
     seen: dict[str, Any] = json.loads(done.stdout)
@@ -52,3 +52,17 @@ def test_an_everyday_program_works_under_monkey_patching(url: str, library: str)
 def test_an_everyday_program_works_when_it_is_patched_late(amqp_url: str, library: str, when: str) -> None:
     """Patched after our import, or even after a connection was used."""
     check_everyday_program(library, when, amqp_url)
+
+
+@pytest.mark.parametrize("library", ["gevent", "eventlet"])
+def test_what_the_runtime_says_is_said_by_a_greenlet(amqp_url: str, library: str) -> None:
+    """Their locks serve the greenlets of one thread: with the runtime's thread at one, a greenlet could wait for ever.
+
+    So lines are logged, and ``on_refused`` called, in the program's thread, all of them, up to the process' end.
+    """
+    seen = run(library, amqp_url, program="green_logs")
+    assert seen["elsewhere"] == []
+    assert seen["greenlets"] == 60
+    assert [f"nowhere-{number}" for number in range(21)] == sorted(seen["told"], key=lambda name: int(name[8:]))
+    assert len(seen["errors"]) == 21
+    assert seen["where"] == ["kombu_actors.publisher", "publisher.py", "_tell"]

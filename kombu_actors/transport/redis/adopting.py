@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from ..._logs import get_logger
 from ...errors import ConnectionBlocked, ConnectionLost
 from ...protocols.redis import publish_calls
 from ...protocols.redis.calls import Call
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Adopting"]
 
-logger = logging.getLogger("kombu_actors.redis")
+logger = get_logger("kombu_actors.redis")
 
 UNDER_WAY_BYTES: Final = 1024 * 1024
 """Bytes that are sent before the server has answered; one larger broadcast goes alone."""

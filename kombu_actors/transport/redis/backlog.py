@@ -7,7 +7,6 @@ that wake claimers.  So we read on, and drop the oldest: what is newest says mos
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,11 +14,12 @@ from typing import Final, NamedTuple
 
 import attrs
 
+from ..._logs import get_logger
 from ...protocols.redis.envelope import Envelope
 
 __all__ = ["Backlog", "Heard", "OnDropped"]
 
-logger = logging.getLogger("kombu_actors.redis")
+logger = get_logger("kombu_actors.redis")
 
 BACKLOG_MESSAGES: Final = 10_000
 """Broadcasts kept for one queue whose consumers have no room: ten seconds of a busy event stream."""

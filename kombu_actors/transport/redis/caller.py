@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -10,6 +9,7 @@ from typing import TypeVar
 import attrs
 from amqp.exceptions import AMQPError
 
+from ..._logs import get_logger
 from ...errors import ConnectionClosed
 from ...protocols.redis import publish_calls
 from ...protocols.redis.calls import Call
@@ -25,7 +25,7 @@ __all__ = ["Caller", "Terms", "Wires"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger("kombu_actors.redis")
+logger = get_logger("kombu_actors.redis")
 
 
 @attrs.define(eq=False)

@@ -8,7 +8,6 @@ another claimer's script.  It never asks on the chance.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from ..._logs import get_logger
 from ..._values.model import ConsumerSpec, Delivery
 from ...errors import ConnectionBlocked
 from ...protocols.redis import consuming_calls as calls
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Claimer", "WireConsumer"]
 
-logger = logging.getLogger("kombu_actors.redis")
+logger = get_logger("kombu_actors.redis")
 
 CLAIM_MESSAGES: Final = 250
 """Messages per claim: some 2 ms of the server's time, during which it serves nobody else."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Literal, NoReturn
 
@@ -10,6 +9,7 @@ import attrs
 import trio
 from amqp.exceptions import AMQPError
 
+from ..._logs import get_logger
 from ..._values.endpoint import Endpoint
 from ..._values.tls_settings import TLSSettings
 from ...errors import BrokerUnreachable, ConnectionLost, InvalidURL, OperationalError
@@ -22,7 +22,7 @@ from .wire import RedisWire
 
 __all__ = ["OpenedWire", "Role", "open_wire", "until_moved"]
 
-logger = logging.getLogger("kombu_actors.redis")
+logger = get_logger("kombu_actors.redis")
 
 Role = Literal["main", "listener", "publisher", "lookout"]
 """What a wire is for; part of the name it has in the server's CLIENT LIST."""

@@ -9,7 +9,6 @@ queues, arrives here and is put into the list.
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from ..._logs import get_logger
 from ...protocols.redis.consuming_calls import Topic
 from ...protocols.redis.envelope import UndecodableEnvelope, decode
 from .._oversized import report_oversized
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Broadcast", "Fanout"]
 
-logger = logging.getLogger("kombu_actors.redis")
+logger = get_logger("kombu_actors.redis")
 
 LEFTOVER_BYTES: Final = 4 * BACKLOG_BYTES
 """Bytes that a dead link leaves to the next one at most, over all queues."""

@@ -10,6 +10,7 @@ from typing import Final
 
 import trio
 
+from ..._logs import get_logger
 from ...errors import ConnectionBlocked, ConnectionClosed, ConnectionLost
 from ...protocols.redis import consuming_calls as consuming
 from ...protocols.redis.consuming_calls import Beaten, Owner
@@ -24,7 +25,7 @@ from .wire import RedisWire
 
 __all__ = ["Keeper"]
 
-logger = logging.getLogger("kombu_actors.redis")
+logger = get_logger("kombu_actors.redis")
 
 BEAT: Final = 1.0
 """Seconds between renewals of the lease, which also look for what others left behind: a dead process's messages

@@ -8,7 +8,6 @@ link (``FENCED``), so that no message has two owners.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -16,6 +15,7 @@ from uuid import uuid4
 
 import trio
 
+from ..._logs import get_logger
 from ...errors import ConnectionClosed
 from ...protocols.redis import consuming_calls as consuming
 from ...protocols.redis.calls import Call
@@ -44,7 +44,7 @@ __all__ = ["RedisLink"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger("kombu_actors.redis")
+logger = get_logger("kombu_actors.redis")
 
 CHANNEL_MAX: Final = 2047
 """RabbitMQ's own default."""

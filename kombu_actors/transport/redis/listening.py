@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from math import inf
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from ..._logs import get_logger
 from ...errors import BrokerUnreachable, ConnectionLost
 from ...protocols.redis.consuming_calls import read_topics
 from .caller import Caller
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Listening", "Sentry"]
 
 
-logger = logging.getLogger("kombu_actors.redis")
+logger = get_logger("kombu_actors.redis")
 
 POLL: Final = 0.1
 """Seconds between two looks at lists of which the server doesn't tell when they change."""

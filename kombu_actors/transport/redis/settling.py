@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Final, TypeVar
 import attrs
 import trio
 
+from ..._logs import get_logger
 from ...errors import ConnectionBlocked
 from ...protocols.redis import consuming_calls as consuming
 from ...protocols.redis import publish_calls
@@ -31,7 +31,7 @@ __all__ = ["Decision", "Settlements", "Settling", "Taken", "report_late"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger("kombu_actors.redis")
+logger = get_logger("kombu_actors.redis")
 
 SETTLE_AT: Final = 64
 """Settlements that leave without waiting for more; fewer wait at most ``LATER``."""

@@ -1,0 +1,113 @@
+"""What the runtime has done by the program's greenlets, under gevent and eventlet: logging, and calling the program.
+
+Locks and sockets of the patched standard library are made for the greenlets of one thread; ``_logs.py`` has an
+example of what happens otherwise.  So one of that thread's greenlets waits for what the runtime wants done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from .. import _logs
+from .._values.originals import pristine
+from . import exiting
+
+__all__ = ["GreenRelay", "ensure_relay"]
+
+logger = logging.getLogger("kombu_actors.portal")
+
+BOUND = 10_000
+"""Calls that wait while no greenlet gets its turn: an outage makes a few a second for each connection."""
+
+
+class GreenRelay:
+    """A greenlet in the thread that made this; it makes calls for all threads, and keeps no hub from ending.
+
+    ``calls`` are those that wait already.
+    """
+
+    def __init__(self, library: str, calls: deque[Callable[[], object]]) -> None:
+        self.calls = calls
+        self.pid = os.getpid()
+        self._library = library
+        self._get_ident = pristine("_thread").get_ident
+        self._home: int = self._get_ident()
+        self._left_out = 0
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._spawn: Callable[..., Any] = importlib.import_module(library).spawn
+        self._greenlet = self._spawn(self._run)
+
+    def __del__(self) -> None:
+        os.close(self._descriptor)
+
+    @property
+    def alive(self) -> bool:
+        """Whether calls are made: not in a forked child, nor when the thread has ended."""
+        return self.pid == os.getpid() and not self._greenlet.dead
+
+    def is_home(self) -> bool:
+        """Whether the caller is in its thread."""
+        here: int = self._get_ident()
+        return here == self._home
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have a call made soon, which must not wait for long: the next one waits for its end.  Any thread."""
+        if len(self.calls) >= BOUND:
+            self._left_out += 1
+            return
+        self.calls.append(call)
+        os.eventfd_write(self._descriptor, 1)
+
+    def spawn(self, call: Callable[[], object]) -> None:
+        """Have a greenlet made for a call.  Any thread."""
+        self.post(partial(self._spawn, call))
+
+    def make_calls(self) -> None:
+        """Make those that wait, in this greenlet."""
+        while self.calls and self.pid == os.getpid():
+            self.calls.popleft()()
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            logger.error("%d lines of the runtime's were not logged: no greenlet had its turn meanwhile", left_out)
+
+    def _run(self) -> None:
+        wait = self._waiting()
+        while True:
+            wait()
+            if self.pid != os.getpid():
+                return  # what is to be read is for the parent
+            with contextlib.suppress(BlockingIOError):
+                os.eventfd_read(self._descriptor)
+            self.make_calls()
+
+    def _waiting(self) -> Callable[[], object]:
+        if self._library == "gevent":
+            hub = importlib.import_module("gevent").get_hub()
+            return partial(hub.wait, hub.loop.io(self._descriptor, 1, ref=False))
+        return partial(importlib.import_module("eventlet.hubs").trampoline, self._descriptor, read=True)
+
+
+_relays: list[GreenRelay] = []
+
+
+def ensure_relay(library: str) -> None:
+    """Have the runtime's calls made in this thread, unless another one makes them."""
+    if _logs.present_relay() is None:
+        mine = [relay.calls for relay in _relays if relay.pid == os.getpid()]  # whose thread has ended
+        _relays[:] = [GreenRelay(library, mine[0] if mine else deque())]
+        _logs.relay_by(_relays[0])
+
+
+def _call_at_exit() -> None:
+    for relay in _relays:
+        relay.make_calls()
+
+
+exiting.afterwards.append(_call_at_exit)
