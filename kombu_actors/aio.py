@@ -20,7 +20,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppres
 from functools import partial
 from ssl import SSLContext
 from types import TracebackType
-from typing import Any
 
 from ._aio.consuming import is_cancelled, tell_failed, uncancelled
 from ._aio.listening import LoopListener
@@ -98,7 +97,7 @@ def open_broker(
     backoff: Backoff = CONNECTION_BACKOFF,
     body_max: int = BODY_MAX,
     client_properties: Mapping[str, object] | None = None,
-    transport_options: Mapping[str, Any] | None = None,
+    transport_options: Mapping[str, object] | None = None,
     listener: Callable[[Event], None] | None = None,
     close_timeout: float = CLOSE_GRACE,
     buffer_max: int = BUFFER_MAX,

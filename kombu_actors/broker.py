@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from ssl import SSLContext
-from typing import Any
 
 import trio
 
@@ -90,7 +89,7 @@ async def open_broker(
     backoff: Backoff = CONNECTION_BACKOFF,
     body_max: int = BODY_MAX,
     client_properties: Mapping[str, object] | None = None,
-    transport_options: Mapping[str, Any] | None = None,
+    transport_options: Mapping[str, object] | None = None,
     listener: Callable[[Event], None] | None = None,
     close_timeout: float = CLOSE_GRACE,
     buffer_max: int = BUFFER_MAX,

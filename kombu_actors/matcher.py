@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from .utils.encoding import bytes_to_str
 
@@ -20,7 +20,7 @@ __all__ = [
     "unregister",
 ]
 
-MatcherFunction = Callable[..., Any]
+MatcherFunction = Callable[..., object]
 """``matcher(data, pattern)`` for those that are called with the name first, ``matcher(pattern, data)`` for others."""
 
 
@@ -63,8 +63,8 @@ class MatcherRegistry:
         data: str | bytes,
         pattern: str | bytes,
         matcher: str | None = None,
-        matcher_kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
+        matcher_kwargs: Mapping[str, object] | None = None,
+    ) -> object:
         """Whether ``data`` fits ``pattern``: something true or something false, as the matcher of that name says.
 
         ``matcher_kwargs`` are further keywords for it.  Raises ``MatcherNotInstalled`` when there is none of that name.

@@ -7,7 +7,7 @@ there when it is interrupted goes back into the inbox.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from .._values.model import Delivery
@@ -20,18 +20,27 @@ HANDS_OVER = "hands_over"
 """Marks callbacks that say themselves (``Message._hand_over``) when user code has the message: they decode it first."""
 
 
-class Receiver(Protocol):
+class Deliverable(Protocol):
+    """A message on its way to user code."""
+
+    _taken: Taken | None
+
+
+M = TypeVar("M", bound=Deliverable)
+
+
+class Receiver(Protocol[M]):
     """The channel that a thread consumes over, to the feeds of its consumers."""
 
     @property
-    def callbacks(self) -> Mapping[str, Callable[[Any], object]]:
+    def callbacks(self) -> Mapping[str, Callable[[M], object]]:
         """By consumer tag; each takes what ``make_message`` makes."""
 
     @property
     def hearers(self) -> Mapping[ChannelNotice, Callable[..., object]]:
         """Who is to be called for each kind of news of this channel."""
 
-    def make_message(self, delivery: Delivery, tag_offset: int, *, no_ack: bool) -> Any:
+    def make_message(self, delivery: Delivery, tag_offset: int, *, no_ack: bool) -> M:
         """The message for one delivery, whose tag is ``tag_offset`` higher than on the wire."""
 
     def give_back(self, arrival: Arrival) -> None:
@@ -61,7 +70,7 @@ class Feed:
         self.no_ack = no_ack
         self.epoch = epoch
 
-    def dispatch(self, channels: Mapping[int, Receiver], taken: Taken) -> bool:
+    def dispatch(self, channels: Mapping[int, Receiver[M]], taken: Taken) -> bool:
         """Call the consumer's callback; False when there is none any more: the delivery will come again."""
         epoch = self.epoch
         if epoch.wire.closed is not None and not self.no_ack:
@@ -82,7 +91,7 @@ class Feed:
         callback(message)
         return True
 
-    def give_back(self, channel: Receiver, delivery: Delivery) -> None:
+    def give_back(self, channel: Receiver[M], delivery: Delivery) -> None:
         """The consumer was cancelled before it had the delivery: others may have it."""
         if not self.no_ack:
             channel.give_back(Arrival(delivery, self.epoch))
@@ -101,7 +110,7 @@ class ChannelNotice(NamedTuple):
     number: int = 0
     """Tells apart those who hear of one queue."""
 
-    def dispatch(self, channels: Mapping[int, Receiver], taken: Taken) -> bool:
+    def dispatch(self, channels: Mapping[int, Receiver[M]], taken: Taken) -> bool:
         """Call the hearer; False when there is none any more."""
         arguments: tuple[object, ...] = taken[0][1]
         channel = channels.get(self.channel)
@@ -121,7 +130,7 @@ class Notice:
     def __init__(self, fn: Callable[..., object]) -> None:
         self.fn = fn
 
-    def dispatch(self, channels: Mapping[int, Receiver], taken: Taken) -> bool:
+    def dispatch(self, channels: Mapping[int, object], taken: Taken) -> bool:
         """Call it."""
         arguments: tuple[object, ...] = taken[0][1]
         del taken[:]

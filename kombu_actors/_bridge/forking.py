@@ -12,7 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 __all__ = ["Forkable", "SharedLock", "register_after_fork", "start_afresh_after_fork"]
 
@@ -41,7 +41,7 @@ def _start_all_afresh() -> None:
         call(registered)
 
 
-_calls: weakref.WeakValueDictionary[tuple[int, Callable[[Any], object]], object] = weakref.WeakValueDictionary()
+_calls: weakref.WeakValueDictionary[tuple[int, Callable[..., object]], object] = weakref.WeakValueDictionary()
 _numbers = count()
 
 

@@ -13,7 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Protocol
 
 from .. import _logs
 from .._values.originals import pristine
@@ -25,6 +25,14 @@ logger = logging.getLogger("kombu_actors.portal")
 
 BOUND = 10_000
 """Calls that wait while no greenlet gets its turn: an outage makes a few a second for each connection."""
+
+
+class Greenlet(Protocol):
+    """One of either library's."""
+
+    @property
+    def dead(self) -> bool:
+        """Whether it has ended."""
 
 
 class GreenRelay:
@@ -41,7 +49,7 @@ class GreenRelay:
         self._home: int = self._get_ident()
         self._left_out = 0
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._spawn: Callable[..., Any] = importlib.import_module(library).spawn
+        self._spawn: Callable[..., Greenlet] = importlib.import_module(library).spawn
         self._greenlet = self._spawn(self._run)
 
     def __del__(self) -> None:

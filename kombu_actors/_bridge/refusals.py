@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from amqp.exceptions import AMQPError
 
@@ -23,7 +22,7 @@ UNTOLD_MESSAGES = WINDOW_MESSAGES
 UNTOLD_BYTES = WINDOW_BYTES
 """Refusals that wait for a hook that is slow: as much as can be refused at once, a whole window."""
 
-ContentOf = Callable[[Any], tuple[Mapping[str, Any], bytes]]
+ContentOf = Callable[..., tuple[Mapping[str, object], bytes]]
 
 
 class Refusals:

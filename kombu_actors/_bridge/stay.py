@@ -6,7 +6,7 @@ import os
 import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import trio
 
@@ -18,7 +18,7 @@ from .portal import check_interpreter
 
 __all__ = ["Stay"]
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 R = TypeVar("R")
 logger = get_logger("kombu_actors.portal")
 
@@ -110,7 +110,7 @@ class Stay(Generic[T]):
         return await fn(self._values[0])
 
 
-_stays: weakref.WeakSet[Stay[Any]] = weakref.WeakSet()
+_stays: weakref.WeakSet[Stay[object]] = weakref.WeakSet()
 
 
 def _end_at_exit() -> None:

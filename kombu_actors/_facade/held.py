@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from ..errors import ConnectionLost
 
 if TYPE_CHECKING:
-    from .._bridge.feeds import Receiver
     from .._bridge.inbox import Taken
 
 __all__ = ["Held"]
@@ -32,7 +31,7 @@ class Held:
         if multiple:
             self.tags.difference_update([one for one in list(self.tags) if one < tag or not tag])
 
-    def dispatch(self, channels: Mapping[int, Receiver], taken: Taken) -> bool:
+    def dispatch(self, channels: Mapping[int, object], taken: Taken) -> bool:
         """In the thread that drains events: tell the program, unless it has closed the channel itself."""
         del taken[:]
         count = len(self.tags)

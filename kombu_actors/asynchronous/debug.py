@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from ..utils.eventio import ERR, READ, WRITE
 from ..utils.functional import reprcall
 
 if TYPE_CHECKING:
-    from .hub import Hub
+    from .hub import Hub, Watcher
+
+T = TypeVar("T")
 
 __all__ = ["callback_for", "repr_active", "repr_events", "repr_flag", "repr_readers", "repr_writers"]
 
@@ -52,7 +54,7 @@ def repr_writers(h: Hub) -> list[str]:
     return _repr_watched(h.writers, WRITE)
 
 
-def callback_for(h: Hub, fd: int, flag: int, *default: object) -> Any:
+def callback_for(h: Hub, fd: int, flag: int, *default: T) -> Watcher | T | None:
     """Who is called for an event of a file; the default, or ``KeyError``, when nobody is."""
     for event, watched in ((READ, h.readers), (WRITE, h.writers), (ERR, {**h.writers, **h.readers})):
         if flag & event and fd in watched:

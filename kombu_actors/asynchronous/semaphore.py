@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ParamSpec, Self
+from typing import ParamSpec, Self
 
 __all__ = ["DummyLock", "LaxBoundedSemaphore"]
 
@@ -20,7 +20,7 @@ class LaxBoundedSemaphore:
 
     def __init__(self, value: int) -> None:
         self.initial_value = self.value = value
-        self._waiting: deque[tuple[Callable[..., object], tuple[object, ...], dict[str, Any]]] = deque()
+        self._waiting: deque[tuple[Callable[..., object], tuple[object, ...], dict[str, object]]] = deque()
 
     def acquire(self, callback: Callable[P, object], *partial_args: P.args, **partial_kwargs: P.kwargs) -> bool:
         """Call ``callback(...)`` now, or else when somebody releases; returns whether it was called."""

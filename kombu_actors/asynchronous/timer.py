@@ -10,7 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from functools import wraps
 from time import monotonic, time
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self, overload
 
 from ..log import get_logger
 from ..utils.functional import reprcall
@@ -24,7 +24,11 @@ logger: logging.Logger = get_logger(__name__)
 When = datetime | float
 
 
-def to_timestamp(d: When | None, default_timezone: tzinfo = UTC, time: Callable[[], float] = monotonic) -> Any:
+@overload
+def to_timestamp(d: When, default_timezone: tzinfo = UTC, time: Callable[[], float] = monotonic) -> float: ...
+@overload
+def to_timestamp(d: None, default_timezone: tzinfo = UTC, time: Callable[[], float] = monotonic) -> None: ...
+def to_timestamp(d: When | None, default_timezone: tzinfo = UTC, time: Callable[[], float] = monotonic) -> float | None:
     """A moment on the monotonic clock; a number is one already.
 
     A datetime without timezone has ``default_timezone``.
@@ -106,10 +110,10 @@ class Timer:
     """
 
     Entry: ClassVar = Entry
-    on_error: Callable[[Any], object] | None = None
+    on_error: Callable[..., object] | None = None
 
     def __init__(
-        self, max_interval: float | None = None, on_error: Callable[[Any], object] | None = None, **kwargs: object
+        self, max_interval: float | None = None, on_error: Callable[..., object] | None = None, **kwargs: object
     ) -> None:
         self.max_interval = float(max_interval or MAX_INTERVAL)
         self.on_error = on_error or self.on_error
@@ -128,7 +132,7 @@ class Timer:
         eta: When,
         fun: Callable[..., object],
         args: Sequence[object] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
         priority: int = 0,
     ) -> _Entry:
         """Have ``fun(*args, **kwargs)`` called at a moment: a datetime, or a number on the monotonic clock."""
@@ -139,7 +143,7 @@ class Timer:
         secs: float,
         fun: Callable[..., object],
         args: Sequence[object] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
         priority: int = 0,
     ) -> _Entry:
         """Have it called in so many seconds."""
@@ -150,7 +154,7 @@ class Timer:
         secs: float,
         fun: Callable[..., object],
         args: Sequence[object] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
         priority: int = 0,
     ) -> _Entry:
         """Have it called every so many seconds, until the entry is cancelled; one that fails is called again."""
@@ -201,7 +205,7 @@ class Timer:
             if not self.handle_error(sys.exc_info()):
                 logger.error("Error in timer: %r", error, exc_info=True)
 
-    def handle_error(self, exc_info: Any) -> bool:
+    def handle_error(self, exc_info: object) -> bool:
         """Tell ``on_error``; returns whether there is one."""
         if self.on_error is None:
             return False
