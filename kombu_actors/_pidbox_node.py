@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .clocks import LamportClock
 from .log import get_logger
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from .message import Message
     from .pidbox import Mailbox
 
+H = TypeVar("H", bound=Callable[..., object])
+
 __all__ = ["Handler", "Node", "logger"]
 
 logger = get_logger("kombu_actors.pidbox")
 
-Handler = Callable[..., Any]
+Handler = Callable[..., object]
 """``handler(state, **arguments)``; what it returns is the reply."""
 
 
@@ -66,7 +68,7 @@ class Node:
         channel = channel or self.channel
         return _Consumer(channel, [queue], no_ack=no_ack, accept=accept, **options)
 
-    def handler(self, fun: Handler) -> Handler:
+    def handler(self, fun: H) -> H:
         """Have a function carry out the command of its name; also a decorator."""
         self.handlers[fun.__name__] = fun
         return fun
@@ -88,11 +90,11 @@ class Node:
     def dispatch(
         self,
         method: str,
-        arguments: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
         reply_to: Mapping[str, str] | None = None,
         ticket: str | None = None,
         **kwargs: object,
-    ) -> Any:
+    ) -> object:
         """Carry out a command, reply if asked to, and return the reply; an error is a reply, too."""
         try:
             logger.debug(
@@ -110,19 +112,19 @@ class Node:
             self.reply({self.hostname: reply}, reply_to["exchange"], reply_to["routing_key"], ticket=ticket)
         return reply
 
-    def handle(self, method: str, arguments: Mapping[str, Any] | None = None) -> Any:
+    def handle(self, method: str, arguments: Mapping[str, object] | None = None) -> object:
         """Call a command's handler; raises ``KeyError`` when there is none."""
         return self.handlers[method](self.state, **(arguments or {}))
 
-    def handle_call(self, method: str, arguments: Mapping[str, Any]) -> Any:
+    def handle_call(self, method: str, arguments: Mapping[str, object]) -> object:
         """``handle`` for a command whose sender waits for the reply."""
         return self.handle(method, arguments)
 
-    def handle_cast(self, method: str, arguments: Mapping[str, Any]) -> Any:
+    def handle_cast(self, method: str, arguments: Mapping[str, object]) -> object:
         """``handle`` for a command whose sender waits for nothing."""
         return self.handle(method, arguments)
 
-    def handle_message(self, body: Mapping[str, Any], message: Message | None = None) -> Any:
+    def handle_message(self, body: Mapping[str, Any], message: Message | None = None) -> object:
         """Carry out the command in a message, if it is for this node: by name, by pattern, or for all."""
         if message is not None:
             self.adjust_clock((message.headers or {}).get("clock") or 0)
@@ -137,7 +139,7 @@ class Node:
 
     dispatch_from_message = handle_message
 
-    def reply(self, data: Any, exchange: str, routing_key: str, ticket: str | None, **kwargs: object) -> None:
+    def reply(self, data: object, exchange: str, routing_key: str, ticket: str | None, **kwargs: object) -> None:
         """Send a reply to where a command said."""
         self.mailbox._publish_reply(
             data, exchange, routing_key, ticket, channel=self.channel, serializer=self.mailbox.serializer, **kwargs

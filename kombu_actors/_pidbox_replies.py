@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection
 from time import monotonic, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._facade.surface import connection_of
 from .clocks import LamportClock
@@ -24,7 +24,7 @@ class Replies:
 
     def __init__(self, clock: LamportClock) -> None:
         self._clock = clock
-        self._waiting: dict[str, deque[Any]] = {}
+        self._waiting: dict[str, deque[object]] = {}
         """What has come for whoever is waiting now."""
 
     def collect(
@@ -35,9 +35,9 @@ class Replies:
         *,
         limit: int | None,
         timeout: float | None,
-        callback: Callable[[Any], object] | None,
+        callback: Callable[..., object] | None,
         accept: Collection[str],
-    ) -> list[Any]:
+    ) -> list[object]:
         """Wait until ``limit`` replies have come, or none has for ``timeout`` seconds, and return them.
 
         None: the connection's ``call_timeout``.  ``callback(reply)`` is called for each.
@@ -45,7 +45,7 @@ class Replies:
         connection = connection_of(channel)
         patience = connection.call_timeout if timeout is None else timeout
         came = self._waiting[ticket] = deque()
-        replies: list[Any] = []
+        replies: list[object] = []
         deadline = monotonic() + patience
         try:
             with _Consumer(channel, [queue], accept=accept, no_ack=True, callbacks=[self._on_reply]):

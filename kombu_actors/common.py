@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, Unpack, overload
 from uuid import NAMESPACE_OID, uuid3, uuid4
 
 from ._facade.consumer import Callback
@@ -25,6 +25,7 @@ from .utils.uuid import uuid
 if TYPE_CHECKING:
     from ._facade.accepted import Accepted
     from ._facade.channel import Channel
+    from ._facade.contracts import Retries
     from .connection import Connection
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
 PREFETCH_COUNT_MAX = 0xFFFF
 """AMQP carries the prefetch count in 16 bits."""
 T = TypeVar("T")
+C = TypeVar("C", bound="Connection")
 logger = logging.getLogger(__name__)
 
 entry_to_queue = Queue.from_dict
@@ -200,13 +202,13 @@ class HasErrors(Protocol):
 
 
 def insured(
-    pool: Resource[Any],
+    pool: Resource[C],
     fun: Callable[..., T],
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     errback: Callable[[BaseException, float], object] | None = None,
     on_revive: Callable[[Channel], object] | None = None,
-    **opts: object,
+    **opts: Unpack[Retries],
 ) -> T:
     """Call ``fun(*args, channel=..., connection=..., **kwargs)`` with a pool's connection, riding out errors.
 
@@ -226,9 +228,15 @@ def _log_error(error: BaseException, interval: float) -> None:
     logger.error("connection error, trying again in %s s: %r", interval, error, exc_info=error)
 
 
+@overload
+def ignore_errors(conn: HasErrors) -> AbstractContextManager[None]: ...
+@overload
+def ignore_errors(conn: HasErrors, fun: None) -> AbstractContextManager[None]: ...
+@overload
+def ignore_errors(conn: HasErrors, fun: Callable[..., T], *args: object, **kwargs: object) -> T | None: ...
 def ignore_errors(
     conn: HasErrors, fun: Callable[..., T] | None = None, *args: object, **kwargs: object
-) -> T | AbstractContextManager[None]:
+) -> T | AbstractContextManager[None] | None:
     """Let errors of connection and channel pass: ``ignore_errors(conn, fun, ...)``, or ``with ignore_errors(conn):``.
 
     For cleaning up only, where what the error means has happened anyway.  They are logged, at level DEBUG.

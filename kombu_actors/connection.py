@@ -19,7 +19,7 @@ from ._bridge.ensuring import in_ensure
 from ._bridge.loading import load
 from ._facade import dialling, retrying
 from ._facade.connection_view import ConnectionView
-from ._facade.contracts import EventLoop, RetryPolicy, Revivable
+from ._facade.contracts import EnsureOptions, EventLoop, RetryPolicy, Revivable
 from ._facade.dialling import DIAL_MARGIN
 from ._facade.parameters import CONNECT_TIMEOUT, Parameters
 from ._facade.runs import Runs
@@ -33,13 +33,14 @@ if TYPE_CHECKING:
     from ._bridge.sessions import SessionWatch
     from ._facade.channel import Channel
     from ._facade.channel_calls import ChannelCalls
-    from ._facade.management import RabbitMQManagement
+    from ._facade.management import ManagerOptions, RabbitMQManagement
     from ._facade.queue import Queue
     from ._facade.running import ConnectionTree
     from ._facade.surface import Bindable
     from ._values.model import Arguments
     from .pools import ChannelPool, ConnectionPool
-    from .simple import SimpleBuffer, SimpleQueue
+    from .resource import PoolOptions
+    from .simple import SimpleBuffer, SimpleOptions, SimpleQueue
 
 __all__ = [
     "BrokerConnection",
@@ -94,7 +95,7 @@ class Connection(ConnectionView):
 
     failover_strategies = failover_strategies
 
-    ssl: Any = None
+    ssl: object = None
     heartbeat: float | None = None
     declared_entities: Any = None
     cycle: Iterator[str] | None = None
@@ -110,7 +111,7 @@ class Connection(ConnectionView):
         ssl: object = False,
         transport: str | None = None,
         connect_timeout: float | None = CONNECT_TIMEOUT,
-        transport_options: Mapping[str, Any] | None = None,
+        transport_options: Mapping[str, object] | None = None,
         login_method: str | None = None,
         uri_prefix: str | None = None,
         heartbeat: float = 0,
@@ -455,14 +456,14 @@ class Connection(ConnectionView):
         )
 
     def autoretry(
-        self, fun: Callable[..., T], channel: Channel | None = None, **ensure_options: Any
+        self, fun: Callable[..., T], channel: Channel | None = None, **ensure_options: Unpack[EnsureOptions]
     ) -> Callable[..., tuple[T, Channel]]:
         """``ensure`` for a function with a ``channel`` keyword; calls return ``(result, channel used last)``.
 
         Without a channel the default one is used; the options hold for connecting, too.
         """
         names = ("errback", "max_retries", "interval_start", "interval_step", "interval_max")
-        policy = {**self._first_connect(), **{n: ensure_options[n] for n in names if n in ensure_options}}
+        policy = {**self._first_connect(), **{name: value for name, value in ensure_options.items() if name in names}}
         revival = retrying.Revival(self, fun, channel, cast("RetryPolicy", policy))
         return self.ensure(revival, revival, **ensure_options)
 
@@ -482,13 +483,13 @@ class Connection(ConnectionView):
         """A new :class:`~kombu_actors.Consumer` on this connection."""
         return Consumer(channel or self, queues, *args, **kwargs)
 
-    def Pool(self, limit: int | None = None, **kwargs: object) -> ConnectionPool:
+    def Pool(self, limit: int | None = None, **kwargs: Unpack[PoolOptions]) -> ConnectionPool:
         """A new pool of up to ``limit`` connections like this one; ``None`` or 0 is no limit."""
         from .pools import ConnectionPool
 
         return ConnectionPool(self, limit, **kwargs)
 
-    def ChannelPool(self, limit: int | None = None, **kwargs: object) -> ChannelPool:
+    def ChannelPool(self, limit: int | None = None, **kwargs: Unpack[PoolOptions]) -> ChannelPool:
         """A new pool of up to ``limit`` channels of this connection."""
         from .pools import ChannelPool
 
@@ -502,7 +503,7 @@ class Connection(ConnectionView):
         queue_args: Arguments | None = None,
         exchange_opts: Arguments | None = None,
         channel: Channel | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[SimpleOptions],
     ) -> SimpleQueue:
         """A new :class:`~kombu_actors.simple.SimpleQueue` (persistent) on this connection, or on a channel."""
         from .simple import SimpleQueue
@@ -517,14 +518,14 @@ class Connection(ConnectionView):
         queue_args: Arguments | None = None,
         exchange_opts: Arguments | None = None,
         channel: Channel | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[SimpleOptions],
     ) -> SimpleBuffer:
         """A new :class:`~kombu_actors.simple.SimpleBuffer` (for the moment) on this connection, or on a channel."""
         from .simple import SimpleBuffer
 
         return SimpleBuffer(channel or self, name, no_ack, queue_opts, queue_args, exchange_opts, **kwargs)
 
-    def get_manager(self, **kwargs: Any) -> RabbitMQManagement:
+    def get_manager(self, **kwargs: Unpack[ManagerOptions]) -> RabbitMQManagement:
         """RabbitMQ's management API; see ``RabbitMQManagement.of`` for the keywords and options."""
         from ._facade.management import RabbitMQManagement
 
@@ -570,7 +571,7 @@ BrokerConnection = Connection
 
 if not TYPE_CHECKING:  # the pools are made of connections
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name in ("ChannelPool", "ConnectionPool"):
             from . import pools
 

@@ -5,17 +5,30 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from logging.handlers import WatchedFileHandler
-from typing import Any, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, TypedDict, Unpack, overload
 
 from .utils.encoding import safe_repr, safe_str
 from .utils.functional import maybe_evaluate
 
+if TYPE_CHECKING:
+    from _typeshed import StrPath, SupportsWrite
+
+    ExcInfo = (
+        bool
+        | BaseException
+        | tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None]
+        | None
+    )
+    """What a line's traceback is taken from."""
+
 __all__ = ["LOG_LEVELS", "Log", "LogMixin", "get_logger", "get_loglevel", "setup_logging"]
 
 _NAMES: Final = ("CRITICAL", "ERROR", "WARNING", "INFO", "DEBUG", "NOTSET")
-LOG_LEVELS: Final[dict[Any, Any]] = {
+LOG_LEVELS: Final[dict[str | int, Any]] = {
     **{name: getattr(logging, name) for name in (*_NAMES, "FATAL", "WARN")},
     **{getattr(logging, name): name for name in _NAMES},
 }
@@ -23,6 +36,15 @@ LOG_LEVELS: Final[dict[Any, Any]] = {
 
 _CONVERSION: Final = re.compile(r"%(?:\([^)]*\))?[-#0 +]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[hlL]?([a-zA-Z%])")
 """A conversion of a ``%`` format; its letter."""
+
+
+class LogOptions(TypedDict, total=False):
+    """What ``logging`` takes beside a line's arguments."""
+
+    exc_info: ExcInfo
+    stack_info: bool
+    stacklevel: int
+    extra: Mapping[str, object] | None
 
 
 def get_logger(logger: str | logging.Logger) -> logging.Logger:
@@ -33,12 +55,18 @@ def get_logger(logger: str | logging.Logger) -> logging.Logger:
     return found
 
 
-def get_loglevel(level: str | int | None) -> Any:
+@overload
+def get_loglevel(level: str | int) -> int: ...
+@overload
+def get_loglevel(level: None) -> None: ...
+def get_loglevel(level: str | int | None) -> int | None:
     """The number of a level's name; anything else is returned as it is.  Raises ``KeyError`` for no level's name."""
     return LOG_LEVELS[level] if isinstance(level, str) else level
 
 
-def setup_logging(loglevel: str | int | None = None, logfile: Any = None) -> logging.Logger:
+def setup_logging(
+    loglevel: str | int | None = None, logfile: StrPath | SupportsWrite[str] | None = None
+) -> logging.Logger:
     """Log everything from a level on (ERROR by default) to a file, by name or open; to the standard error by default.
 
     A root logger that has handlers keeps those, and gets the level only.
@@ -65,24 +93,24 @@ class LogMixin:
     Arguments may be ``lazy``: they are made only where the level is logged, and one whose ``repr`` raises does no harm.
     """
 
-    def debug(self, *args: object, **kwargs: object) -> None:
+    def debug(self, *args: object, **kwargs: Unpack[LogOptions]) -> None:
         """Log with level DEBUG."""
         self.log(logging.DEBUG, *args, **kwargs)
 
-    def info(self, *args: object, **kwargs: object) -> None:
+    def info(self, *args: object, **kwargs: Unpack[LogOptions]) -> None:
         """Log with level INFO."""
         self.log(logging.INFO, *args, **kwargs)
 
-    def warn(self, *args: object, **kwargs: object) -> None:
+    def warn(self, *args: object, **kwargs: Unpack[LogOptions]) -> None:
         """Log with level WARNING."""
         self.log(logging.WARNING, *args, **kwargs)
 
-    def error(self, *args: object, **kwargs: object) -> None:
+    def error(self, *args: object, **kwargs: Unpack[LogOptions]) -> None:
         """Log with level ERROR, with the traceback of the exception that is being handled."""
         kwargs.setdefault("exc_info", sys.exc_info()[0] is not None)
         self.log(logging.ERROR, *args, **kwargs)
 
-    def critical(self, *args: object, **kwargs: object) -> None:
+    def critical(self, *args: object, **kwargs: Unpack[LogOptions]) -> None:
         """Log with level CRITICAL, with the traceback of the exception that is being handled."""
         kwargs.setdefault("exc_info", sys.exc_info()[0] is not None)
         self.log(logging.CRITICAL, *args, **kwargs)
@@ -91,7 +119,7 @@ class LogMixin:
         """The line as it is logged: behind the logger's name."""
         return f"{self.logger_name} - {text}"
 
-    def log(self, severity: int, *args: object, **kwargs: Any) -> None:
+    def log(self, severity: int, *args: object, **kwargs: Unpack[LogOptions]) -> None:
         """Log a ``%`` format with its arguments; of a single argument, or where the first is no text, their texts."""
         if not self.is_enabled_for(severity):
             return
@@ -110,7 +138,7 @@ class LogMixin:
         """Whether lines of a level are logged."""
         return self.logger.isEnabledFor(self.get_loglevel(level))
 
-    def get_loglevel(self, level: str | int) -> Any:
+    def get_loglevel(self, level: str | int) -> int:
         """The number of a level's name; a number is returned as it is."""
         return get_loglevel(level)
 

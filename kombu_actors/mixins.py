@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property, partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._bridge.bells import Sleepers
 from .common import ignore_errors
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ._bridge.sessions import SessionWatch
     from ._facade.channel import Channel
 
+T = TypeVar("T")
 _Consumer = Consumer  # the mixin has a method of that name
 Consumers = Sequence[Any]
 """What ``get_consumers`` returns; each consumes while its block runs."""
@@ -261,7 +262,7 @@ class ConsumerMixin:
         if self._announce is not None:
             self._announce()
 
-    def maybe_conn_error(self, fun: Callable[..., object]) -> Any:
+    def maybe_conn_error(self, fun: Callable[..., T]) -> T | None:
         """Call ``fun()``; errors of connection and channel pass.  See ``common.ignore_errors``."""
         return ignore_errors(self, fun)
 

@@ -111,7 +111,7 @@ class Mailbox:
     def Node(
         self,
         hostname: str | None = None,
-        state: Any = None,
+        state: object = None,
         channel: Channel | None = None,
         handlers: Mapping[str, Handler] | None = None,
     ) -> Node:
@@ -124,7 +124,7 @@ class Mailbox:
         self,
         destination: Sequence[str],
         command: str,
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
         timeout: float | None = None,
         callback: Callable[[Any], object] | None = None,
         channel: Channel | None = None,
@@ -134,18 +134,18 @@ class Mailbox:
             command, kwargs, destination, reply=True, timeout=timeout, callback=callback, channel=channel
         )
 
-    def cast(self, destination: Sequence[str], command: str, kwargs: Mapping[str, Any] | None = None) -> None:
+    def cast(self, destination: Sequence[str], command: str, kwargs: Mapping[str, object] | None = None) -> None:
         """Send a command to some nodes."""
         self._broadcast(command, kwargs, destination, reply=False)
 
-    def abcast(self, command: str, kwargs: Mapping[str, Any] | None = None) -> None:
+    def abcast(self, command: str, kwargs: Mapping[str, object] | None = None) -> None:
         """Send a command to all nodes."""
         self._broadcast(command, kwargs, reply=False)
 
     def multi_call(
         self,
         command: str,
-        kwargs: Mapping[str, Any] | None = None,
+        kwargs: Mapping[str, object] | None = None,
         timeout: float | None = 1,
         limit: int | None = None,
         callback: Callable[[Any], object] | None = None,
@@ -168,12 +168,12 @@ class Mailbox:
         reply: bool = False,
         timeout: float | None = 1,
         limit: int | None = None,
-        callback: Callable[[Any], object] | None = None,
+        callback: Callable[..., object] | None = None,
         channel: Channel | None = None,
         serializer: str | None = None,
         pattern: str | None = None,
         matcher: str | None = None,
-    ) -> list[Any] | None:
+    ) -> list[object] | None:
         if destination is not None and not isinstance(destination, list | tuple):
             raise ValueError(f"destination must be a list or tuple of host names, not {type(destination).__name__}")
         if not all(isinstance(given, str | None) for given in (pattern, matcher)):
@@ -213,7 +213,7 @@ class Mailbox:
         pattern: str | None = None,
         matcher: str | None = None,
     ) -> None:
-        message: dict[str, Any] = {
+        message: dict[str, object] = {
             "method": type,
             "arguments": arguments,
             "destination": destination,
@@ -263,10 +263,10 @@ class Mailbox:
         ticket: str,
         limit: int | None = None,
         timeout: float | None = 1,
-        callback: Callable[[Any], object] | None = None,
+        callback: Callable[..., object] | None = None,
         channel: Channel | None = None,
         accept: Collection[str] | None = None,
-    ) -> list[Any]:
+    ) -> list[object]:
         channel = channel or self._connected().default_channel
         return self._replies.collect(
             ticket,

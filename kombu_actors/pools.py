@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 
 from ._facade.pool_groups import PoolGroup, get_limit, register_group, reset, set_limit, use_global_limit
 from ._facade.producer import Producer as _Producer
 from .connection import Connection
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, PublishUnknown
-from .resource import Resource
+from .resource import PoolOptions, Resource
 
 if TYPE_CHECKING:
     from ._facade.channel import Channel
@@ -112,7 +112,7 @@ class ConnectionPool(Resource[PooledConnection]):
     LimitExceeded = ConnectionLimitExceeded
     members = "connections"
 
-    def __init__(self, connection: Connection, limit: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, connection: Connection, limit: int | None = None, **kwargs: Unpack[PoolOptions]) -> None:
         self.connection = connection
         super().__init__(limit, **kwargs)
 
@@ -167,7 +167,7 @@ class ChannelPool(Resource["PooledChannel"]):
     LimitExceeded = ChannelLimitExceeded
     members = "channels"
 
-    def __init__(self, connection: Connection, limit: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, connection: Connection, limit: int | None = None, **kwargs: Unpack[PoolOptions]) -> None:
         self.connection = connection
         super().__init__(limit, **kwargs)
 
@@ -198,13 +198,15 @@ class ProducerPool(Resource[_Producer]):
     def __init__(
         self,
         connections: Resource[PooledConnection],
-        *args: Any,
+        limit: int | None = None,
+        preload: int | None = None,
+        close_after_fork: bool | None = None,
+        *,
         Producer: Callable[..., _Producer] | None = None,
-        **kwargs: Any,
     ) -> None:
         self.connections = connections
         self.Producer = Producer or self.Producer
-        super().__init__(*args, **kwargs)
+        super().__init__(limit, preload, close_after_fork)
 
     def create_producer(self) -> _Producer:
         """A producer with a connection, for which it may wait."""

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import ClassVar, Generic, Protocol, TypedDict, TypeVar, cast
 
 from ._bridge.bells import Sleepers
 from ._bridge.forking import start_afresh_after_fork
@@ -20,6 +20,20 @@ CLOSE_PATIENCE = 5.0
 """Seconds for ``force_close_all``, as for a connection's ``release()``."""
 R = TypeVar("R")
 logger = logging.getLogger(__name__)
+
+
+class PoolOptions(TypedDict, total=False):
+    """What every pool may be told, beside its limit."""
+
+    preload: int | None
+    close_after_fork: bool | None
+
+
+class _Lendable(Protocol):
+    """What most resources have."""
+
+    close: Callable[[], object]
+    release: Callable[[], object]
 
 
 class _Place(Generic[R]):
@@ -85,7 +99,7 @@ class Resource(Generic[R]):
 
     def close_resource(self, resource: R) -> None:
         """Close one for good."""
-        cast(Any, resource).close()
+        cast(_Lendable, resource).close()
 
     def collect_resource(self, resource: R) -> None:
         """Drop one that may be in use, without waiting for anything."""
@@ -102,7 +116,7 @@ class Resource(Generic[R]):
 
     def _lend(self, resource: R) -> None:
         """Have ``resource.release()`` return it to this pool."""
-        cast(Any, resource).release = partial(self.release, resource)
+        cast(_Lendable, resource).release = partial(self.release, resource)
 
     # Lending
 

@@ -19,6 +19,9 @@ from .utils import json as _json
 from .utils.charsets import SKIP_DECODE, decode_text
 from .utils.encoding import bytes_to_str, str_to_bytes
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 __all__ = [
     "SerializerRegistry",
     "disable_insecure_serializers",
@@ -37,7 +40,7 @@ TRUSTED_CONTENT: Final = frozenset({"application/data", "application/text"})
 INSECURE: Final = ("pickle", "yaml", "msgpack")
 
 Encoder = Callable[[Any], "str | bytes"]
-Decoder = Callable[[Any], Any]
+Decoder = Callable[[Any], object]
 
 
 class codec(NamedTuple):
@@ -262,7 +265,7 @@ def _missing(module: str, extra: str) -> SerializerNotInstalled:
 
 if not TYPE_CHECKING:  # few ask for it, and it takes milliseconds
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name == "pickle":
             return import_module("pickle")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -274,7 +277,7 @@ def _pickle(data: object) -> bytes:
     return pickle.dumps(data, protocol=pickle_protocol)
 
 
-def pickle_loads(body: Any) -> Any:
+def pickle_loads(body: str | ReadableBuffer) -> Any:
     """What was pickled.  Whoever made the bytes can have any code run here."""
     import pickle
 
@@ -293,7 +296,7 @@ def _yaml_dumps(data: object) -> str:
     return text
 
 
-def _yaml_loads(body: Any) -> Any:
+def _yaml_loads(body: str | ReadableBuffer) -> object:
     return _yaml().safe_load(body if isinstance(body, (str, bytes)) else bytes(body))
 
 
@@ -309,7 +312,7 @@ def _msgpack_dumps(data: object) -> bytes:
     return packed
 
 
-def _msgpack_loads(body: object) -> Any:
+def _msgpack_loads(body: object) -> object:
     return _msgpack().unpackb(body, raw=False)
 
 

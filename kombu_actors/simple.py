@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from queue import Empty
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, cast
 
 from ._facade.queue_channels import PREFETCH, queue_channels
 from ._facade.surface import connection_of, is_connection
@@ -278,6 +278,14 @@ class SimpleBase:
                 self._connection.drain_events(timeout=0)
             except TimeoutError:
                 return
+
+
+class SimpleOptions(TypedDict, total=False):
+    """Further keywords of ``SimpleQueue``."""
+
+    serializer: str | None
+    compression: str | None
+    accept: Collection[str] | None
 
 
 class SimpleQueue(SimpleBase):

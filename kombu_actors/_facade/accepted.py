@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from vine import promise
 
@@ -22,6 +22,13 @@ NAMES_WARNED_OF = 256
 _warned_of: set[str] = set()
 
 
+class Kept(Protocol):
+    """A promise of kombu's, after a callback was given to it."""
+
+    def then(self, callback: Callable[..., object], on_error: Callable[..., object] | None = None) -> Kept:
+        """Call ``callback(result)``, too, with what the callback before it has returned."""
+
+
 class Accepted:
     """What ``publish`` returns: kombu's promise, kept already, since the connection has accepted the message."""
 
@@ -30,11 +37,12 @@ class Accepted:
     ready = True
     failed = cancelled = False
 
-    def then(self, callback: Callable[..., object], on_error: Callable[..., object] | None = None) -> Any:
+    def then(self, callback: Callable[..., object], on_error: Callable[..., object] | None = None) -> Kept:
         """Call ``callback()`` now; what is returned has a ``then`` of its own, which gets the callback's result."""
         kept = promise(callback, on_error=on_error)
         kept()
-        return kept
+        answer: Kept = kept
+        return answer
 
     def __repr__(self) -> str:
         return "<the publish was accepted>"
@@ -43,7 +51,7 @@ class Accepted:
 ACCEPTED = Accepted()
 
 
-def without_unknown(properties: Mapping[str, object]) -> dict[str, Any]:
+def without_unknown(properties: Mapping[str, object]) -> dict[str, object]:
     """The properties that AMQP has; warns of the others, once per name."""
     for name in properties.keys() - PROPERTY_NAMES - _warned_of:
         if len(_warned_of) < NAMES_WARNED_OF:

@@ -12,18 +12,21 @@ from .surface import Bindable, maybe_channel
 if TYPE_CHECKING:
     from .channel import Channel
 
-__all__ = ["MaybeChannelBound", "Object"]
+__all__ = ["Attributes", "MaybeChannelBound", "Object"]
+
+Attributes = tuple[tuple[str, Callable[[Any], object] | None], ...]
+"""Names of attributes, each with a function that normalises it, or ``None``."""
 
 
-def _restore(cls: type[Object], attributes: dict[str, Any]) -> Object:
+def _restore(cls: type[Object], attributes: dict[str, object]) -> Object:
     return cls(**attributes)
 
 
 class Object:
     """Attributes given by keyword, copied, pickled and turned into dicts by one table."""
 
-    attrs: tuple[tuple[str, Callable[[Any], Any] | None], ...] = ()
-    """Names of the attributes, each with a function that normalises it, or ``None``."""
+    attrs: Attributes = ()
+    """Those of this class."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         for name, convert in self.attrs:
@@ -35,7 +38,7 @@ class Object:
 
     def as_dict(self, recurse: bool = False) -> dict[str, Any]:
         """The attributes as a dict; with ``recurse`` those that are declarations are dicts as well."""
-        result: dict[str, Any] = {}
+        result: dict[str, object] = {}
         for name, convert in self.attrs:
             value = getattr(self, name)
             if recurse and isinstance(value, Object):
@@ -44,7 +47,7 @@ class Object:
                 result[name] = convert(value) if convert and value is not None else value
         return result
 
-    def __reduce__(self) -> tuple[Callable[..., Object], tuple[type[Object], dict[str, Any]]]:
+    def __reduce__(self) -> tuple[Callable[..., Object], tuple[type[Object], dict[str, object]]]:
         return _restore, (type(self), self.as_dict())
 
     def __copy__(self) -> Self:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from amqp.exceptions import ChannelError, error_for_code
 
@@ -31,7 +31,7 @@ from .message import Message
 
 T = TypeVar("T")
 
-Prepared = tuple[bytes, dict[str, Any]]
+Prepared = tuple[bytes, dict[str, object]]
 """Body and properties, as ``prepare_message`` makes them and ``basic_publish`` takes them."""
 FRAME_OVERHEAD = 256
 """Bytes that a publish's frames, headers and bookkeeping take beside its body, roughly."""
@@ -108,8 +108,9 @@ class Channel(ChannelTopology):
         if names.by_known:
             if not exchange:
                 routing_key = names.current(routing_key)
-            if isinstance(properties.get("reply_to"), str):
-                properties = {**properties, "reply_to": names.current(properties["reply_to"])}
+            reply_to = properties.get("reply_to")
+            if isinstance(reply_to, str):
+                properties = {**properties, "reply_to": names.current(reply_to)}
         mandatory = bool(mandatory)
         try:
             prepared = self._prepare(

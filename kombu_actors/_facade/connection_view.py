@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from .._values.endpoint import Endpoint
 from ..errors import OperationalError
 from . import dialling, transports
-from .parameters import Parameters, uri
+from .parameters import Parameters, Shown, uri
 
 if TYPE_CHECKING:
     from .._bridge.portal import Portal
@@ -139,7 +139,7 @@ class ConnectionView:
         self,
         include_password: bool = False,
         mask: str = "**",
-        getfields: Callable[[Mapping[str, Any]], tuple[object, ...]] = itemgetter(
+        getfields: Callable[[Mapping[str, object]], Shown] = itemgetter(
             "port", "userid", "password", "virtual_host", "transport"
         ),
     ) -> str:

@@ -81,6 +81,23 @@ class RetryPolicy(TypedDict, total=False):
     timeout: float | None
 
 
+class Retries(TypedDict, total=False):
+    """How a call is tried again; what each means says ``Connection.ensure``."""
+
+    max_retries: int | None
+    interval_start: float
+    interval_step: float
+    interval_max: float
+    retry_errors: tuple[type[BaseException], ...] | None
+
+
+class EnsureOptions(Retries, total=False):
+    """That, and who hears of it."""
+
+    errback: Callable[[BaseException, float], object] | None
+    on_revive: Callable[[Channel], object] | None
+
+
 class Revivable(Protocol):
     """What ``ensure`` tells of the channel to go on with: a producer, a consumer, an entity, or the caller's own."""
 

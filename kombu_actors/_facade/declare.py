@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from amqp.exceptions import ChannelError, RecoverableConnectionError
 
@@ -11,6 +11,7 @@ from .surface import connection_of
 if TYPE_CHECKING:
     from ..connection import Connection
     from .channel import Channel
+    from .contracts import EnsureOptions
     from .exchange import Exchange
     from .queue import Queue
 
@@ -18,7 +19,7 @@ __all__ = ["maybe_declare"]
 
 
 def maybe_declare(
-    entity: Exchange | Queue, channel: Channel | None = None, retry: bool = False, **retry_policy: Any
+    entity: Exchange | Queue, channel: Channel | None = None, retry: bool = False, **retry_policy: Unpack[EnsureOptions]
 ) -> bool:
     """Declare an exchange or queue, unless this connection has declared it already.
 

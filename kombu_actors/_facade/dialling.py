@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Unpack, cast
 
 from ..utils.functional import retry_over_time
 
@@ -26,7 +26,7 @@ RETRY_OPTIONS = ("max_retries", "interval_start", "interval_step", "interval_max
 """Transport options that say how the first connect is retried."""
 
 
-def first_connect(options: Mapping[str, Any], whole_pass: float) -> RetryPolicy:
+def first_connect(options: Mapping[str, object], whole_pass: float) -> RetryPolicy:
     """How the transport options say to retry the first connect; ``whole_pass``: seconds to dial every endpoint once."""
     policy = {"timeout": options.get("connect_retries_timeout", whole_pass)}
     return cast("RetryPolicy", policy | {name: options[name] for name in RETRY_OPTIONS if name in options})

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from .._values.model import freeze
 from ..utils.charsets import encode_text
-from .bound import MaybeChannelBound, Object
+from .bound import Attributes, MaybeChannelBound, Object
 
 if TYPE_CHECKING:
     from .accepted import Accepted
@@ -61,14 +61,14 @@ class Exchange(MaybeChannelBound):
 
     name: str = ""
     type: str = "direct"
-    arguments: dict[str, Any] | None
+    arguments: dict[str, object] | None
     durable: bool = True
     auto_delete: bool = False
     passive: bool = False
     delivery_mode: int | None = None
     no_declare: bool = False
 
-    attrs: tuple[tuple[str, Callable[[Any], Any] | None], ...] = (
+    attrs: Attributes = (
         ("name", None),
         ("type", None),
         ("arguments", None),
@@ -149,20 +149,22 @@ class Exchange(MaybeChannelBound):
         body: str | bytes,
         delivery_mode: int | str | None = None,
         properties: Mapping[str, object] | None = None,
-        **kwargs: Any,
+        *,
+        priority: int | None = None,
+        content_type: str | None = None,
+        content_encoding: str | None = None,
+        headers: Mapping[str, object] | None = None,
     ) -> Prepared:
         """Make a message for ``publish``.
 
         The body is sent as it is (``str`` as UTF-8, unless ``content_encoding`` says otherwise).
-        Keywords are ``priority``, ``content_type``, ``content_encoding`` and ``headers``.
         """
         sent = dict(properties or {})
         sent["delivery_mode"] = maybe_delivery_mode(delivery_mode or self.delivery_mode)
         if isinstance(body, str):
-            charset = str(sent.pop("content_encoding", None) or kwargs.get("content_encoding") or "utf-8")
-            kwargs["content_encoding"] = charset
-            body = encode_text(body, charset)
-        return self.channel.prepare_message(body, properties=sent, **kwargs)
+            content_encoding = str(sent.pop("content_encoding", None) or content_encoding or "utf-8")
+            body = encode_text(body, content_encoding)
+        return self.channel.prepare_message(body, priority, content_type, content_encoding, headers, sent)
 
     def publish(
         self,
@@ -190,8 +192,8 @@ class Exchange(MaybeChannelBound):
     def binding(
         self,
         routing_key: str | None = "",
-        arguments: dict[str, Any] | None = None,
-        unbind_arguments: dict[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
+        unbind_arguments: Mapping[str, object] | None = None,
     ) -> binding:
         """A binding to this exchange, for ``Queue(bindings=...)``."""
         return binding(self, routing_key, arguments, unbind_arguments)
@@ -234,8 +236,8 @@ class binding(Object):
 
     exchange: Exchange | None
     routing_key: str | None
-    arguments: dict[str, Any] | None
-    unbind_arguments: dict[str, Any] | None
+    arguments: Mapping[str, object] | None
+    unbind_arguments: Mapping[str, object] | None
 
     attrs = (("exchange", None), ("routing_key", None), ("arguments", None), ("unbind_arguments", None))
 
@@ -243,8 +245,8 @@ class binding(Object):
         self,
         exchange: Exchange | None = None,
         routing_key: str | None = "",
-        arguments: dict[str, Any] | None = None,
-        unbind_arguments: dict[str, Any] | None = None,
+        arguments: Mapping[str, object] | None = None,
+        unbind_arguments: Mapping[str, object] | None = None,
     ) -> None:
         """Make one; a ``routing_key`` of ``None`` is sent as the empty one."""
         self.exchange = exchange

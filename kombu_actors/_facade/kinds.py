@@ -6,7 +6,7 @@ of their own, or look into kombu's state, and that can't be had here.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NoReturn
+from typing import ClassVar, NoReturn
 
 from .standard import StdChannel
 
@@ -21,7 +21,7 @@ class _Kind(type):
     def __instancecheck__(cls, instance: object) -> bool:
         if not isinstance(instance, StdChannel):
             return False
-        connection: Any = getattr(instance, "connection", None)
+        connection = getattr(instance, "connection", None)
         return connection is not None and connection.transport_driver.name in cls.drivers
 
     def __call__(cls, *args: object, **kwargs: object) -> NoReturn:

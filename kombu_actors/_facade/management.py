@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 from urllib.parse import quote
 
 import attrs
@@ -29,6 +29,16 @@ PLAIN_PORT, TLS_PORT = 15672, 15671
 
 Json = dict[str, Any]
 """What the server says of one thing; RabbitMQ's documentation of its management API says what is in there."""
+
+
+class ManagerOptions(TypedDict, total=False):
+    """What ``RabbitMQManagement.of`` may be told."""
+
+    hostname: str | None
+    port: int | None
+    userid: str | None
+    password: str | None
+    timeout: float
 
 
 @attrs.frozen(kw_only=True)
@@ -95,7 +105,7 @@ class RabbitMQManagement:
         """The answer to ``GET /api/path[0]/path[1]/...``; each part is escaped."""
         return self._request("GET", path)
 
-    def put(self, *path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def put(self, *path: str, body: Mapping[str, object] | None = None) -> Any:
         """``PUT``, with ``body`` as JSON."""
         return self._request("PUT", path, body or {})
 

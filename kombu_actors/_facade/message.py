@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Container
 from logging import Logger
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from .._values.model import Delivery
@@ -64,7 +64,7 @@ class Message:
     _messages_left: int | None
     body: Any
     delivery_info: dict[str, Any]
-    errors: list[Any]
+    errors: list[tuple[type[Exception], Exception, TracebackType | None]]
     headers: dict[str, Any]
     properties: dict[str, Any]
 
@@ -134,7 +134,7 @@ class Message:
 
     if not TYPE_CHECKING:  # a misspelt attribute must stay an error to the type checker
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             """Fill a slot that ``from_delivery`` left for later."""
             delivery = None if name == "_delivery" else self._delivery
             if delivery is None or name not in _LATER:
@@ -157,8 +157,8 @@ class Message:
         if taken is not None:
             del taken[:]
 
-    def _describe(self, delivery: Delivery) -> dict[str, Any]:
-        info: dict[str, Any] = {"consumer_tag": delivery.consumer_tag} if delivery.consumer_tag else {}
+    def _describe(self, delivery: Delivery) -> dict[str, object]:
+        info: dict[str, object] = {"consumer_tag": delivery.consumer_tag} if delivery.consumer_tag else {}
         info["delivery_tag"] = self.delivery_tag  # the channel's, unique over all its epochs
         info["redelivered"] = delivery.redelivered
         info["exchange"] = delivery.exchange
@@ -174,8 +174,8 @@ class Message:
                 body = decompress(body, compression)
             if postencode and isinstance(body, str):
                 body = body.encode(postencode)
-        except Exception:  # reported by the consumer, in its own way, or by decode()
-            self.errors.append(sys.exc_info())
+        except Exception as error:  # reported by the consumer, in its own way, or by decode()
+            self.errors.append((type(error), error, error.__traceback__))
         self.body = body
 
     def _reraise_error(self, callback: Callable[[Message, Exception], object] | None = None) -> None:
@@ -255,7 +255,7 @@ class Message:
             self._payload = self._decode()
         return self._payload
 
-    def _decode(self) -> Any:
+    def _decode(self) -> object:
         registry.check_content(self.content_type, self.accept)
         if self.errors:
             self._reraise_error()

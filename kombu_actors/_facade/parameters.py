@@ -47,14 +47,14 @@ def _flag(text: str) -> bool:
     return FLAGS[text.lower()]
 
 
-QUERY_OPTIONS: Mapping[str, Callable[[str], Any]] = {
+QUERY_OPTIONS: Mapping[str, Callable[[str], object]] = {
     "connect_timeout": lambda text: float(text) or CONNECT_TIMEOUT,
     "heartbeat": float,
     "login_method": str,
     "ssl": _flag,
 }
 """Query parameters of a URL that stand for a ``Connection`` argument."""
-TLS_QUERY_OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
+TLS_QUERY_OPTIONS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "ssl_ca_certs": ("ca_certs", str),
     "ssl_certfile": ("certfile", str),
     "ssl_keyfile": ("keyfile", str),
@@ -62,6 +62,8 @@ TLS_QUERY_OPTIONS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "ssl_check_hostname": ("check_hostname", lambda text: text.lower() != "false"),
 }
 """Query parameters of a URL that stand for an item of the ``ssl`` dict."""
+Shown = tuple[int | None, str | None, str | None, str | None, str]
+"""What a URL shows of ``info``: port, user, password, virtual host and scheme."""
 RESOLVED_SCHEMES: Mapping[str, str] = {"pyamqp": "amqp", "pyamqps": "amqps", SOCKET_SCHEME: "redis"}
 """Aliases as ``info`` and ``as_uri`` show them."""
 
@@ -77,7 +79,7 @@ class Parameters(Frozen):
     virtual_host: str | None
     port: int | None
     insist: bool
-    ssl: Any
+    ssl: object
     transport: str | None
     connect_timeout: float
     transport_options: Mapping[str, Any]
@@ -122,8 +124,8 @@ class Parameters(Frozen):
             raise InvalidURL("query parameters about TLS and an ssl.SSLContext contradict each other: give one of them")
         if not found:
             return self
-        changes: dict[str, Any] = {}
-        security: dict[str, Any] = {}
+        changes: dict[str, object] = {}
+        security: dict[str, object] = {}
         for name, text in found.items():
             try:
                 if name in QUERY_OPTIONS:
@@ -275,7 +277,7 @@ class Parameters(Frozen):
         prefix, plus, _ = endpoint.scheme.partition("+")
         return self.uri_prefix or (prefix if plus else None)
 
-    def key(self) -> tuple[Any, ...]:
+    def key(self) -> tuple[object, ...]:
         """What makes two connections interchangeable: everything, TLS included."""
         return (
             tuple(endpoint.address for endpoint in self.endpoints),
@@ -303,8 +305,8 @@ def uri(
     include_password: bool,
     mask: str,
     prefix: str | None,
-    getfields: Callable[[Mapping[str, Any]], tuple[Any, ...]],
-    info: Mapping[str, Any],
+    getfields: Callable[[Mapping[str, object]], Shown],
+    info: Mapping[str, object],
 ) -> str:
     """An endpoint in URL form, as kombu writes it: the virtual host ``/`` becomes a second slash."""
     if endpoint.scheme == SOCKET_SCHEME:
@@ -337,7 +339,7 @@ def _socket_url(endpoint: Endpoint, mask: str | None = None) -> str:
     return url if shown or endpoint.virtual_host == "/" else f"{url}?virtual_host={quote(endpoint.virtual_host)}"
 
 
-def _hashable(value: object) -> Any:
+def _hashable(value: object) -> object:
     frozen = freeze(value)
     try:
         hash(frozen)

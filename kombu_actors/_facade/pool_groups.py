@@ -23,17 +23,21 @@ class Pool(Protocol):
         """Close all, those that are lent as well."""
 
 
-use_global_limit: Final = object()
+class _GlobalLimit:
+    __slots__ = ()
+
+
+use_global_limit: Final = _GlobalLimit()
 """Stands for the limit that ``set_limit`` sets."""
 
 
-class PoolGroup(dict[Any, Any]):
+class PoolGroup(dict[object, Any]):
     """Pools by what they are for, made when first asked for; ``create(resource, limit)`` makes one.
 
     Resources that are equal by their ``__eqhash__()`` share one.
     """
 
-    def __init__(self, limit: Any = None, close_after_fork: bool = True) -> None:
+    def __init__(self, limit: int | _GlobalLimit | None = None, close_after_fork: bool = True) -> None:
         super().__init__()
         self.limit = limit
         self.close_after_fork = close_after_fork
@@ -52,7 +56,7 @@ class PoolGroup(dict[Any, Any]):
         key = _eqhash(resource)
         with self._lock:
             if not super().__contains__(key):
-                limit = get_limit() if self.limit is use_global_limit else self.limit
+                limit = get_limit() if isinstance(self.limit, _GlobalLimit) else self.limit
                 super().setdefault(key, self.create(resource, limit))  # a signal handler may have made one meanwhile
             return super().__getitem__(key)
 
@@ -71,7 +75,7 @@ class PoolGroup(dict[Any, Any]):
         self.clear()
 
 
-def _eqhash(resource: object) -> Any:
+def _eqhash(resource: object) -> object:
     return resource.__eqhash__() if hasattr(resource, "__eqhash__") else resource
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
 from ..compression import compress
 from ..serialization import dumps
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from .accepted import Accepted
     from .channel import Channel
+    from .contracts import EnsureOptions
     from .message import Message
 
 __all__ = ["Producer"]
@@ -122,7 +123,7 @@ class Producer:
             self.exchange.declare()
 
     def maybe_declare(
-        self, entity: Exchange | Queue | None, retry: bool = False, **retry_policy: object
+        self, entity: Exchange | Queue | None, retry: bool = False, **retry_policy: Unpack[EnsureOptions]
     ) -> bool | None:
         """Declare an entity, unless this connection has declared it already; returns whether it did."""
         return maybe_declare(entity, self.channel, retry, **retry_policy) if entity else None
@@ -147,7 +148,7 @@ class Producer:
         expiration: float | None = None,
         timeout: float | None = None,
         confirm_timeout: float | None = None,
-        **properties: Any,
+        **properties: object,
     ) -> Accepted:
         """Publish a message.
 
@@ -191,8 +192,9 @@ class Producer:
             properties["delivery_mode"] = maybe_delivery_mode(delivery_mode or default.delivery_mode)
         if expiration is not None:
             properties["expiration"] = str(milliseconds("expiration", expiration))
-        if isinstance(properties.get("reply_to"), Queue):
-            properties["reply_to"] = properties["reply_to"].name
+        reply_to = properties.get("reply_to")
+        if isinstance(reply_to, Queue):
+            properties["reply_to"] = reply_to.name
         if routing_key is None:
             routing_key = self.routing_key
 
@@ -211,7 +213,7 @@ class Producer:
         content_type: str | None,
         content_encoding: str | None,
         headers: Mapping[str, object],
-        properties: dict[str, Any],
+        properties: dict[str, object],
         routing_key: str,
         mandatory: bool,
         immediate: bool,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .._values.model import freeze
 from ..errors import ContentDisallowed
 from ..serialization import prepare_accept_content
-from .bound import MaybeChannelBound
+from .bound import Attributes, MaybeChannelBound
 from .exchange import Exchange, bare, binding, name_of
 from .surface import Bindable, current_name, known_name
 
@@ -39,9 +39,9 @@ class Queue(MaybeChannelBound):
     _name: str = ""
     exchange: Exchange | None = Exchange("")
     routing_key: str = ""
-    queue_arguments: dict[str, Any] | None
-    binding_arguments: dict[str, Any] | None
-    consumer_arguments: dict[str, Any] | None
+    queue_arguments: dict[str, object] | None
+    binding_arguments: dict[str, object] | None
+    consumer_arguments: dict[str, object] | None
     durable: bool = True
     exclusive: bool = False
     auto_delete: bool = False
@@ -54,7 +54,7 @@ class Queue(MaybeChannelBound):
     max_length_bytes: int | None
     max_priority: int | None
 
-    attrs: tuple[tuple[str, Callable[[Any], Any] | None], ...] = (
+    attrs: Attributes = (
         ("name", None),
         ("exchange", None),
         ("routing_key", None),

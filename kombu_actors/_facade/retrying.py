@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
 from .._bridge.ensuring import ensuring
 from ..errors import DeadlineExceeded, OperationalError
@@ -44,7 +44,7 @@ def ensure(
     are used up: ``OperationalError``, for ``retry_errors`` the error itself.
     """
 
-    def attempt(args: tuple[object, ...], kwargs: dict[str, Any]) -> T:
+    def attempt(args: tuple[object, ...], kwargs: dict[str, object]) -> T:
         token = ensuring.set(True)
         try:
             return fun(*args, **kwargs)
@@ -94,7 +94,7 @@ def revived_channel(connection: RetryHost, obj: Revivable) -> Channel:
 
     Waits for it to be open again; a channel that takes longer leaves that to the next attempt.
     """
-    own: Any = getattr(obj, "__dict__", {}).get("_channel")
+    own = getattr(obj, "__dict__", {}).get("_channel")
     channel: Channel = own if own is not None and connection.keeps(own) else connection.default_channel
     try:
         channel.wait_open(connection.connect_timeout)

@@ -7,7 +7,7 @@ afterwards or none, and no tree that nobody ends.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .._bridge.forking import SharedLock
 
@@ -37,7 +37,7 @@ class Runs:
 
     def __init__(self) -> None:
         self.present: ConnectionTree | None = None
-        self.declared: set[Any] = set()
+        self.declared: set[object] = set()
         """Entities that the program has declared in the present run, for kombu's ``declared_entities``."""
         self.lock = SharedLock()
         """Held while a run or the default channel is being made: threads share a connection."""

@@ -40,7 +40,9 @@ class StdChannel:
     def after_reply_message_received(self, queue: str) -> None:
         """Nothing to do: reply queues expire by themselves."""
 
-    def prepare_queue_arguments(self, arguments: Mapping[str, object] | None, **kwargs: object) -> dict[str, Any]:
+    def prepare_queue_arguments(
+        self, arguments: Mapping[str, object] | None, **kwargs: float | None
+    ) -> dict[str, object]:
         """Translate kombu's queue options to the broker's arguments."""
         return to_rabbitmq_queue_arguments(arguments, **kwargs)
 

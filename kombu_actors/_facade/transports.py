@@ -7,7 +7,7 @@ program's own can be made here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict, TypeVar, Unpack, overload
 
 from amqp import exceptions as amqp_errors
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from .channel import Channel
     from .contracts import EventLoop
-    from .management import RabbitMQManagement
+    from .management import Json, ManagerOptions, RabbitMQManagement
     from .running import ConnectionTree
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "resolve_transport",
 ]
 
+T = TypeVar("T")
 Errors = tuple[type[BaseException], ...]
 
 
@@ -48,13 +49,23 @@ class Implements(NamedTuple):
     """Nothing to ask for: publishes that come together travel together."""
 
 
+class ConnectionParams(TypedDict, total=False):
+    """What is used where a URL says nothing."""
+
+    hostname: str
+    port: int | None
+    userid: str
+    password: str
+    login_method: str
+
+
 class Management:
     """The bindings on the broker."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
 
-    def get_bindings(self) -> Any:
+    def get_bindings(self) -> list[Json]:
         """Them; ``NotImplementedError`` on brokers that have no management API."""
         return self.transport.manager.get_bindings()
 
@@ -98,7 +109,7 @@ class Transport:
         return version(self.distribution) if self.distribution else "N/A"
 
     @property
-    def default_connection_params(self) -> dict[str, Any]:
+    def default_connection_params(self) -> ConnectionParams:
         """What is used where the URL says nothing."""
         return {"hostname": "localhost", "port": self.default_port}
 
@@ -117,9 +128,9 @@ class Transport:
         """RabbitMQ's management API."""
         return self.get_manager()
 
-    def get_manager(self, *args: object, **kwargs: object) -> RabbitMQManagement:
+    def get_manager(self, **kwargs: Unpack[ManagerOptions]) -> RabbitMQManagement:
         """RabbitMQ's management API; arguments are ``Connection.get_manager``'s."""
-        return self.client.get_manager(*args, **kwargs)
+        return self.client.get_manager(**kwargs)
 
     # What its connection does: the arguments are those that kombu's transports take
 
@@ -143,9 +154,11 @@ class Transport:
         """``Channel.close``."""
         channel.close()
 
-    def drain_events(self, connection: object, **kwargs: Any) -> None:
+    def drain_events(
+        self, connection: object, timeout: float | None = None, since: int | None = None, **kwargs: object
+    ) -> None:
         """``Connection.drain_events``."""
-        self.client.drain_events(**kwargs)
+        self.client.drain_events(timeout, since, **kwargs)
 
     def heartbeat_check(self, connection: object, rate: float = 2) -> None:
         """``Connection.heartbeat_check``."""
@@ -187,9 +200,9 @@ class AMQP(Transport):
     implements = Implements(heartbeats=True, asynchronous=True)
 
     @property
-    def default_connection_params(self) -> dict[str, Any]:
+    def default_connection_params(self) -> ConnectionParams:
         """What is used where the URL says nothing."""
-        login = {"userid": "guest", "password": "guest", "login_method": "PLAIN"}
+        login: ConnectionParams = {"userid": "guest", "password": "guest", "login_method": "PLAIN"}
         return {**super().default_connection_params, **login}
 
 
@@ -241,7 +254,13 @@ def by_scheme(scheme: str) -> type[Transport]:
     return TRANSPORTS[scheme]
 
 
-def resolve_transport(transport: Any = None) -> Any:
+@overload
+def resolve_transport(transport: str) -> type[Transport]: ...
+@overload
+def resolve_transport(transport: T) -> T: ...
+@overload
+def resolve_transport() -> None: ...
+def resolve_transport(transport: object = None) -> object:
     """The class for a URL scheme; anything but text is returned as it is, ``None`` included.
 
     Raises:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 if TYPE_CHECKING:
-    from .._facade.management import RabbitMQManagement
+    from .._facade.management import ManagerOptions, RabbitMQManagement
     from ..connection import Connection
 
 __all__ = ["get_manager"]
 
 
-def get_manager(client: Connection, **kwargs: object) -> RabbitMQManagement:
+def get_manager(client: Connection, **kwargs: Unpack[ManagerOptions]) -> RabbitMQManagement:
     """``client.get_manager(...)``, which says what may be given."""
     return client.get_manager(**kwargs)
