@@ -5,6 +5,7 @@ from __future__ import annotations
 import trio
 
 from ..errors import KombuError
+from ..fleet.certificate import QueueCount
 from ..fleet.depths import Depths
 from ..fleet.program import Program
 
@@ -44,12 +45,11 @@ async def _taken_when_idle(program: Program, depths: Depths) -> int | None:
     if not program.status().ready:
         return None  # messages may be on their way to who comes next
     counts = [
-        consumer["count"]
+        QueueCount(**consumer["count"])
         for process in program.processes()
         if process.fleet is not None
         for consumer in process.fleet["consumers"]
     ]
-    taken = sum(count["received"] for count in counts)
-    settled = ("acked", "retried", "dead_lettered", "returned", "unknown")
-    in_hand = taken - sum(count[name] for count in counts for name in settled)
-    return None if in_hand or any(queue.ready for queue in queues) else taken
+    if QueueCount.of(counts).missing or any(queue.ready for queue in queues):
+        return None  # some are in hand, or wait
+    return sum(count.received for count in counts)

@@ -12,6 +12,7 @@ import trio
 from ..errors import NotFound
 from ..fleet import DeadLetters, Fleet, FleetError
 from ..fleet.dead_letters import LIST_LIMIT, Matching
+from ..fleet.documents import DepthsDocument
 from ._where import condition, holds
 from .requests import Arguments
 
@@ -27,7 +28,7 @@ WITHIN = 30.0
 """Seconds for one question to the broker, connecting included: longer than a failover takes."""
 
 
-async def queues(fleet: Fleet, _: Arguments) -> dict[str, Any]:
+async def queues(fleet: Fleet, _: Arguments) -> DepthsDocument:
     """Count what is in them: ``FleetDepths.to_dict()``."""
     with trio.fail_after(WITHIN):
         async with fleet.depths() as depths:

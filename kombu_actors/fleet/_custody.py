@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
 
 import attrs
 import trio
 
 from ..supervisors._interrupts import protected
 from ._hands import Hands, Key, job_label, label_of, name_of
+from ._telling import Answer, LeftRecord, Question
 from ._threads import Threads
 from .message import Message
 from .policy import Condemned
@@ -52,10 +52,10 @@ class Custody:
         """For whom nothing else is begun."""
         self._changed = trio.lowlevel.ParkingLot()
         self._ids = itertools.count(1)
-        self._answers: dict[int, Mapping[str, Any] | None] = {}
+        self._answers: dict[int, Answer | None] = {}
         """Of what was asked; None: not yet."""
         # Without a bound, for each message in hand says two things in it.
-        self._says, self.said = trio.open_memory_channel[Mapping[str, Any]](math.inf)
+        self._says, self.said = trio.open_memory_channel[Question | LeftRecord](math.inf)
         """``said`` is for the parent."""
 
     def reserve(self, slots: int, jobs: int = 0) -> None:
@@ -176,7 +176,7 @@ class Custody:
             raise Condemned(answer["condemned"])
         return Suspect(key, answer["alone"]) if answer["deaths"] else None
 
-    def answered(self, answer: Mapping[str, object]) -> None:
+    def answered(self, answer: Answer) -> None:
         """The parent has answered."""
         id = answer["answer"]
         if id in self._answers:

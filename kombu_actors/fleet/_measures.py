@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from ._headers import ATTEMPT
+from .documents import MeasureDocument
 
 __all__ = ["CALL_BOUNDS", "CONFIRM_BOUNDS", "WAIT_BOUNDS", "CallMeasures", "Measure", "MeasureView", "quantile"]
 
@@ -39,7 +40,7 @@ class MeasureView:
         return MeasureView(tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)), self.sum + other.sum)
 
     @classmethod
-    def of(cls, record: Mapping[str, Any] | None) -> MeasureView | None:
+    def of(cls, record: MeasureDocument | None) -> MeasureView | None:
         """From what it is as a dict."""
         return None if record is None else cls(tuple(record["counts"]), record["sum"])
 

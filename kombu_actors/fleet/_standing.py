@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from ..supervisors import ChildState
+from .documents import ChildDocument, FleetDocument
 from .status import ProcessState, ProcessStatus
 
 __all__ = ["standing", "worst"]
@@ -24,7 +24,7 @@ _ORDER = (
 """From best to worst."""
 
 
-def standing(view: Mapping[str, Any] | None) -> tuple[ProcessState, tuple[str, ...]]:
+def standing(view: FleetDocument | None) -> tuple[ProcessState, tuple[str, ...]]:
     """What a fleet is doing by its view (``FleetView.to_dict()``; None: there is none yet), and why it isn't READY."""
     if view is None:
         return ProcessState.STARTING, ("it is being started",)
@@ -52,7 +52,7 @@ _WELL = {ChildState.READY.value, ChildState.COMPLETED.value}
 _YOUNG = {ChildState.NEW.value, ChildState.STARTING.value}
 
 
-def _parts(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _parts(node: ChildDocument) -> Iterator[ChildDocument]:
     """The parts of a tree of which each speaks for itself: its actors, and supervisors that are down with theirs."""
     if node["strategy"] is None or (node["state"] not in _WELL and node["state"] not in _YOUNG):
         yield node
@@ -60,7 +60,7 @@ def _parts(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         yield from _parts(child)
 
 
-def _reason(path: str, node: Mapping[str, Any]) -> str:
+def _reason(path: str, node: ChildDocument) -> str:
     text = f"{path} is {node['state'].replace('_', ' ')}"
     if node["degraded"] is not None:
         text += f": {node['degraded']}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast
 
 import attrs
 
 from ._tally import Tally
+from .documents import CertificateDocument, QueueCountDocument
 
 __all__ = ["Certificate", "QueueCount"]
 
@@ -45,6 +46,10 @@ class QueueCount:
         names = [field.name for field in attrs.fields(cls)]
         return cls(**{name: sum(getattr(tally, name) for tally in tallies) for name in names})
 
+    def to_dict(self) -> QueueCountDocument:
+        """JSON-able."""
+        return cast(QueueCountDocument, attrs.asdict(self))
+
     @property
     def missing(self) -> int:
         """How many messages nothing is known of: 0, or there is a bug."""
@@ -71,7 +76,7 @@ class Certificate:
         """Whether each message received is accounted for."""
         return all(count.missing == 0 for count in self.queues.values())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> CertificateDocument:
         """JSON-able."""
         return {
             "fleet": self.fleet,
@@ -80,7 +85,7 @@ class Certificate:
             "cold": self.cold,
             "balanced": self.balanced,
             "deaths": self.deaths,
-            "queues": {name: attrs.asdict(count) for name, count in self.queues.items()},
+            "queues": {name: count.to_dict() for name, count in self.queues.items()},
         }
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ async with fleet.depths() as depths:
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import cast
 
 import attrs
 import trio
@@ -19,6 +19,7 @@ from ..supervisors._interrupts import guarded, protected
 from ._address import Address
 from ._delays import delay_of
 from ._plans import ConsumerPlan
+from .documents import DepthsDocument
 
 __all__ = ["DelayDepth", "Depths", "FleetDepths", "QueueDepth", "open_depths"]
 
@@ -62,9 +63,9 @@ class FleetDepths:
     """Those of the fleet's retries, the shortest first.  What handlers snooze, and clients publish with a delay, may
     wait in others: a broker doesn't tell which there are."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> DepthsDocument:
         """JSON-able."""
-        return attrs.asdict(self)
+        return cast(DepthsDocument, attrs.asdict(self))
 
 
 @guarded

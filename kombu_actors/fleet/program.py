@@ -20,6 +20,7 @@ from ..supervisors.events import Event
 from ._lag import Lag
 from ._standing import standing, worst
 from .certificate import Certificate
+from .documents import ChildDocument, FleetDocument
 from .errors import FleetError
 from .fleet import Fleet
 from .status import ProcessState, ProcessStatus, Status
@@ -94,7 +95,7 @@ class Program(ABC):
     def processes(self) -> tuple[ProcessStatus, ...]:
         """How each process stands."""
 
-    def tree(self) -> Mapping[str, Any] | None:
+    def tree(self) -> ChildDocument | None:
         """The parent's own supervision tree."""
         return None
 
@@ -168,7 +169,7 @@ class SingleProcess(Program):
         self._lag = Lag()
         self._state, self._since = ProcessState.STARTING, self.began_at
         self._over = False
-        self._seen: Mapping[str, object] | None = None
+        self._seen: FleetDocument | None = None
 
     async def run(
         self,
@@ -208,7 +209,7 @@ class SingleProcess(Program):
 
     def processes(self) -> tuple[ProcessStatus, ...]:
         """This one."""
-        view: Mapping[str, object] | None
+        view: FleetDocument | None
         try:
             view = self._seen = self.fleet.snapshot().to_dict()
         except FleetError:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import Enum
-from typing import Any
 
 import attrs
 
+from .documents import ChildDocument, FleetDocument, ProcessDocument, StatusDocument
 from .totals import Totals
 
 __all__ = ["ProcessState", "ProcessStatus", "Status"]
@@ -51,12 +50,24 @@ class ProcessStatus:
     """Memory that it keeps, in bytes."""
     loop_lag: float = 0.0
     """Seconds that its event loop has been late lately, at most."""
-    fleet: Mapping[str, Any] | None = None
+    fleet: FleetDocument | None = None
     """Its ``FleetView`` as last heard of, as a dict; None before the first."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ProcessDocument:
         """JSON-able."""
-        return {**attrs.asdict(self, recurse=False), "state": self.state.value}
+        return {
+            "number": self.number,
+            "pid": self.pid,
+            "generation": self.generation,
+            "state": self.state.value,
+            "why": self.why,
+            "since": self.since,
+            "next_at": self.next_at,
+            "beat_age": self.beat_age,
+            "rss": self.rss,
+            "loop_lag": self.loop_lag,
+            "fleet": self.fleet,
+        }
 
 
 @attrs.frozen(kw_only=True)
@@ -79,7 +90,7 @@ class Status:
     reasons: tuple[str, ...]
     """Why it isn't READY: a sentence each, for people."""
     processes: tuple[ProcessStatus, ...]
-    tree: Mapping[str, Any] | None = None
+    tree: ChildDocument | None = None
     """The parent's own supervision tree, as ``ChildView.to_dict()``; None where there is no parent."""
     reloads: int = 0
     """How often ``reload``, or HUP, has begun to replace all processes."""
@@ -93,11 +104,20 @@ class Status:
         """Whether every consumer of every process consumes."""
         return self.state is ProcessState.READY
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> StatusDocument:
         """JSON-able."""
         return {
-            **attrs.asdict(self, recurse=False),
+            "fleet": self.fleet,
+            "version": self.version,
+            "host": self.host,
+            "pid": self.pid,
+            "began_at": self.began_at,
+            "at": self.at,
             "state": self.state.value,
+            "reasons": self.reasons,
             "processes": [process.to_dict() for process in self.processes],
+            "tree": self.tree,
+            "reloads": self.reloads,
+            "reloading": self.reloading,
             "totals": self.totals.to_dict(),
         }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import attrs
 
 from ._measures import CALL_BOUNDS, CONFIRM_BOUNDS, WAIT_BOUNDS, MeasureView, quantile
 from .certificate import QueueCount
+from .documents import FleetDocument, TotalsDocument
 
 __all__ = ["CALL_BOUNDS", "CONFIRM_BOUNDS", "WAIT_BOUNDS", "MeasureView", "QueueTotals", "Totals", "quantile"]
 
@@ -45,7 +46,7 @@ class Totals:
     """Processes that ended, and nobody had told them to."""
 
     @classmethod
-    def of(cls, view: Mapping[str, Any]) -> Totals:
+    def of(cls, view: FleetDocument) -> Totals:
         """Of one process, by its ``FleetView`` as a dict."""
         queues: dict[str, QueueTotals] = {}
         for consumer in view["consumers"]:
@@ -77,9 +78,9 @@ class Totals:
         }
         return attrs.evolve(self, queues=queues, deaths=deaths)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> TotalsDocument:
         """JSON-able."""
-        return attrs.asdict(self)
+        return cast(TotalsDocument, attrs.asdict(self))
 
 
 def plus(one: MeasureView | None, other: MeasureView | None) -> MeasureView | None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 import attrs
 
 from ..supervisors import ChildView
 from ._measures import MeasureView
 from .certificate import QueueCount
+from .documents import ConsumerDocument, FleetDocument, JobDocument, MeasureDocument, PublishesDocument
 
 __all__ = ["ConsumerView", "FleetView", "HeldLane", "JobView", "PublishesView", "SlotView", "StuckView"]
 
@@ -131,16 +132,16 @@ class FleetView:
     restarts: Mapping[str, int] = attrs.field(factory=dict)
     """How often an actor went down and was started again, or tried to be, by the part of the tree."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> FleetDocument:
         """Dicts, lists, strings and numbers."""
         return {
             "fleet": self.fleet,
             "stopping": self.stopping,
             "tree": self.tree.to_dict(),
             "connections": {path: view.to_dict() for path, view in self.connections.items()},
-            "consumers": [attrs.asdict(consumer) for consumer in self.consumers],
-            "jobs": [attrs.asdict(job) for job in self.jobs],
-            "confirms": None if self.confirms is None else attrs.asdict(self.confirms),
-            "publishes": None if self.publishes is None else attrs.asdict(self.publishes),
+            "consumers": [cast(ConsumerDocument, attrs.asdict(consumer)) for consumer in self.consumers],
+            "jobs": [cast(JobDocument, attrs.asdict(job)) for job in self.jobs],
+            "confirms": None if self.confirms is None else cast(MeasureDocument, attrs.asdict(self.confirms)),
+            "publishes": None if self.publishes is None else cast(PublishesDocument, attrs.asdict(self.publishes)),
             "restarts": dict(self.restarts),
         }

@@ -35,7 +35,7 @@ from ._policy import AutoShutdown, ChildState, OnLimit, Restart, RestartLimit, S
 from ._spec import ChildSpec, SupervisorSpec
 from ._stream import EventStream
 from ._supervisor import Supervisor, SupervisorHandle, open_supervisor
-from ._views import ChildView
+from ._views import ChildDocument, ChildView
 from .events import Event
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "AskTimeout",
     "AutoShutdown",
     "Backoff",
+    "ChildDocument",
     "ChildFailed",
     "ChildSpec",
     "ChildStartError",

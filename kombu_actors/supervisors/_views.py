@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from ._policy import ChildState
+
+
+class ChildDocument(TypedDict):
+    """A ``ChildView`` as JSON; the names mean what they mean there."""
+
+    id: str
+    path: str
+    state: str
+    epoch: int
+    restarts: int
+    attempt: int
+    next_attempt_in: float | None
+    last_failure: dict[str, str] | None
+    degraded: str | None
+    mailbox: dict[str, int] | None
+    budget_left: int | None
+    strategy: str | None
+    children: list[ChildDocument]
 
 
 class ChildView(NamedTuple):
@@ -31,12 +49,23 @@ class ChildView(NamedTuple):
     """Of a supervisor, as everything below."""
     children: tuple[ChildView, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ChildDocument:
         """The tree as dicts, lists, strings and numbers."""
-        record = self._asdict()
-        record["state"] = self.state.value
-        record["children"] = [child.to_dict() for child in self.children]
-        return record
+        return {
+            "id": self.id,
+            "path": self.path,
+            "state": self.state.value,
+            "epoch": self.epoch,
+            "restarts": self.restarts,
+            "attempt": self.attempt,
+            "next_attempt_in": self.next_attempt_in,
+            "last_failure": self.last_failure,
+            "degraded": self.degraded,
+            "mailbox": self.mailbox,
+            "budget_left": self.budget_left,
+            "strategy": self.strategy,
+            "children": [child.to_dict() for child in self.children],
+        }
 
     def find(self, path: str) -> ChildView | None:
         """The node at a path below this one; ``""`` is the node itself."""

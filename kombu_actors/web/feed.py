@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import trio
 from starlette.datastructures import Headers, QueryParams
@@ -144,7 +143,6 @@ def event_route(program: Observed) -> Route:
                 if stream.lost > lost:
                     await reader.tell({"lost": stream.lost - lost}, "lost")
                     lost = stream.lost
-                record: dict[str, Any] = event.to_dict()
-                await reader.tell(record)
+                await reader.tell(event.to_dict())
 
     return Route("/events", Feed(write), methods=["GET"])

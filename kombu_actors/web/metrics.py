@@ -8,13 +8,13 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ..fleet.depths import FleetDepths
+from ..fleet.documents import ChildDocument, ConsumerDocument
 from ..fleet.status import ProcessState, Status
 from ..fleet.totals import CALL_BOUNDS, CONFIRM_BOUNDS, WAIT_BOUNDS, QueueTotals
 from ..hosting.depths import DepthSampler
@@ -122,7 +122,7 @@ def _times(status: Status) -> Iterator[Family]:
 
 
 def _consumers(status: Status) -> Iterator[Family]:
-    queues: dict[str, list[Mapping[str, Any]]] = {}
+    queues: dict[str, list[ConsumerDocument]] = {}
     for process in status.processes:
         for consumer in () if process.fleet is None else process.fleet["consumers"]:
             queues.setdefault(consumer["queue"], []).append(consumer)
@@ -161,7 +161,7 @@ def _actors(status: Status) -> Iterator[Family]:
     yield from (actors, budgets)
 
 
-def _nodes(status: Status) -> Iterator[tuple[int | None, str, Mapping[str, Any]]]:
+def _nodes(status: Status) -> Iterator[tuple[int | None, str, ChildDocument]]:
     """Each node of each tree: its process (None: the parent), its path there, and itself."""
     if status.tree is not None:
         for node in _below(status.tree):
@@ -175,7 +175,7 @@ def _nodes(status: Status) -> Iterator[tuple[int | None, str, Mapping[str, Any]]
                     yield process.number, "/".join(filter(None, [above, node["path"]])), node
 
 
-def _below(node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _below(node: ChildDocument) -> Iterator[ChildDocument]:
     yield node
     for child in node["children"]:
         yield from _below(child)

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import attrs
 import trio
 
 from ..fleet._standing import standing
+from ..fleet.documents import FleetDocument
 from ..fleet.program import EVENTS, Happened, resident
 from ..fleet.status import ProcessState, ProcessStatus, Status
 from ..supervisors import ChildView, EventStream
@@ -77,7 +78,7 @@ class TreeStatus:
         """See ``Program.status``: one process, whose tree is the connection's."""
         now = time.time()
         tree = self._tree.snapshot().to_dict()
-        view: dict[str, Any] = {
+        view: FleetDocument = {
             "fleet": self._name,
             "stopping": False,
             "tree": tree,

@@ -6,13 +6,16 @@ import json
 import time
 from functools import partial
 
+import attrs
 import pytest
 import trio
 
-from kombu_actors.fleet import Batch, Fleet, Message, Reject, Retry
+from kombu_actors.fleet import Batch, Fleet, Message, QueueCount, Reject, Retry
 from kombu_actors.fleet._measures import CallMeasures, Measure
+from kombu_actors.fleet.documents import ConsumerDocument, FleetDocument, MeasureDocument
 from kombu_actors.fleet.program import SingleProcess
 from kombu_actors.fleet.totals import CALL_BOUNDS, WAIT_BOUNDS, QueueTotals, Totals, quantile
+from kombu_actors.supervisors import ChildState, ChildView
 
 from .support import PATIENCE, eventually
 
@@ -133,16 +136,13 @@ async def test_restarts_are_counted_by_the_part_of_the_tree() -> None:
 
 def test_sums_are_over_queues_and_processes() -> None:
     """Also where one has no such queue, or has measured nothing."""
-    view = {
-        "consumers": [
-            {
-                "queue": "jobs",
-                "count": {**COUNT, "received": 2},
-                "calls": {"counts": [1, 1], "sum": 3.0},
-                "waits": None,
-            },
-            {"queue": "jobs", "count": {**COUNT, "received": 3}, "calls": None, "waits": None},
-        ],
+    view: FleetDocument = {
+        "fleet": "shop",
+        "stopping": False,
+        "tree": ChildView("shop", "", ChildState.READY).to_dict(),
+        "connections": {},
+        "consumers": [consumed(2, {"counts": [1, 1], "sum": 3.0}), consumed(3, None)],
+        "jobs": [],
         "confirms": None,
         "restarts": {"consumers": 2},
     }
@@ -153,5 +153,22 @@ def test_sums_are_over_queues_and_processes() -> None:
     assert total.restarts == {"consumers": 2, "resources": 1}
 
 
-NAMES = ("received", "acked", "retried", "dead_lettered", "returned", "unknown", "snoozed", "unclaimed")
-COUNT = dict.fromkeys(NAMES, 0)
+def consumed(received: int, calls: MeasureDocument | None) -> ConsumerDocument:
+    """A consumer that took in so many."""
+    return {
+        "queue": "jobs",
+        "path": "work/consumers/jobs",
+        "paused": False,
+        "narrow": False,
+        "concurrency": 1,
+        "slots": [],
+        "deaf_for": 0.0,
+        "deaf_step": None,
+        "lanes": [],
+        "stuck": [],
+        "retrying": 0,
+        "count": attrs.evolve(QueueCount.of([]), received=received).to_dict(),
+        "calls": calls,
+        "waits": None,
+        "progress_at": None,
+    }

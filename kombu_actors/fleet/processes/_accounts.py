@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import attrs
 
 from ...supervisors._interrupts import protected
 from ..certificate import Certificate, QueueCount
+from ..documents import QueueCountDocument
 from ..totals import Totals
 from ._process import Process
 
@@ -67,7 +67,7 @@ def has_died(process: Process) -> bool:
     return process.asked is None and process.certificate is None
 
 
-def cut_off(count: Mapping[str, Any]) -> QueueCount:
+def cut_off(count: QueueCountDocument) -> QueueCount:
     """The count of a consumer whose process is gone: what was in hand, its broker delivers again."""
     known = QueueCount(**count)
     return attrs.evolve(known, unknown=known.unknown + known.missing)
@@ -79,5 +79,5 @@ def closed(process: Process) -> Totals:
     if process.certificate is not None:
         counts = {queue: QueueCount(**count) for queue, count in process.certificate["queues"].items()}
     else:
-        counts = {queue: cut_off(attrs.asdict(one.count)) for queue, one in last.queues.items()}
+        counts = {queue: cut_off(one.count.to_dict()) for queue, one in last.queues.items()}
     return last.but(counts, deaths=int(has_died(process)))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any
 
 HEAD = struct.Struct("!I")
 FRAME_MAX = 64 * 1024 * 1024
@@ -33,7 +32,7 @@ class Decoder:
     def __init__(self) -> None:
         self._bytes = bytearray()
 
-    def feed(self, data: bytes) -> list[dict[str, Any]]:
+    def feed(self, data: bytes) -> list[dict[str, object]]:
         """The records that are whole with these bytes; raises ``BadFrame``."""
         self._bytes += data
         records = []

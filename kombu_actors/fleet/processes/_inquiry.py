@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection
 
 import trio
 
 from ...supervisors._interrupts import protected
 from .._hands import Key, shown
+from .._telling import LeftRecord, Question
 from ._process import SHOWN, Process
 from ._suspects import Suspects
 
@@ -36,11 +36,11 @@ class Inquiry:
             more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
             logger.warning("in hand when process %d died: %s%s", process.number, ", ".join(names[:SHOWN]), more)
 
-    def buried(self, event: Mapping[str, Any]) -> None:
+    def buried(self, key: Key) -> None:
         """A message is in the dead letters: should it be replayed, it begins anew."""
-        self._suspects.survived((event["queue"], event["message_id"]))
+        self._suspects.survived(key)
 
-    async def answer(self, process: Process, question: Mapping[str, Any]) -> None:
+    async def answer(self, process: Process, question: Question) -> None:
         """A process asks about a message that came again; it is answered when all deaths so far are known."""
         for other in self._living():
             if other is not process and other.hangs_up():
@@ -64,7 +64,7 @@ class Inquiry:
             }
         )
 
-    def left(self, process: Process, said: Mapping[str, Any]) -> None:
+    def left(self, process: Process, said: LeftRecord) -> None:
         """A process has done with a suspect, or has not begun it."""
         queue, name = said["left"]
         if said["survived"]:

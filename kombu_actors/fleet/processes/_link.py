@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Generic, Self, TypeVar, cast
 
 import trio
 
@@ -13,6 +13,7 @@ from ...supervisors._interrupts import protected
 from ._frames import Decoder, encode
 
 CHUNK = 64 * 1024
+Heard = TypeVar("Heard", bound=Mapping[str, object])
 
 
 class LinkLost(ConnectionError):
@@ -20,13 +21,16 @@ class LinkLost(ConnectionError):
 
 
 @protected
-class Link:
-    """One end.  ``send`` is for any number of tasks, iterating for one."""
+class Link(Generic[Heard]):
+    """One end; what the other end says is ``Heard``, for it is of this version.
+
+    ``send`` is for any number of tasks, iterating for one.
+    """
 
     def __init__(self, sock: socket.socket) -> None:
         self._stream = trio.SocketStream(trio.socket.from_stdlib_socket(sock))
         self._decoder = Decoder()
-        self._records: deque[dict[str, Any]] = deque()
+        self._records: deque[Heard] = deque()
         """Those of one chunk: bounded by what the other side says at once."""
         self._turn = trio.StrictFIFOLock()
 
@@ -42,10 +46,10 @@ class Link:
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 raise LinkLost("the process at the other end is gone") from error
 
-    def __aiter__(self) -> Link:
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> dict[str, Any]:
+    async def __anext__(self) -> Heard:
         """The next record; ends when the other side is gone, be it by an end or by a reset.  Raises ``BadFrame``."""
         while not self._records:
             try:
@@ -54,7 +58,7 @@ class Link:
                 data = b""
             if not data:
                 raise StopAsyncIteration
-            self._records.extend(self._decoder.feed(data))
+            self._records.extend(cast(list[Heard], self._decoder.feed(data)))
         return self._records.popleft()
 
     def close(self) -> None:

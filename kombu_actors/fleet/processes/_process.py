@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol, TypedDict
 
 import trio
 
@@ -18,6 +17,8 @@ from ...supervisors._interrupts import protected
 from ...supervisors.events import Event
 from .._hands import Key, in_hand, shown
 from .._standing import standing
+from .._telling import FromParent, FromWorker, LeftRecord, Question, Report, StartRecord
+from ..documents import CertificateDocument, FleetDocument
 from ..errors import FleetError
 from ..status import ProcessState
 from . import events
@@ -49,19 +50,27 @@ class Died(FleetError):
         self.code = code
 
 
+class Moment(TypedDict):
+    """Where and when an event is."""
+
+    path: str
+    at: float
+    wall: float
+
+
 class Watcher(Protocol):
     """Who is told of a process."""
 
-    def heard(self, process: Process, record: Mapping[str, object]) -> None:
+    def heard(self, process: Process, record: Report) -> None:
         """It said something."""
 
     def happened(self, process: Process, event: Event) -> None:
         """Something happened to it."""
 
-    def asked(self, process: Process, question: Mapping[str, object]) -> None:
+    def asked(self, process: Process, question: Question) -> None:
         """It asks about a message (see ``_inquiry``)."""
 
-    def left(self, process: Process, said: Mapping[str, object]) -> None:
+    def left(self, process: Process, said: LeftRecord) -> None:
         """It has done with one."""
 
     def ended(self, process: Process) -> None:
@@ -80,11 +89,11 @@ class Process:
         """Its exit code, when it has ended; below 0 the signal that killed it."""
         self.began = trio.current_time()
         self.heard_at = self.began
-        self.view: Mapping[str, Any] | None = None
+        self.view: FleetDocument | None = None
         """Its ``FleetView`` as last heard of, as a dict."""
         self.rss = 0
         self.lag = 0.0
-        self.certificate: Mapping[str, Any] | None = None
+        self.certificate: CertificateDocument | None = None
         self.in_hand: list[Key] = []
         """Messages that it had in hand when it died, and jobs."""
         self.explained = False
@@ -109,7 +118,7 @@ class Process:
         """The descriptor of the memory in which it notes what is in hand."""
         self._life = trio.CancelScope()
         """Its end, by deadline too, is the process's by kill -9."""
-        self._to_send, self._sending = trio.open_memory_channel[Mapping[str, Any]](COMMANDS)
+        self._to_send, self._sending = trio.open_memory_channel[StartRecord | FromParent](COMMANDS)
         self._ids = itertools.count(1)
         self._answers: dict[int, str | None] = {}
         """Of commands whose asker has not looked yet."""
@@ -132,8 +141,8 @@ class Process:
         self.pid = process.pid
         self._sock = sock
         pidfd = os.pidfd_open(process.pid)
-        self._tell(events.ProcessStarted, pid=process.pid, generation=self.generation)
-        link = Link(sock)
+        self._tell(events.ProcessStarted(**self._now(), pid=process.pid, generation=self.generation))
+        link = Link[FromWorker](sock)
         try:
             async with trio.open_nursery() as nursery:
                 read = trio.Event()
@@ -182,9 +191,11 @@ class Process:
     def _ended(self) -> None:
         if self.asked is None:
             names = tuple(shown(key) for key in self.in_hand[:SHOWN])
-            self._tell(events.ProcessDied, pid=self.pid, code=self.code, why=str(self.death()), in_hand=names)
+            why = str(self.death())
+            self._tell(events.ProcessDied(**self._now(), pid=self.pid, code=self.code, why=why, in_hand=names))
         else:
-            self._tell(events.ProcessEnded, pid=self.pid, code=self.code, certificate=self.certificate)
+            made = self.certificate
+            self._tell(events.ProcessEnded(**self._now(), pid=self.pid, code=self.code, certificate=made))
         self.over.set()
         self.settled.set()
         self._answered.unpark_all()
@@ -235,7 +246,7 @@ class Process:
 
     def replaced(self, by: Process, reason: str) -> None:
         """Another one serves in its place: drain."""
-        self._tell(events.ProcessReplaced, pid=self.pid or 0, by=by.pid or 0, reason=reason)
+        self._tell(events.ProcessReplaced(**self._now(), pid=self.pid or 0, by=by.pid or 0, reason=reason))
         self.stop(f"it is replaced, for {reason}")
 
     # -- talking --------------------------------------------------------------------------------
@@ -256,21 +267,21 @@ class Process:
             return
         raise FleetError(f"process {self.number} (pid {self.pid}) has not answered {do!r} within {ANSWER:g} s")
 
-    def post(self, record: Mapping[str, object]) -> None:
+    def post(self, record: StartRecord | FromParent) -> None:
         """Tell it something, without waiting."""
         try:
             self._to_send.send_nowait(record)
         except trio.WouldBlock:
             self._life.cancel(reason="it doesn't read")
 
-    async def _send(self, link: Link) -> None:
+    async def _send(self, link: Link[FromWorker]) -> None:
         try:
             async for record in self._sending:
                 await link.send(record)
         except LinkLost:
             return  # its end comes by the pidfd
 
-    async def _read(self, link: Link, over: trio.Event) -> None:
+    async def _read(self, link: Link[FromWorker], over: trio.Event) -> None:
         try:
             async for record in link:
                 self._heard(record)
@@ -278,7 +289,7 @@ class Process:
             self._life.cancel(reason=f"it sent {error}")
         over.set()
 
-    def _heard(self, record: Mapping[str, Any]) -> None:
+    def _heard(self, record: FromWorker) -> None:
         if "ask" in record:
             self._watcher.asked(self, record)
             return
@@ -298,7 +309,7 @@ class Process:
         if not self.was_ready and standing(self.view)[0] is ProcessState.READY and self.pid is not None:
             self.was_ready = True
             self.settled.set()
-            self._tell(events.ProcessReady, pid=self.pid, seconds=self.heard_at - self.began)
+            self._tell(events.ProcessReady(**self._now(), pid=self.pid, seconds=self.heard_at - self.began))
         self._watcher.heard(self, record)
 
     async def _watch(self) -> None:
@@ -310,12 +321,15 @@ class Process:
             silent = silent + 1 if words == self._words else 0
             if silent * TICK >= (self.start.silence if words else START_TICKS) and self.pid is not None:
                 self._silent = True
-                self._tell(events.ProcessSilent, pid=self.pid, seconds=silent * TICK)
+                self._tell(events.ProcessSilent(**self._now(), pid=self.pid, seconds=silent * TICK))
                 self._life.cancel(reason="it is silent")
                 return
 
-    def _tell(self, kind: type[Event], **details: Any) -> None:
-        self._watcher.happened(self, kind(path=self._path, at=trio.current_time(), wall=time.time(), **details))
+    def _tell(self, event: Event) -> None:
+        self._watcher.happened(self, event)
+
+    def _now(self) -> Moment:
+        return {"path": self._path, "at": trio.current_time(), "wall": time.time()}
 
 
 def _signal_name(number: int) -> str:

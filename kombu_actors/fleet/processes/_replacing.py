@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import trio
 
 from ...supervisors._interrupts import protected
+from ..documents import FleetDocument
 from ..errors import FleetError
 from ..program import Reloads
 from ._place import Place
@@ -92,7 +92,7 @@ class Replacing:
         return place, why
 
 
-def handled(view: Mapping[str, Any] | None) -> int:
+def handled(view: FleetDocument | None) -> int:
     """Messages that a process has handled."""
     counts = [] if view is None else [consumer["count"] for consumer in view["consumers"]]
     return sum(count["received"] - count["returned"] for count in counts)

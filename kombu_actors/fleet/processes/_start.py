@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import attrs
 
+from .._telling import StartRecord
 from .task import Task
 
 
@@ -22,7 +22,7 @@ class Start:
     silence: float
     """Seconds without a word after which it is killed."""
 
-    def to_dict(self, hands: int) -> dict[str, Any]:
+    def to_dict(self, hands: int) -> StartRecord:
         """The first record that it gets; ``hands`` is the descriptor of its memory for what is in hand."""
         return {
             "parent": os.getpid(),

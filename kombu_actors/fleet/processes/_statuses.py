@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import trio
 
 from ...supervisors._interrupts import protected
 from .._standing import standing
+from ..documents import ChildDocument
 from ..status import ProcessState, ProcessStatus
 from ._place import Place
 from ._process import Process
@@ -22,8 +21,8 @@ class Statuses:
     def __init__(self) -> None:
         self._since: dict[int, tuple[ProcessState, float]] = {}
 
-    def of(self, place: Place, actor: Mapping[str, Any], *, stopping: bool) -> ProcessStatus:
-        """A place now; ``actor`` is its ``ChildView`` as a dict, empty before the first."""
+    def of(self, place: Place, actor: ChildDocument | None, *, stopping: bool) -> ProcessStatus:
+        """A place now; ``actor`` is its ``ChildView`` as a dict, None before the first."""
         process = place.current if place.current in place.living else next(iter(place.living), None)
         state, why = _of_nobody(place, actor, stopping) if process is None else _of(process)
         wall = time.time()
@@ -31,7 +30,7 @@ class Statuses:
             self._since[place.number] = state, wall
         since = self._since[place.number][1]
         if process is None:
-            wait = actor.get("next_attempt_in")
+            wait = None if actor is None else actor["next_attempt_in"]
             next_at = None if wait is None else wall + wait
             return ProcessStatus(
                 number=place.number,
@@ -63,10 +62,10 @@ def _of(process: Process) -> tuple[ProcessState, str | None]:
     return state, "; ".join(reasons) or None
 
 
-def _of_nobody(place: Place, actor: Mapping[str, Any], stopping: bool) -> tuple[ProcessState, str]:
+def _of_nobody(place: Place, actor: ChildDocument | None, stopping: bool) -> tuple[ProcessState, str]:
     if stopping:
         return ProcessState.GONE, "the program ends"
-    failure = actor.get("last_failure")
+    failure = None if actor is None else actor["last_failure"]
     if not place.generation or failure is None:
         return ProcessState.STARTING, "it is being started"
     return ProcessState.BACKING_OFF, failure["text"]

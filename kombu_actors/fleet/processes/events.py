@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ...supervisors.events import Event
+from ..documents import CertificateDocument
 
 __all__ = ["ProcessDied", "ProcessEnded", "ProcessReady", "ProcessReplaced", "ProcessSilent", "ProcessStarted"]
 
@@ -37,7 +35,7 @@ class ProcessEnded(Event):
 
     pid: int | None
     code: int | None
-    certificate: Mapping[str, Any] | None = None
+    certificate: CertificateDocument | None = None
     """Its drain certificate, as a dict; None: it left none."""
 
 

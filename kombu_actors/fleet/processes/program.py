@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -28,8 +26,10 @@ from ...supervisors._interrupts import protected
 from ...supervisors.events import Event
 from ...utils.dice import new_dice
 from .._running import write_certificate
+from .._telling import LeftRecord, Question, Report
 from .._tree import GOODBYES
 from ..certificate import Certificate
+from ..documents import ChildDocument
 from ..errors import FleetError, FleetMistake
 from ..fleet import Fleet
 from ..program import Happened, Program
@@ -228,26 +228,26 @@ class Processes(Program):
         self._nursery.start_soon(process.run)
         return process
 
-    def heard(self, process: Process, record: Mapping[str, Any]) -> None:
+    def heard(self, process: Process, record: Report) -> None:
         """A process said something."""
         for event in record.get("events", ()):
             self.tell(
                 Happened(path=event["path"], at=event["at"], wall=event["wall"], process=process.number, record=event)
             )
             if event["event"] == "message_dead_lettered":
-                self._inquiry.buried(event)
+                self._inquiry.buried((event["queue"], event["message_id"]))
         self._reconcile(process)
         due = self._replacing.due(process)
         if due is not None and self._nursery is not None and not self._stopping.is_set():
             place, why = due
             self._nursery.start_soon(self._replacing.replace_unattended, [place], why)
 
-    def asked(self, process: Process, question: Mapping[str, object]) -> None:
+    def asked(self, process: Process, question: Question) -> None:
         """A process asks about a message."""
         if self._nursery is not None:
             self._nursery.start_soon(self._inquiry.answer, process, question)
 
-    def left(self, process: Process, said: Mapping[str, object]) -> None:
+    def left(self, process: Process, said: LeftRecord) -> None:
         """A process has done with a message."""
         self._inquiry.left(process, said)
 
@@ -267,7 +267,7 @@ class Processes(Program):
 
     # -- seeing it ------------------------------------------------------------------------------
 
-    def tree(self) -> Mapping[str, Any] | None:
+    def tree(self) -> ChildDocument | None:
         """The places' actors; None before the first start."""
         return None if self._supervisor is None else self._supervisor.snapshot().to_dict()
 
@@ -276,8 +276,7 @@ class Processes(Program):
         tree = self.tree()
         actors = {} if tree is None else {node["id"]: node for node in tree["children"]}
         return tuple(
-            self._statuses.of(place, actors.get(place.id, {}), stopping=self._stopping.is_set())
-            for place in self._places
+            self._statuses.of(place, actors.get(place.id), stopping=self._stopping.is_set()) for place in self._places
         )
 
     def totals(self) -> Totals:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
+
+from .._telling import TaskRecord
 
 __all__ = ["Task"]
 
@@ -31,13 +32,28 @@ class Task:
     def __repr__(self) -> str:
         return f"<Task: {self.fleet}>"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> TaskRecord:
         """JSON-able."""
-        return attrs.asdict(self)
+        return {
+            "fleet": self.fleet,
+            "url": self.url,
+            "queues": self.queues,
+            "changes": self.changes,
+            "log_level": self.log_level,
+            "log_json": self.log_json,
+            "command": self.command,
+        }
 
     @classmethod
-    def of(cls, record: Mapping[str, Any]) -> Task:
+    def of(cls, record: TaskRecord) -> Task:
         """From ``to_dict``, as it came."""
         queues = record["queues"]
-        given = {**record, "queues": None if queues is None else tuple(queues), "command": tuple(record["command"])}
-        return cls(**given)
+        return cls(
+            fleet=record["fleet"],
+            url=record["url"],
+            queues=None if queues is None else tuple(queues),
+            changes=record["changes"],
+            log_level=record["log_level"],
+            log_json=record["log_json"],
+            command=tuple(record["command"]),
+        )

@@ -7,12 +7,14 @@ import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import trio
 
 from ...supervisors._interrupts import protected
 from .._custody import Custody
+from .._telling import Command, FromParent, Report, StartRecord
+from ..documents import FleetDocument
 from ..errors import FleetError
 from ..program import Program, SingleProcess, resident
 from ..status import ProcessState
@@ -38,7 +40,7 @@ ORPHAN_GRACE = 1.0
 """Seconds to give messages back when the parent is gone, where the kernel has not ended this process with it."""
 
 
-def first_record(descriptor: int) -> tuple[socket.socket, dict[str, Any]]:
+def first_record(descriptor: int) -> tuple[socket.socket, StartRecord]:
     """The socket to the parent, and what it said first; raises ``BadFrame`` when it said nothing."""
     os.set_inheritable(descriptor, False)  # processes that handlers start shall not keep it
     sock = socket.socket(fileno=descriptor)
@@ -47,8 +49,9 @@ def first_record(descriptor: int) -> tuple[socket.socket, dict[str, Any]]:
     if len(head) == HEAD.size:
         records = decoder.feed(head + sock.recv(HEAD.unpack(head)[0], socket.MSG_WAITALL))
         if records:
-            die_with_parent(records[0]["parent"])
-            return sock, records[0]
+            start = cast(StartRecord, records[0])  # the parent is of this version
+            die_with_parent(start["parent"])
+            return sock, start
     raise BadFrame("the parent is gone")
 
 
@@ -65,7 +68,7 @@ class Reporter:
         self._events: deque[Mapping[str, Any]] = deque(maxlen=EVENTS)
         self._woken = trio.Event()
         self._over = trio.Event()
-        self._told: Mapping[str, object] | None = None
+        self._told: FleetDocument | None = None
         """The view that the parent has."""
         self._looked_at = -REFRESH
         """When that was made, on trio's clock."""
@@ -74,7 +77,7 @@ class Reporter:
 
     async def __call__(self, program: Program, *, task_status: trio.TaskStatus[None]) -> None:
         """Report and obey until cancelled, which is when the program has ended; then say goodbye."""
-        link = Link(self._sock)
+        link = Link[FromParent](self._sock)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._obey, link, program)
@@ -107,7 +110,7 @@ class Reporter:
                 self._events.append(record)
                 self._woken.set()
 
-    async def _report(self, link: Link, program: Program) -> None:
+    async def _report(self, link: Link[FromParent], program: Program) -> None:
         try:
             while not self._over.is_set():
                 record = self._record(program)
@@ -121,8 +124,8 @@ class Reporter:
         except LinkLost:
             return
 
-    def _record(self, program: Program) -> dict[str, Any]:
-        record: dict[str, Any] = {"rss": resident(), "lag": self._worker.loop_lag}
+    def _record(self, program: Program) -> Report:
+        record: Report = {"rss": resident(), "lag": self._worker.loop_lag}
         if not self._is_at_rest():
             (status,) = program.processes()
             if status.fleet is not None and status.fleet != self._told:
@@ -144,14 +147,14 @@ class Reporter:
             return False
         return in_hand == 0 and (taken, in_hand) == self._activity
 
-    async def _say_goodbye(self, link: Link, program: Program) -> None:
+    async def _say_goodbye(self, link: Link[FromParent], program: Program) -> None:
         made = program.certificate
         try:
             await link.send({**self._record(program), "certificate": None if made is None else made.to_dict()})
         except LinkLost:
             return
 
-    async def _ask(self, link: Link) -> None:
+    async def _ask(self, link: Link[FromParent]) -> None:
         async for record in self._custody.said:
             try:
                 with trio.CancelScope(shield=True):
@@ -161,7 +164,7 @@ class Reporter:
 
     # -- commands -------------------------------------------------------------------------------
 
-    async def _obey(self, link: Link, program: Program) -> None:
+    async def _obey(self, link: Link[FromParent], program: Program) -> None:
         async with trio.open_nursery() as nursery:
             async for command in link:
                 if "answer" in command:
@@ -176,7 +179,7 @@ class Reporter:
             await trio.sleep(ORPHAN_GRACE)
             os._exit(1)
 
-    async def _do(self, link: Link, program: Program, command: Mapping[str, Any]) -> None:
+    async def _do(self, link: Link[FromParent], program: Program, command: Command) -> None:
         what: dict[str, Callable[..., Awaitable[None]]] = {
             "pause": program.pause,
             "resume": program.resume,
@@ -186,7 +189,7 @@ class Reporter:
         try:
             if command["do"] == "stop":
                 reason, at_once = command["arguments"]
-                program.stop(reason, at_once=at_once)
+                program.stop(str(reason), at_once=bool(at_once))
             else:
                 await what[command["do"]](*command["arguments"])
         except FleetError as problem:

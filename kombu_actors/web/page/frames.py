@@ -7,8 +7,8 @@ in time it gets in its newest form.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TypedDict
 
 from .markup import Html
 
@@ -28,6 +28,15 @@ def kept(new: Frame, old: Frame) -> Frame:
         }
         for container, rows in new.items()
     }
+
+
+class Piece(TypedDict):
+    """What a browser is told in one event."""
+
+    put: list[tuple[str, str, str | None, Html]]
+    """Rows: the container, the row's id, that of the row before it, the row."""
+    gone: list[str]
+    """Ids."""
 
 
 class Outbox:
@@ -59,7 +68,7 @@ class Outbox:
             else:
                 self._lacks.pop(id, None)
 
-    def take(self, size: int) -> dict[str, Any] | None:
+    def take(self, size: int) -> Piece | None:
         """The next piece, of about ``size`` characters: ``put`` is rows with their places, ``gone`` ids.
 
         None when there is nothing.
@@ -67,7 +76,7 @@ class Outbox:
         if self.empty:
             return None
         gone, self._gone = self._gone, []
-        put: list[Sequence[str | None]] = []
+        put: list[tuple[str, str, str | None, Html]] = []
         for id in list(self._lacks):
             if size <= 0:
                 break

@@ -6,12 +6,13 @@ import math
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast
 
 import attrs
 
+from ...fleet.documents import CertificateDocument, ConsumerDocument
 from ...fleet.status import Status
-from .sentences import Entry, told
+from .sentences import Entry, Record, told
 
 __all__ = ["HOUR", "STEP", "History", "Series"]
 
@@ -102,7 +103,7 @@ class History:
     def __init__(self) -> None:
         self.entries: deque[Entry] = deque(maxlen=ENTRIES_MAX)
         """The timeline, oldest first."""
-        self.certificates: deque[Mapping[str, Any]] = deque(maxlen=CERTIFICATES_MAX)
+        self.certificates: deque[CertificateDocument] = deque(maxlen=CERTIFICATES_MAX)
         """Those of processes that have ended, oldest first."""
         self.queues: dict[str, Throughput] = {}
         self.whole = Throughput()
@@ -116,10 +117,10 @@ class History:
 
     # -- what it is told ----------------------------------------------------------------------
 
-    def heard(self, record: Mapping[str, Any]) -> None:
+    def heard(self, record: Record) -> None:
         """An event, as ``Happened.to_dict()``."""
         if isinstance(certificate := record.get("certificate"), Mapping):
-            self.certificates.append(certificate)
+            self.certificates.append(cast(CertificateDocument, certificate))
         if isinstance(stack := record.get("stack"), str) and stack:
             key = (record.get("process"), str(record.get("path", "")))
             self._stacks[key] = stack
@@ -144,7 +145,7 @@ class History:
             self._put(f"rss/{process.number}", process.rss)
             self._put(f"lag/{process.number}", process.loop_lag)
             life = (process.pid, process.generation)
-            for consumer in (process.fleet or {}).get("consumers", ()):
+            for consumer in () if process.fleet is None else process.fleet["consumers"]:
                 self._count(process.number, life, consumer)
         for name, one in self.queues.items():
             one.note(status.at)
@@ -154,7 +155,7 @@ class History:
         self._put("handled", handled, STEP)
         self._put("failed", failed, STEP)
 
-    def _count(self, number: int, life: object, consumer: Mapping[str, Any]) -> None:
+    def _count(self, number: int, life: object, consumer: ConsumerDocument) -> None:
         count = consumer["count"]
         now = (count["acked"], count["retried"] - count["snoozed"] + count["dead_lettered"])
         key = (number, consumer["path"])

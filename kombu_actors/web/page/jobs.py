@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Final, Literal
 
+from ...fleet.documents import JobDocument, MeasureDocument, PublishesDocument
 from ...fleet.status import Status
 from ...fleet.totals import CONFIRM_BOUNDS, quantile
 from .look import Look
@@ -14,20 +14,20 @@ from .words import NOTHING, age, countdown, duration, number
 __all__ = ["job_rows", "ledger_rows"]
 
 NAME_MAX = 120
-PUBLISHED = ("waiting", "refused", "unknown")
+PUBLISHED: Final[tuple[Literal["waiting", "refused", "unknown"], ...]] = ("waiting", "refused", "unknown")
 
 
 def job_rows(status: Status, look: Look) -> dict[str, Html]:
     """A row for each job: of the process that holds it, or of the first."""
-    jobs: dict[str, Mapping[str, Any]] = {}
+    jobs: dict[str, JobDocument] = {}
     for process in status.processes:
-        for job in (process.fleet or {}).get("jobs", ()):
+        for job in () if process.fleet is None else process.fleet["jobs"]:
             if job["name"] not in jobs or job["holding"]:
                 jobs[job["name"]] = job
     return {id_of("job", name): _job(name, job, look) for name, job in sorted(jobs.items())}
 
 
-def _job(name: str, job: Mapping[str, Any], look: Look) -> Html:
+def _job(name: str, job: JobDocument, look: Look) -> Html:
     if job["running_since"] is not None:
         moment = h("span", "runs, ", age(look.steady(f"runs/{name}", job["running_since"])), class_="state good")
     elif job["next_at"] is not None:
@@ -48,14 +48,13 @@ def _job(name: str, job: Mapping[str, Any], look: Look) -> Html:
 def ledger_rows(status: Status) -> dict[str, Html]:
     """A row for each process that has told of it."""
     return {
-        f"published-{process.number}": _ledger(process.number, process.fleet)
+        f"published-{process.number}": _ledger(process.number, publishes, view["confirms"])
         for process in status.processes
-        if process.fleet is not None and process.fleet.get("publishes") is not None
+        if (view := process.fleet) is not None and (publishes := view.get("publishes")) is not None
     }
 
 
-def _ledger(number_: int, view: Mapping[str, Any]) -> Html:
-    publishes, confirms = view["publishes"], view["confirms"]
+def _ledger(number_: int, publishes: PublishesDocument, confirms: MeasureDocument | None) -> Html:
     counts = () if confirms is None else confirms["counts"]
     p95 = quantile(counts, CONFIRM_BOUNDS, 0.95)
     blocked = publishes["blocked"]

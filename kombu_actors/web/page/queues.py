@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 import attrs
 
 from ...fleet.depths import FleetDepths, QueueDepth
+from ...fleet.documents import ChildDocument, ConsumerDocument, FleetDocument
 from ...fleet.status import ProcessState, Status
 from .history import History
 from .look import Look
@@ -31,7 +31,7 @@ class Queue:
     name: str
     idle: int = 0
     """How many of its consumers get nothing: their process has no connection that consumes."""
-    consumers: list[tuple[int, float, Mapping[str, Any]]] = attrs.field(factory=list)
+    consumers: list[tuple[int, float, ConsumerDocument]] = attrs.field(factory=list)
     """The number of a process, when its view was true (seconds since 1970), and its ``ConsumerView`` as a dict."""
     depth: QueueDepth | None = None
 
@@ -61,7 +61,7 @@ def queues_of(status: Status, depths: FleetDepths | None) -> list[Queue]:
     queues: dict[str, Queue] = {}
     for process in status.processes:
         connected = process.state is ProcessState.READY or _consumes(process.fleet)
-        for one in (process.fleet or {}).get("consumers", ()):
+        for one in () if process.fleet is None else process.fleet["consumers"]:
             queue = queues.setdefault(one["queue"], Queue(name=one["queue"]))
             queue.consumers.append((process.number, status.at - process.beat_age, one))
             queue.idle += not connected
@@ -70,13 +70,13 @@ def queues_of(status: Status, depths: FleetDepths | None) -> list[Queue]:
     return [queues[name] for name in sorted(queues)]
 
 
-def _consumes(view: Mapping[str, Any] | None) -> bool:
+def _consumes(view: FleetDocument | None) -> bool:
     """Whether each part of the connection that consumes works."""
-    connection = (view or {}).get("connections", {}).get("consuming")
+    connection = None if view is None else view["connections"].get("consuming")
     return connection is not None and _works(connection)
 
 
-def _works(node: Mapping[str, Any]) -> bool:
+def _works(node: ChildDocument) -> bool:
     return node["state"] in WELL and all(_works(child) for child in node["children"])
 
 

@@ -11,13 +11,14 @@ import attrs
 from .markup import cut
 from .words import cause, duration
 
-__all__ = ["Entry", "Grade", "Told", "told"]
+__all__ = ["Entry", "Grade", "Record", "Told", "told"]
 
 TEXT_MAX = 400
 """Characters of an error's text: what says what was wrong is at its beginning."""
 STACK_MAX = 4096
 """Characters of a stack: the last twenty frames."""
 Record = Mapping[str, Any]
+"""An event, as ``Happened.to_dict()``."""
 
 
 class Grade(Enum):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
 
+from ...fleet.documents import CertificateDocument
 from .history import STEP, History
 from .markup import Html, h, joined
 from .sentences import Entry, Grade
@@ -89,7 +90,7 @@ def _processes(numbers: Sequence[int]) -> str:
     return f"process {numbers[0]}" if len(numbers) == 1 else f"processes {', '.join(str(one) for one in numbers)}"
 
 
-def certificate_rows(certificates: Iterable[Mapping[str, object]]) -> dict[str, Html]:
+def certificate_rows(certificates: Iterable[CertificateDocument]) -> dict[str, Html]:
     """What became of the messages of processes that have ended, the newest first."""
     rows = {}
     for one in certificates:
@@ -98,7 +99,7 @@ def certificate_rows(certificates: Iterable[Mapping[str, object]]) -> dict[str, 
     return dict(reversed(rows.items()))
 
 
-def _certificate(key: str, one: Mapping[str, Any]) -> Html:
+def _certificate(key: str, one: CertificateDocument) -> Html:
     sums = {name: sum(queue[name] for queue in one["queues"].values()) for name in COUNTED}
     what = " + ".join(f"{number(count)} {name.replace('_', '-')}" for name, count in sums.items() if count) or "nothing"
     received = sum(queue["received"] for queue in one["queues"].values())
@@ -109,4 +110,6 @@ def _certificate(key: str, one: Mapping[str, Any]) -> Html:
     return h("li", at(one["ended_at"]), " ", cold, " ", balanced, f" {number(received)} received = {what}", id=key)
 
 
-COUNTED = ("acked", "retried", "dead_lettered", "returned", "unknown")
+COUNTED: Final[tuple[Literal["acked", "retried", "dead_lettered", "returned", "unknown"], ...]] = (
+    *("acked", "retried", "dead_lettered", "returned", "unknown"),
+)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import attrs
 
+from ...fleet.documents import ChildDocument
 from ...fleet.status import Status
 from .history import History
 from .look import Look
@@ -38,11 +38,11 @@ class Node:
     process: int | None
     path: str
     """As ``Program.restart`` takes it."""
-    view: Mapping[str, Any]
+    view: ChildDocument
     depth: int
     above: str | None
     """The row's id of what it is below."""
-    children: Sequence[Mapping[str, Any]]
+    children: Sequence[ChildDocument]
     restartable: bool
 
     @property
@@ -70,12 +70,12 @@ def nodes(status: Status) -> Iterator[Node]:
 
 def _below(
     process: int | None,
-    root: Mapping[str, object],
-    view: Mapping[str, Any],
+    root: ChildDocument,
+    view: ChildDocument,
     prefix: str,
     depth: int,
     above: str | None,
-    connections: Mapping[str, Mapping[str, object]],
+    connections: Mapping[str, ChildDocument],
 ) -> Iterator[Node]:
     path = f"{prefix}/{view['path']}".strip("/")
     children = list(view["children"])
@@ -89,7 +89,7 @@ def _below(
         yield from _inner(process, inner, path, depth + 1, node.id)
 
 
-def _inner(process: int | None, view: Mapping[str, Any], owner: str, depth: int, above: str) -> Iterator[Node]:
+def _inner(process: int | None, view: ChildDocument, owner: str, depth: int, above: str) -> Iterator[Node]:
     """A connection's own tree, below the actor that holds it; its root is named after what it is."""
     path = f"{owner}/{view['path'] or view['id']}"
     node = Node(process, path, view, depth, above, view["children"], False)
@@ -132,7 +132,7 @@ def _begins_folded(node: Node) -> bool:
     return (len(node.children) > MANY or connection) and _all_well(node.children)
 
 
-def _all_well(children: Sequence[Mapping[str, Any]]) -> bool:
+def _all_well(children: Sequence[ChildDocument]) -> bool:
     return all(
         child["state"] in WELL and child["degraded"] is None and _all_well(child["children"]) for child in children
     )

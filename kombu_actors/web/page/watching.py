@@ -8,7 +8,6 @@ import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
 import trio
 
@@ -93,7 +92,7 @@ class Page:
             self._make()
         return next(reversed(self._frames)), next(reversed(self._frames.values())), self._status
 
-    async def changes(self, since: str) -> AsyncGenerator[Mapping[str, Any]]:
+    async def changes(self, since: str) -> AsyncGenerator[Mapping[str, object]]:
         """What differs from frame ``since`` on, piece by piece, for ever.
 
         A piece after which the browser has a frame wholly says which, as ``frame``.

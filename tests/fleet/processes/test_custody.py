@@ -62,6 +62,7 @@ def noted(custody: Custody) -> list[Key]:
 async def answer(custody: Custody, *, deaths: int = 0, alone: bool = False, condemned: str | None = None) -> None:
     """Be the parent."""
     question = await custody.said.receive()
+    assert "ask" in question
     assert (question["queue"], question["message"]) == ("jobs", "suspect")
     custody.answered(
         {
@@ -242,7 +243,17 @@ async def test_a_message_is_given_back_when_its_sorting_is_cancelled(custody: Cu
 
     async def acquit() -> None:
         async for said in custody.said:
-            custody.answered({"answer": said["ask"], "deaths": 0, "alone": False, "condemned": None})
+            assert "ask" in said
+            custody.answered(
+                {
+                    "answer": said["ask"],
+                    "queue": "jobs",
+                    "message": said["message"],
+                    "deaths": 0,
+                    "alone": False,
+                    "condemned": None,
+                }
+            )
 
     async with open_broker("memory://sorting") as broker:
         await broker.declare(QueueSpec(name="jobs"))

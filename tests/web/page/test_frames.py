@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kombu_actors.web.page.frames import Frame, Outbox, kept
+from kombu_actors.web.page.frames import Frame, Outbox, Piece, kept
 from kombu_actors.web.page.markup import Html
 from kombu_actors.web.page.streaming import BURST, RATE, Bucket
 
@@ -26,7 +24,7 @@ class Browser:
     def __init__(self, rows: dict[str, str]) -> None:
         self.rows = dict(rows)
 
-    def apply(self, piece: dict[str, Any]) -> None:
+    def apply(self, piece: Piece) -> None:
         """Take rows out, and put others where they belong."""
         for id in piece["gone"]:
             self.rows.pop(id, None)
@@ -56,7 +54,9 @@ def test_only_what_differs_is_sent() -> None:
     rows = {f"q{number}": "same" for number in range(1000)}
     outbox = Outbox(frame(rows))
     outbox.offer(frame({**rows, "q7": "other"}))
-    assert outbox.take(10_000) == {"put": [("queues", "q7", "q6", "other")], "gone": []}
+    piece = outbox.take(10_000)
+    assert piece is not None
+    assert (piece["put"], piece["gone"]) == ([("queues", "q7", "q6", "other")], [])
     assert outbox.take(10_000) is None
 
 

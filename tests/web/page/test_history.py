@@ -154,4 +154,4 @@ def test_certificates_and_stacks_are_kept() -> None:
     assert history.stack(1, "a0") is None
     assert history.stack(1, f"a{module.STACKS_MAX}") == "there"
     history.heard({"event": "process_ended", "wall": NOW, "code": 0, "certificate": {"fleet": "shop"}})
-    assert list(history.certificates) == [{"fleet": "shop"}]
+    assert [{**one} for one in history.certificates] == [{"fleet": "shop"}]
