@@ -17,8 +17,11 @@ PATIENCE = 900
 
 
 def main() -> int:
-    """Run what is asked for, a line each; 1 when one failed on ours."""
+    """Run what is asked for, a line each; 1 when one failed on ours, 2 when that can't be understood."""
     words = set(sys.argv[1:])
+    if strange := words - {*BROKERS, *POOLS, *KOMBUS, "gevent"}:
+        print(f"not among brokers, pools and kombus: {', '.join(sorted(strange))}\n{__doc__}", file=sys.stderr)
+        return 2
     brokers, pools, kombus = ([one for one in kind if one in words] or kind for kind in (BROKERS, POOLS, KOMBUS))
     pools = ["gevent"] if "gevent" in words else pools
     failed = 0
@@ -26,9 +29,10 @@ def main() -> int:
     for broker, pool in product(brokers, pools):
         for kombu in kombus:
             told = drive(broker, pool, kombu)
-            bad = [str(one["scenario"]) for one in told if not one["ok"]] if told else ["(it did not come up)"]
-            failed += len(bad) * (kombu == "ours")
-            lines.append(f"{broker:9} {pool:8} {kombu:6} {len(told) - len(bad):3} of {len(told)}  {' '.join(bad)}")
+            bad = [str(one["scenario"]) for one in told if not one["ok"]]
+            failed += (len(bad) if told else 1) * (kombu == "ours")
+            words_of_it = " ".join(bad) if told else "it did not come up"
+            lines.append(f"{broker:9} {pool:8} {kombu:6} {len(told) - len(bad):3} of {len(told)}  {words_of_it}")
             print(lines[-1], flush=True)
     print(f"Celery's scenarios: {failed} failed on kombu_actors, on {len(lines)} grounds")
     return int(bool(failed))
