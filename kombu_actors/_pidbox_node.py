@@ -14,6 +14,7 @@ from .utils.functional import reprcall
 
 if TYPE_CHECKING:
     from ._facade.channel import Channel
+    from ._facade.consumer import Callback
     from .message import Message
     from .pidbox import Mailbox
 
@@ -77,9 +78,7 @@ class Node:
         """A command could not be decoded: it is logged, and nothing else happens."""
         logger.error("Cannot decode message: %r (%r)", exc, message)
 
-    def listen(
-        self, channel: Channel | None = None, callback: Callable[[Any, Message], object] | None = None
-    ) -> _Consumer:
+    def listen(self, channel: Channel | None = None, callback: Callback | None = None) -> _Consumer:
         """Consume commands; each is carried out, or ``callback(body, message)`` called, where events are drained."""
         consumer = self.Consumer(
             channel=channel, callbacks=[callback or self.handle_message], on_decode_error=self.on_decode_error

@@ -6,9 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from itertools import takewhile
 from threading import Lock as _Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 __all__ = ["LamportClock", "timetuple"]
+
+E = TypeVar("E", bound=tuple[Any, ...])
 
 
 class _Fields(NamedTuple):
@@ -72,7 +74,7 @@ class LamportClock:
             self.value += 1
             return self.value
 
-    def sort_heap(self, h: Sequence[tuple[Any, ...]]) -> tuple[Any, ...]:
+    def sort_heap(self, h: Sequence[E]) -> E:
         """The first of a sorted list of ``(time, id, ...)``; of several with the same time the one of the lowest id."""
         return min(takewhile(lambda event: event[0] == h[0][0], h), key=lambda event: event[1])
 

@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, Unpack, overload
 from uuid import NAMESPACE_OID, uuid3, uuid4
 
-from ._facade.consumer import Callback
+from ._facade.consumer import Callback, ConsumerSettings
 from ._facade.declare import maybe_declare
 from ._facade.surface import connection_of
 from .entity import Exchange, Queue
@@ -138,7 +138,7 @@ def itermessages(
     limit: int | None = 1,
     timeout: float | None = None,
     callbacks: list[Callback] | None = None,
-    **kwargs: object,
+    **kwargs: Unpack[ConsumerSettings],
 ) -> Iterator[tuple[Any, Message]]:
     """The ``(body, message)`` pairs that arrive in a queue; see ``drain_consumer``.
 
@@ -174,13 +174,21 @@ def send_reply(
     return producer.publish(msg, exchange=exchange, retry=retry, retry_policy=retry_policy, **options)
 
 
-def collect_replies(conn: Connection, channel: Channel, queue: Queue, *args: Any, **kwargs: Any) -> Iterator[Any]:
+def collect_replies(
+    conn: Connection,
+    channel: Channel,
+    queue: Queue,
+    limit: int | None = 1,
+    timeout: float | None = None,
+    callbacks: list[Callback] | None = None,
+    **kwargs: Unpack[ConsumerSettings],
+) -> Iterator[Any]:
     """The bodies of the replies that arrive in a queue; arguments are ``itermessages``'s.
 
     Replies are consumed with ``no_ack``; with ``no_ack=False`` each is acknowledged here.
     """
     no_ack = kwargs.setdefault("no_ack", True)
-    for body, message in itermessages(conn, channel, queue, *args, **kwargs):
+    for body, message in itermessages(conn, channel, queue, limit, timeout, callbacks, **kwargs):
         if not no_ack:
             message.ack()
         yield body

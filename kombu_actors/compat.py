@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from itertools import count
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from .entity import Exchange, Queue
 from .messaging import Consumer as _Consumer
@@ -17,7 +17,9 @@ from .messaging import Producer as _Producer
 if TYPE_CHECKING:
     from ._facade.accepted import Accepted
     from ._facade.channel import Channel
+    from ._facade.consumer import ConsumerOptions
     from ._facade.message import Message
+    from ._facade.producer import ProducerOptions
     from ._facade.surface import Bindable
     from .connection import Connection
 
@@ -56,7 +58,7 @@ class Publisher(_Producer):
         durable: bool | None = None,
         auto_delete: bool | None = None,
         channel: Channel | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[ProducerOptions],
     ) -> None:
         self.exchange_type = exchange_type or self.exchange_type
         self.durable = self.durable if durable is None else durable
@@ -113,7 +115,7 @@ class Consumer(_Consumer):
         durable: bool | None = None,
         exclusive: bool | None = None,
         auto_delete: bool | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[ConsumerOptions],
     ) -> None:
         self.backend = connection.channel()
         self.durable = self.durable if durable is None else durable
@@ -208,7 +210,7 @@ class ConsumerSet(_Consumer):
         from_dict: Mapping[str, Mapping[str, Any]] | None = None,
         consumers: list[_Consumer] | None = None,
         channel: Channel | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[ConsumerOptions],
     ) -> None:
         self._provided_channel = channel is not None
         self.backend = channel or connection.channel()

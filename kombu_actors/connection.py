@@ -33,7 +33,10 @@ if TYPE_CHECKING:
     from ._bridge.sessions import SessionWatch
     from ._facade.channel import Channel
     from ._facade.channel_calls import ChannelCalls
+    from ._facade.consumer import ConsumerOptions
+    from ._facade.exchange import Exchange
     from ._facade.management import ManagerOptions, RabbitMQManagement
+    from ._facade.producer import ProducerOptions
     from ._facade.queue import Queue
     from ._facade.running import ConnectionTree
     from ._facade.surface import Bindable
@@ -469,16 +472,23 @@ class Connection(ConnectionView):
 
     # Makers
 
-    def Producer(self, channel: Bindable | None = None, *args: Any, **kwargs: Any) -> Producer:
+    def Producer(
+        self,
+        channel: Bindable | None = None,
+        exchange: Exchange | str | None = None,
+        routing_key: str | None = None,
+        *args: Any,
+        **kwargs: Unpack[ProducerOptions],
+    ) -> Producer:
         """A new :class:`~kombu_actors.Producer` on this connection."""
-        return Producer(channel or self, *args, **kwargs)
+        return Producer(channel or self, exchange, routing_key, *args, **kwargs)
 
     def Consumer(
         self,
         queues: Queue | Iterable[Queue] | None = None,
         channel: Bindable | None = None,
         *args: Any,
-        **kwargs: Any,
+        **kwargs: Unpack[ConsumerOptions],
     ) -> Consumer:
         """A new :class:`~kombu_actors.Consumer` on this connection."""
         return Consumer(channel or self, queues, *args, **kwargs)

@@ -31,6 +31,7 @@ from .utils.uuid import uuid
 if TYPE_CHECKING:
     from ._facade.channel import Channel
     from .connection import Connection
+    from .resource import Resource
 
 __all__ = ["Mailbox", "Node"]
 
@@ -324,9 +325,10 @@ class Mailbox:
         )
 
     @cached_property
-    def producer_pool(self) -> Any:
+    def producer_pool(self) -> Resource[Producer] | None:
         """The producers to send with; ``None`` when there are none."""
-        return maybe_evaluate(self._producer_pool)
+        pool: Resource[Producer] | None = maybe_evaluate(self._producer_pool)
+        return pool
 
     @contextmanager
     def producer_or_acquire(

@@ -265,6 +265,10 @@ class ProducerPool(Resource[_Producer]):
 class Connections(PoolGroup):
     """Connection pools by connection."""
 
+    if TYPE_CHECKING:
+
+        def __getitem__(self, resource: object) -> ConnectionPool: ...
+
     def create(self, resource: Connection, limit: int | None) -> ConnectionPool:
         """A pool of connections like the one given."""
         return resource.Pool(limit=limit)
@@ -272,6 +276,10 @@ class Connections(PoolGroup):
 
 class Producers(PoolGroup):
     """Producer pools by connection."""
+
+    if TYPE_CHECKING:
+
+        def __getitem__(self, resource: object) -> ProducerPool: ...
 
     def create(self, resource: Connection, limit: int | None) -> ProducerPool:
         """A pool of producers that share the pool ``connections`` has for that connection."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 from ..compression import compress
 from ..serialization import dumps
@@ -24,9 +24,18 @@ if TYPE_CHECKING:
     from .contracts import EnsureOptions
     from .message import Message
 
-__all__ = ["Producer"]
+__all__ = ["Producer", "ProducerOptions"]
 
 OnReturn = Callable[[Exception, str, str, "Message"], object]
+
+
+class ProducerOptions(TypedDict, total=False):
+    """What a ``Producer`` may be told beside channel, exchange and routing key."""
+
+    serializer: str | None
+    auto_declare: bool | None
+    compression: str | None
+    on_return: OnReturn | None
 
 
 class Producer:

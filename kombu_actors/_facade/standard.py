@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, cast
+from typing import TYPE_CHECKING, Any, NoReturn, Self, Unpack, cast
 
 from .queue_arguments import to_rabbitmq_queue_arguments
 
 if TYPE_CHECKING:
     from .channel import Channel
-    from .consumer import Consumer
-    from .producer import Producer
+    from .consumer import Consumer, ConsumerOptions
+    from .exchange import Exchange
+    from .producer import Producer, ProducerOptions
+    from .queue import Queue
 
 __all__ = ["StdChannel"]
 
@@ -21,17 +23,25 @@ class StdChannel:
 
     no_ack_consumers: set[str]
 
-    def Producer(self, *args: Any, **kwargs: Any) -> Producer:
+    def Producer(
+        self,
+        exchange: Exchange | str | None = None,
+        routing_key: str | None = None,
+        *args: Any,
+        **kwargs: Unpack[ProducerOptions],
+    ) -> Producer:
         """A new :class:`~kombu_actors.Producer` on this channel."""
         from .producer import Producer
 
-        return Producer(cast("Channel", self), *args, **kwargs)
+        return Producer(cast("Channel", self), exchange, routing_key, *args, **kwargs)
 
-    def Consumer(self, *args: Any, **kwargs: Any) -> Consumer:
+    def Consumer(
+        self, queues: Queue | Iterable[Queue] | None = None, *args: Any, **kwargs: Unpack[ConsumerOptions]
+    ) -> Consumer:
         """A new :class:`~kombu_actors.Consumer` on this channel."""
         from .consumer import Consumer
 
-        return Consumer(cast("Channel", self), *args, **kwargs)
+        return Consumer(cast("Channel", self), queues, *args, **kwargs)
 
     def get_bindings(self) -> NoReturn:
         """Not there, as in kombu: brokers don't list bindings over a channel."""

@@ -375,7 +375,7 @@ def test_after_an_outage_the_next_hundred_work(outpost: Outpost, clean_groups: N
         producer.publish("before", routing_key="q", declare=[kombu_actors.Queue("q")])
     outpost.refuse()
     outpost.cut()
-    idle = [producer.__connection__ for producer in lent]
+    idle = [producer.connection for producer in lent]
     for producer in lent:
         producer.release()
     wait_until(lambda: not any(c.connected for c in idle), timeout=PATIENCE, waiting_for="the sessions' end")

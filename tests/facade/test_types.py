@@ -87,6 +87,12 @@ with Connection("memory://", transport_options=options) as connection:
     policy: dict[str, Any] = {"max_retries": 3}
     queue = Queue("q", Exchange("x", arguments={"a": 1}), queue_arguments={"x-max-length": 1})
     producer = connection.Producer(serializer="json")
+    connection.Producer(None, Exchange("x"), "key", "json")
+    connection.Producer(serialiser="json")  # wrong
+    connection.Consumer([queue], callbacks=[print], accept=["json"])
+    connection.Consumer([queue], calbacks=[print])  # wrong
+    connection.default_channel.Consumer(queue, no_ack=True)
+    connection.default_channel.Producer(exchange=queue)  # wrong
     producer.publish({"a": 1}, retry=True, retry_policy=policy, reply_to=queue, correlation_id="1").then(print)
     producer.maybe_declare(queue, retry=True, max_retries=3)
     producer.maybe_declare(queue, retry=True, max_retires=3)  # wrong
@@ -105,6 +111,7 @@ with Connection("memory://", transport_options=options) as connection:
         print(body["a"])
     with producers[connection].acquire(block=True) as pooled:
         pooled.publish(1)
+        pooled.publsh(1)  # wrong
     queue.as_dict()["name"].upper()
     Exchange("x")(connection).Message("text", headers={"a": 1}, priority=1)
     Exchange("x")(connection).Message("text", header={"a": 1})  # wrong
