@@ -12,14 +12,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ._frozen import Record
 
 __all__ = ["Line", "Relay", "RuntimeLogger", "get_logger", "present_relay", "relay_by"]
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
 
-class Line(NamedTuple):
+class Line(Record):
     """What is to be logged, before anything of logging's has been touched that has a lock."""
 
     logger: logging.Logger

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "web": {"hosting", "fleet", "native", "supervisors", "errors", "_bridge", "names"},
     "doctor": {"native", "transport", "_values", "errors", "utils"},
     "hosting": {"fleet", "supervisors", "errors"},
-    "fleet": {"native", "supervisors", "codecs", "errors", "utils", "logs", "_values", "_bridge"},
+    "fleet": {"native", "supervisors", "codecs", "errors", "records", "utils", "logs", "_values", "_bridge"},
     "names": _ENGINES | {"transport", "_bridge", "_facade"},
     "_facade": _ENGINES | {"transport", "_bridge"},
     "aio": _ACTORS | {"_bridge", "native"},
@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "utils": {"errors"},
     "errors": set(),
     "records": set(),
-    "logs": set(),
+    "logs": {"records"},
 }
 
 # What in the runtime belongs to one thread.  The bridge's handles have doors to it, for the bridge.

@@ -7,7 +7,9 @@ there when it is interrupted goes back into the inbox.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+
+from .._frozen import Record
 
 if TYPE_CHECKING:
     from .._values.model import Delivery
@@ -47,7 +49,7 @@ class Receiver(Protocol[M]):
         """Requeue a delivery that no callback has had."""
 
 
-class Arrival(NamedTuple):
+class Arrival(Record):
     """A delivery, and the epoch of its channel in which it came."""
 
     delivery: Delivery
@@ -97,7 +99,7 @@ class Feed:
             channel.give_back(Arrival(delivery, self.epoch))
 
 
-class ChannelNotice(NamedTuple):
+class ChannelNotice(Record):
     """News of a channel; each item is the arguments of who hears of it.
 
     The channel knows who does: the runtime refers to nothing of the program's, which could not be collected else.

@@ -7,10 +7,11 @@ program's own can be made here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, ClassVar, TypedDict, TypeVar, Unpack, overload
 
 from amqp import exceptions as amqp_errors
 
+from .._frozen import Record
 from .._values.endpoint import DEFAULT_PORTS
 from ..utils.url import sanitize_url
 
@@ -38,7 +39,7 @@ T = TypeVar("T")
 Errors = tuple[type[BaseException], ...]
 
 
-class Implements(NamedTuple):
+class Implements(Record):
     """What kombu's code asks ``transport.implements``."""
 
     heartbeats: bool = False

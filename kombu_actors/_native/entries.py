@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
+from .._frozen import Record
 from ..actors.connection import ConnectionActor
 from ..protocols.ledger import Entry
 from ..serialization import dumps
@@ -34,7 +35,7 @@ class MessageProperties(TypedDict, total=False):
     app_id: str | None
 
 
-class Encoded(NamedTuple):
+class Encoded(Record):
     """A body, and what its properties say of it."""
 
     data: bytes
@@ -51,7 +52,7 @@ def encode(body: object, serializer: str | None, content_type: str | None, conte
     return Encoded(data, content_type, content_encoding or "binary")
 
 
-class Letter(NamedTuple):
+class Letter(Record):
     """What all messages of one call have in common."""
 
     exchange: str

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal
 
-from .._frozen import Frozen
+from .._frozen import Frozen, Record
 from ..utils.duration import milliseconds
 
 Arguments = Mapping[str, Any]
@@ -186,7 +186,7 @@ class QoS(Frozen):
         return not (self.prefetch_size or self.apply_global)
 
 
-class QueueInfo(NamedTuple):
+class QueueInfo(Record):
     """What ``queue.declare-ok`` says."""
 
     name: str
@@ -194,7 +194,7 @@ class QueueInfo(NamedTuple):
     consumers: int
 
 
-class Delivery(NamedTuple):
+class Delivery(Record):
     """One message as it came from the broker (``basic.deliver``, ``basic.get-ok``)."""
 
     consumer_tag: str
@@ -207,7 +207,7 @@ class Delivery(NamedTuple):
     body: bytes
 
 
-class Returned(NamedTuple):
+class Returned(Record):
     """A mandatory message that no queue took (``basic.return``)."""
 
     code: int
@@ -225,7 +225,7 @@ It is RabbitMQ's own default limit before 4.0 (16 MiB since): what a broker has 
 what one message may cost the process is bounded all the same."""
 
 
-class RefusedPublish(NamedTuple):
+class RefusedPublish(Record):
     """A publish that the broker refused, or that was given up, when nobody waited for its outcome."""
 
     exchange: str

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from random import Random
-from typing import NamedTuple
 
 import trio
 from amqp import exceptions as amqp_errors
 
+from .._frozen import Record
 from .._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
 from ..errors import ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, Envelope
@@ -25,7 +25,7 @@ from .topology import Entity, Named, Topology
 from .waitlist import Waitlist
 
 
-class Request(NamedTuple):
+class Request(Record):
     """One operation for the topology actor."""
 
     perform: Callable[[TopologyActor], Awaitable[object]]

@@ -8,17 +8,17 @@ that others had made; whoever declared a queue or an exchange restores it, with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 from weakref import WeakSet
 
 import trio
 
+from .._frozen import Record
 from .._values.endpoint import Endpoint
 from ..transport._contract import Link
 from .topology import Topology
 
 
-class BrokerIdentity(NamedTuple):
+class BrokerIdentity(Record):
     """Which broker a session is with, as far as a client can tell."""
 
     name: str

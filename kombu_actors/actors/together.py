@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import trio
 from amqp.exceptions import AMQPError
 
+from .._frozen import Record
 from .._values.model import BindingSpec, QueueSpec
 from ..transport._contract import LinkChannel
 
@@ -19,7 +19,7 @@ AT_ONCE = 100
 """Queues under way at a time: the broker and this side both have something to do, and others have their turn."""
 
 
-class Wish(NamedTuple):
+class Wish(Record):
     """A queue, and the bindings that lead to it."""
 
     queue: QueueSpec

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from .._frozen import Record
 from .._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
 from .together import Wish
 from .waitlist import Waitlist
@@ -22,7 +23,7 @@ DORMANT_LIMIT = 256
 leave them behind by the thousand, programs that pause a consumer and go on have a few."""
 
 
-class Named(NamedTuple):
+class Named(Record):
     """An exchange or a queue, by its name."""
 
     kind: Literal["exchange", "queue"]

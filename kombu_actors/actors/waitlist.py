@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Hashable, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
+from .._frozen import Record
 from ..supervisors import Backoff
 
 K = TypeVar("K", bound=Hashable)
@@ -19,7 +20,7 @@ LASTING = 20.0
 a heartbeat of 10 s (twice that, until RabbitMQ lets go of its exclusive queues)."""
 
 
-class Waiting(NamedTuple):
+class Waiting(Record):
     """Something that the broker refuses to restore just now, as it stands."""
 
     what: str
@@ -101,7 +102,7 @@ class Waitlist(Generic[K]):
         """A new session: all delays start afresh, but for what is barred."""
         for key, waiting in self._waiting.items():
             if waiting.next_at != math.inf:
-                self._waiting[key] = waiting._replace(attempts=0, next_at=now)
+                self._waiting[key] = waiting.but(attempts=0, next_at=now)
 
     def next_at(self) -> float:
         """When the next one is due; infinite when nothing waits."""

@@ -6,12 +6,14 @@ import heapq
 import itertools
 from collections import deque
 from collections.abc import Hashable, Iterator
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+from .._frozen import Record
 
 T = TypeVar("T")
 
 
-class LaneView(NamedTuple):
+class LaneView(Record):
     """A lane that more than its running message is in."""
 
     key: Hashable

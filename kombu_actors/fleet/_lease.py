@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from typing import NamedTuple
 
 import attrs
 import trio
 
+from .._frozen import Record
 from .._logs import get_logger
 from ..broker import Broker, Delivered, QueueSpec
 from ..errors import AccessRefused, ContentDisallowed, DecodeError
@@ -43,7 +43,7 @@ TOKENS_MAX = 10_000
 """Tokens that are held at most: all jobs of a fleet, and those that it had within a month."""
 
 
-class Turn(NamedTuple):
+class Turn(Record):
     """How far a job has come; the greater, the later."""
 
     number: int

@@ -142,7 +142,7 @@ class Kernel:
         if child is None or child.state is not ChildState.STARTING:
             return
         proven = child.proven or child.after is None
-        self.children.put(child._replace(state=ChildState.READY, proven=proven, ready_at=event.now, trial=False))
+        self.children.put(child.but(state=ChildState.READY, proven=proven, ready_at=event.now, trial=False))
         self.effects.append(Served(child.id))
 
     def exited(self, event: Exited) -> None:
@@ -165,29 +165,29 @@ class Kernel:
     def stuck(self, event: Stuck) -> None:
         child = self.children.live(event.id, event.epoch)
         if child is not None and child.state is not ChildState.STUCK:
-            self.children.put(child._replace(state=ChildState.STUCK))
+            self.children.put(child.but(state=ChildState.STUCK))
             self.effects.append(GotStuck(event.id))
 
     def timer_fired(self, event: TimerFired) -> None:
         child = self.children.get(event.id)
         if child is not None and child.state in HELD and child.timer == event.timer != 0:
-            self.children.put(child._replace(state=ChildState.NEW, timer=0, delay=0.0))
+            self.children.put(child.but(state=ChildState.NEW, timer=0, delay=0.0))
 
     def child_added(self, event: ChildAdded) -> None:
         if self.ending is None:
             before = self.children.get(event.child.id)
-            self.children.put(event.child._replace(static=before is not None and before.static))
+            self.children.put(event.child.but(static=before is not None and before.static))
 
     def stop_child(self, event: StopChild) -> None:
         child = self.children.get(event.id)
         if child is None:
             return
         if event.forget and child.static:
-            child = child._replace(static=False)
+            child = child.but(static=False)
             self.children.put(child)
             self.leaving.append(child.id)
         if child.state in LIVE:
-            self.children.put(child._replace(after=After.LEAVE))
+            self.children.put(child.but(after=After.LEAVE))
             self.parting.append(child.id)
         elif child.state not in FINAL:
             self.gone(child, Fate.STOPPED)
@@ -199,7 +199,7 @@ class Kernel:
         if child.state in HELD and event.at_once:
             if child.timer:
                 self.effects.append(Disarm(child.id))
-            self.children.put(child._replace(delay=0.0, timer=0))
+            self.children.put(child.but(delay=0.0, timer=0))
         elif child.state in LIVE and child.after is None:
             delay = 0.0 if event.at_once else (child.backoff or self.rules.backoff).delay(child.streak, event.u)
             self.hold(child, delay, down=False)
@@ -214,7 +214,7 @@ class Kernel:
         limit, backoff = child.limit or self.rules.limit, child.backoff or self.rules.backoff
         served = None if child.ready_at is None else event.now - child.ready_at
         delay, streak = backoff.after_failure(child.streak, served, event.u)
-        child = child._replace(streak=streak)
+        child = child.but(streak=streak)
         if limit.max_restarts is None:
             self.hold(child, delay, down=True)
             return
@@ -237,7 +237,7 @@ class Kernel:
     def pay(self, child: Child, recent: tuple[float, ...]) -> Child:
         """Enter the restarts of late into the budget that a child lives on: its own, or its siblings'."""
         if child.limit is not None:
-            return child._replace(recent=recent)
+            return child.but(recent=recent)
         self.recent = recent
         return child
 
@@ -247,12 +247,12 @@ class Kernel:
         for member in members:
             delay, cooling = self.join_group(member, delay, cooling)
         alone = self.rules.strategy is Strategy.ONE_FOR_ONE
-        root = root._replace(delay=delay, timer=0, proven=root.proven and alone)
+        root = root.but(delay=delay, timer=0, proven=root.proven and alone)
         if down:
             state = ChildState.COOLING_DOWN if cooling else ChildState.BACKING_OFF
-            self.children.put(root._replace(state=state, after=None, ready_at=None))
+            self.children.put(root.but(state=state, after=None, ready_at=None))
         else:
-            self.children.put(root._replace(after=After.HOLD))
+            self.children.put(root.but(after=After.HOLD))
             if alone:
                 self.parting.append(root.id)
         self.effects.append(Held(root.id, delay, cooling))
@@ -276,12 +276,12 @@ class Kernel:
             cooling = cooling or child.state is ChildState.COOLING_DOWN
             if child.timer:
                 self.effects.append(Disarm(child.id))
-            child = child._replace(state=ChildState.NEW, delay=0.0, timer=0)
+            child = child.but(state=ChildState.NEW, delay=0.0, timer=0)
         elif child.state in LIVE and child.after is not After.LEAVE:
             delay = max(delay, child.delay)
             for_good = child.restart is Restart.TEMPORARY and child.after is None
-            child = child._replace(after=After.LEAVE if for_good else After.QUEUE, delay=0.0)
-        self.children.put(child._replace(proven=False))
+            child = child.but(after=After.LEAVE if for_good else After.QUEUE, delay=0.0)
+        self.children.put(child.but(proven=False))
         return delay, cooling
 
     def went_down(self, child: Child) -> None:
@@ -290,15 +290,15 @@ class Kernel:
             case After.LEAVE | None:
                 self.gone(child, Fate.STOPPED)
             case After.QUEUE:
-                self.children.put(child._replace(state=ChildState.NEW, after=None, ready_at=None))
+                self.children.put(child.but(state=ChildState.NEW, after=None, ready_at=None))
             case After.HOLD:
-                self.children.put(child._replace(state=ChildState.BACKING_OFF, after=None, ready_at=None))
+                self.children.put(child.but(state=ChildState.BACKING_OFF, after=None, ready_at=None))
 
     def gone(self, child: Child, fate: Fate) -> None:
         if child.timer:
             self.effects.append(Disarm(child.id))
         state = ChildState.COMPLETED if fate is Fate.COMPLETED else ChildState.STOPPED
-        self.children.put(child._replace(state=state, after=None, delay=0.0, timer=0, ready_at=None))
+        self.children.put(child.but(state=state, after=None, delay=0.0, timer=0, ready_at=None))
         self.leaving.append(child.id)
         self.effects.append(Gone(child.id, fate))
 
@@ -318,7 +318,7 @@ class Kernel:
         for place in reversed(self.children.places()):
             child = self.children[place]
             if child.state in LIVE:
-                self.children.put(child._replace(after=After.LEAVE))
+                self.children.put(child.but(after=After.LEAVE))
                 if not self.children.ordered(child):
                     self.parting.append(child.id)
             elif child.state not in FINAL:
@@ -339,7 +339,7 @@ class Kernel:
     def ask_to_stop(self, child: Child | None) -> None:
         """Ask a child that has to go, unless it was asked."""
         if child is not None and child.state in (ChildState.STARTING, ChildState.READY):
-            self.children.put(child._replace(state=ChildState.STOPPING))
+            self.children.put(child.but(state=ChildState.STOPPING))
             self.effects.append(AskToStop(child.id))
 
     def arm_delays(self) -> None:
@@ -348,7 +348,7 @@ class Kernel:
             if not self.children.group_alive(place):
                 child = self.children[place]
                 self.timers += 1
-                self.children.put(child._replace(timer=self.timers))
+                self.children.put(child.but(timer=self.timers))
                 self.effects.append(Arm(child.id, self.timers, child.delay))
 
     def start_in_order(self) -> None:
@@ -363,7 +363,7 @@ class Kernel:
             self.start(children[eldest])
 
     def start(self, child: Child) -> None:
-        self.children.put(child._replace(state=ChildState.STARTING, epoch=child.epoch + 1))
+        self.children.put(child.but(state=ChildState.STARTING, epoch=child.epoch + 1))
         self.effects.append(StartChild(child.id, child.epoch + 1, child.streak + 1))
 
     def settle(self) -> None:

@@ -30,7 +30,7 @@ def _view(cell: Cell, state: ChildState, node: Node | None, attempt: int, next_a
         nested = live if isinstance(live, Node) else None
         view = _view(own, own_state, nested, child.streak, timer.at if timer else None)
         if node is not None and child.limit is not None:
-            view = view._replace(budget_left=node.budget_left(child))
+            view = view.but(budget_left=node.budget_left(child))
         below.append(view)
     failure, box, live = cell.failure, cell.mailbox, cell.live
     spec = cell.spec

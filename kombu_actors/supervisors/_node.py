@@ -130,7 +130,7 @@ class Node:
         """The kernel's record of a child about to be started, and its cell."""
         cell = self.cell.adopt(self.tree, spec.id, spec)
         child = Child(spec.id, spec.restart, spec.significant, static, trial, epoch=cell.epoch)
-        return child._replace(limit=spec.limit, backoff=spec.backoff) if isinstance(spec, ChildSpec) else child
+        return child.but(limit=spec.limit, backoff=spec.backoff) if isinstance(spec, ChildSpec) else child
 
     def add(self, spec: ChildSpec | SupervisorSpec, first: FirstStart) -> None:
         """Start a dynamic child; ``first`` learns how its first start went."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import trio
 
+from .._frozen import Record
 from ._errors import ChildStartError, Escalation
 
 
-class Returned(NamedTuple):
+class Returned(Record):
     """The child's ``start`` returned by itself."""
 
     value: Any = None
 
 
-class Failed(NamedTuple):
+class Failed(Record):
     """The child raised; of a group ``error`` is the decisive leaf, ``leaves`` all of them."""
 
     error: BaseException
@@ -29,7 +30,7 @@ class Failed(NamedTuple):
         return BaseExceptionGroup(f"{len(others) + 1} failures at once", [self.error, *others])
 
 
-class Stopped(NamedTuple):
+class Stopped(Record):
     """The child was asked to stop and did."""
 
     reason: str = ""
@@ -38,7 +39,7 @@ class Stopped(NamedTuple):
 Outcome = Returned | Failed | Stopped
 
 
-class Failure(NamedTuple):
+class Failure(Record):
     """One failure in a supervisor's history."""
 
     path: str

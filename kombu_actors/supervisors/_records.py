@@ -1,9 +1,10 @@
 """What goes into the kernel and what comes out of it: immutable records, hashed in C."""
 
-# Annotations are evaluated here: as text each would be compiled on its own, which doubles what these classes cost.
-from enum import Enum
-from typing import NamedTuple
+from __future__ import annotations
 
+from enum import Enum
+
+from .._frozen import Record
 from ._backoff import Delays
 from ._policy import AutoShutdown, ChildState, Restart, RestartLimit, Strategy
 
@@ -46,7 +47,7 @@ class After(Enum):
     """Started again after its delay."""
 
 
-class Rules(NamedTuple):
+class Rules(Record):
     """What of a specification the kernel decides by."""
 
     strategy: Strategy
@@ -55,7 +56,7 @@ class Rules(NamedTuple):
     auto_shutdown: AutoShutdown = AutoShutdown.NEVER
 
 
-class Child(NamedTuple):
+class Child(Record):
     """The kernel's record of one child."""
 
     id: str
@@ -85,7 +86,7 @@ class Child(NamedTuple):
     """Token of the armed timer; 0 while none is."""
 
 
-class State(NamedTuple):
+class State(Record):
     """The kernel's record of one supervisor."""
 
     rules: Rules
@@ -102,11 +103,11 @@ class State(NamedTuple):
 # -- events -----------------------------------------------------------------------------------
 
 
-class Begin(NamedTuple):
+class Begin(Record):
     """Start the initial children."""
 
 
-class Ready(NamedTuple):
+class Ready(Record):
     """A child says that it serves."""
 
     id: str
@@ -114,7 +115,7 @@ class Ready(NamedTuple):
     now: float
 
 
-class Exited(NamedTuple):
+class Exited(Record):
     """A child's incarnation is gone.  ``u`` in [0, 1) is the draw for a delay."""
 
     id: str
@@ -124,32 +125,32 @@ class Exited(NamedTuple):
     u: float
 
 
-class Stuck(NamedTuple):
+class Stuck(Record):
     """A child was cancelled and is still there."""
 
     id: str
     epoch: int
 
 
-class TimerFired(NamedTuple):
+class TimerFired(Record):
     id: str
     timer: int
 
 
-class ChildAdded(NamedTuple):
+class ChildAdded(Record):
     """A child to be started beyond the initial ones, or one of those again, at its old place."""
 
     child: Child
 
 
-class StopChild(NamedTuple):
+class StopChild(Record):
     """Stop a child for good; ``forget`` also removes its record."""
 
     id: str
     forget: bool = False
 
 
-class RestartChild(NamedTuple):
+class RestartChild(Record):
     """Restart a child by hand, with its group; off the budget.  ``now`` cuts a delay short."""
 
     id: str
@@ -157,7 +158,7 @@ class RestartChild(NamedTuple):
     u: float
 
 
-class Shutdown(NamedTuple):
+class Shutdown(Record):
     """Stop everything in order, then end."""
 
     ending: Ending = Ending.STOPPED
@@ -169,17 +170,17 @@ Event = Begin | Ready | Exited | Stuck | TimerFired | ChildAdded | StopChild | R
 # -- effects: orders to the driver --------------------------------------------------------------
 
 
-class StartChild(NamedTuple):
+class StartChild(Record):
     id: str
     epoch: int
     attempt: int
 
 
-class AskToStop(NamedTuple):
+class AskToStop(Record):
     id: str
 
 
-class Arm(NamedTuple):
+class Arm(Record):
     """Fire ``TimerFired(id, timer)`` in ``delay`` seconds."""
 
     id: str
@@ -187,28 +188,28 @@ class Arm(NamedTuple):
     delay: float
 
 
-class Disarm(NamedTuple):
+class Disarm(Record):
     id: str
 
 
-class Gone(NamedTuple):
+class Gone(Record):
     """The child is gone for good."""
 
     id: str
     fate: Fate
 
 
-class Forgotten(NamedTuple):
+class Forgotten(Record):
     """The record of a child that is gone for good is gone, too: its id is free."""
 
     id: str
 
 
-class Settled(NamedTuple):
+class Settled(Record):
     """Every initial child has been READY: the supervisor is."""
 
 
-class Ended(NamedTuple):
+class Ended(Record):
     """No child is left and none will be started: the supervisor is over."""
 
     ending: Ending
@@ -217,15 +218,15 @@ class Ended(NamedTuple):
 # -- effects: news ------------------------------------------------------------------------------
 
 
-class Served(NamedTuple):
+class Served(Record):
     id: str
 
 
-class GotStuck(NamedTuple):
+class GotStuck(Record):
     id: str
 
 
-class Held(NamedTuple):
+class Held(Record):
     """The child will be started again ``delay`` seconds after its group is down."""
 
     id: str
@@ -233,20 +234,20 @@ class Held(NamedTuple):
     cooling: bool
 
 
-class Grouped(NamedTuple):
+class Grouped(Record):
     """A failure (or a wish) of ``root`` restarts these siblings with it."""
 
     root: str
     members: tuple[str, ...]
 
 
-class LimitHit(NamedTuple):
+class LimitHit(Record):
     """The failure of this child met an empty restart budget."""
 
     id: str
 
 
-class Closing(NamedTuple):
+class Closing(Record):
     """The supervisor begins to stop its children, in order."""
 
     ending: Ending

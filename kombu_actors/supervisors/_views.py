@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
+from .._frozen import Record
 from ._policy import ChildState
 
 
@@ -25,7 +26,7 @@ class ChildDocument(TypedDict):
     children: list[ChildDocument]
 
 
-class ChildView(NamedTuple):
+class ChildView(Record):
     """One node of a snapshot: an actor, or a supervisor with its children."""
 
     id: str

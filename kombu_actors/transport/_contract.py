@@ -8,8 +8,9 @@ in the trio thread; methods without ``async`` never block.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
+from .._frozen import Record
 from .._values.endpoint import Endpoint, LinkOptions
 from .._values.model import (
     BindingSpec,
@@ -36,7 +37,7 @@ class EndedByCall(ConnectionLost):
     """The broker ended the connection over this very call (540, 503, ...): ``__cause__`` is its answer."""
 
 
-class Capabilities(NamedTuple):
+class Capabilities(Record):
     """What a transport can do, for facade attributes and the table in docs."""
 
     heartbeats: bool

@@ -116,7 +116,7 @@ async def test_what_ends_the_whole_connection_is_refused_and_every_channel_goes_
         def entry(body: bytes, immediate: bool = False) -> Entry:
             prepared = actor.transport.prepare(body, exchange="", routing_key="q", properties={})
             if immediate:
-                prepared = prepared._replace(method=prepared.method[:-1] + b"\x02")
+                prepared = prepared.but(method=prepared.method[:-1] + b"\x02")
             return Entry(prepared, len(body), "", "q")
 
         async def publish_bad() -> None:

@@ -147,7 +147,7 @@ def test_a_refused_body_is_not_decompressed(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_damaged_compressed_body_is_an_error_of_the_message() -> None:
     """``errors`` has it for those who look, ``decode`` raises it; the raw body stays."""
     delivery = compressed(b"[1]")
-    message = Message.from_delivery(delivery._replace(body=delivery.body[:-1]), None)
+    message = Message.from_delivery(delivery.but(body=delivery.body[:-1]), None)
     kind, error, _ = message.errors[0]
     assert kind is DecodeError
     with pytest.raises(DecodeError, match="ends too early"):

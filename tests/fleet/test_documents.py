@@ -51,7 +51,7 @@ def test_a_document_has_the_names_of_its_class(document: type) -> None:
 
 def test_a_node_of_a_tree_has_all_that_its_view_has() -> None:
     """A field that is added is added to the JSON."""
-    assert list(documents.ChildDocument.__annotations__) == list(ChildView._fields)
+    assert list(documents.ChildDocument.__annotations__) == list(ChildView.fields)
 
 
 async def test_the_json_of_a_busy_fleet_is_as_its_types_say(tmp_path: Path) -> None:

@@ -186,13 +186,13 @@ _normal_children: dict[Child, Child] = {}
 
 def normal(state: State) -> State:
     """Forget what no decision depends on: how many epochs, timers, failures there have been."""
-    return state._replace(children=tuple([_normal_child(child) for child in state.children]), timers=0)
+    return state.but(children=tuple([_normal_child(child) for child in state.children]), timers=0)
 
 
 def _normal_child(child: Child) -> Child:
     found = _normal_children.get(child)
     if found is None:
-        found = _normal_children[child] = child._replace(
+        found = _normal_children[child] = child.but(
             epoch=min(child.epoch, 1), streak=0, delay=0.0, timer=min(child.timer, 1)
         )
     return found

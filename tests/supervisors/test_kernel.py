@@ -59,7 +59,7 @@ def test_a_budget_of_its_own_breaks_no_rule(capsys: pytest.CaptureFixture[str]) 
     total = Count()
     for strategy, on_limit, significant in product(Strategy, OnLimit, ((), ("a",))):
         own, other = siblings((Restart.TRANSIENT, Restart.PERMANENT), *significant)
-        own = own._replace(limit=RestartLimit(max_restarts=1, on_limit=on_limit), backoff=Backoff(first=3.0))
+        own = own.but(limit=RestartLimit(max_restarts=1, on_limit=on_limit), backoff=Backoff(first=3.0))
         state = initial(rules(strategy, 1, on_limit, AutoShutdown.ANY_SIGNIFICANT), (own, other))
         total = total.plus(explore(state, scrupulous, everyday))
     report(capsys, "a budget of its own", total)
@@ -103,7 +103,7 @@ def test_children_of_a_callable_break_no_rule(capsys: pytest.CaptureFixture[str]
     """Three recalled children: independent under ONE_FOR_ONE, in order otherwise."""
     total = Count()
     for strategy, restarts in product(Strategy, product((Restart.PERMANENT, Restart.TRANSIENT), repeat=3)):
-        children = tuple(child._replace(static=False) for child in siblings(restarts))
+        children = tuple(child.but(static=False) for child in siblings(restarts))
         total = total.plus(explore(initial(rules(strategy, 1), children), step))
     report(capsys, "three recalled children", total)
 
@@ -138,7 +138,7 @@ class Resurrecting(Kernel):
 
     def join_group(self, child: Child, delay: float, cooling: bool) -> tuple[float, bool]:
         if child.state in FINAL:
-            child = child._replace(state=ChildState.NEW)
+            child = child.but(state=ChildState.NEW)
         return super().join_group(child, delay, cooling)
 
 
@@ -240,7 +240,7 @@ def test_delays_grow_with_the_streak_and_jitter_is_taken_off() -> None:
 def test_backoff_starts_afresh_after_a_stable_ready_only() -> None:
     """The streak is reset by time spent READY, not by time since the start."""
     supervisor = rules(Strategy.ONE_FOR_ONE, 10)
-    supervisor = supervisor._replace(backoff=Backoff(first=1.0, base=2.0, jitter=0.0, reset_after=30.0))
+    supervisor = supervisor.but(backoff=Backoff(first=1.0, base=2.0, jitter=0.0, reset_after=30.0))
     state = initial(supervisor, (Child("a"),))
     state, seen = run(state, Begin(), failing("a", 1, 100.0), TimerFired("a", 1), failing("a", 2, 200.0))
     assert [effect.delay for effect in seen if isinstance(effect, Arm)] == [1.0, 2.0]
@@ -279,7 +279,7 @@ def test_who_has_served_for_a_while_is_tried_again_soon(
 
 def test_a_child_that_flaps_is_restarted_at_the_earned_pace_for_ever() -> None:
     """READY for a second each time: its delays never grow; READY for no time at all: they do."""
-    supervisor = rules(Strategy.ONE_FOR_ONE, 10)._replace(limit=RestartLimit(max_restarts=None), backoff=FLAPPING)
+    supervisor = rules(Strategy.ONE_FOR_ONE, 10).but(limit=RestartLimit(max_restarts=None), backoff=FLAPPING)
     for served, expected in ((1.0, [0.0, *[0.1] * 9]), (0.01, [0.0, 0.25, 0.5, 1.0, 2.0, *[3.0] * 5])):
         state, _ = run(initial(supervisor, (Child("a"),)), Begin())
         delays: list[float] = []
@@ -319,7 +319,7 @@ def test_one_failure_of_a_group_costs_one_restart() -> None:
 
 def test_merged_groups_wait_for_the_longest_delay() -> None:
     """The elder root takes over the younger one's delay, one timer, one ordered start."""
-    supervisor = rules(Strategy.REST_FOR_ONE, 5)._replace(backoff=Backoff(first=0.0, base=8.0, jitter=0.0))
+    supervisor = rules(Strategy.REST_FOR_ONE, 5).but(backoff=Backoff(first=0.0, base=8.0, jitter=0.0))
     state = initial(supervisor, siblings((Restart.PERMANENT,) * 3))
     state, _ = run(state, Begin(), Ready("a", 1, 0.0), Ready("b", 1, 0.0), Ready("c", 1, 0.0))
     state, _ = run(state, failing("c", 1, 1.0), TimerFired("c", 1), failing("c", 2, 1.0))

@@ -1,9 +1,11 @@
 """What ``AMQPEngine.receive`` reports: one record per thing that happened, in wire order."""
 
-# Annotations are evaluated here: as text each would be compiled on its own, which doubles what these classes cost.
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from ..._frozen import Record
 from ..._values.model import Delivery, Returned
 from .fields import Arguments
 from .negotiation import Limits
@@ -29,24 +31,24 @@ __all__ = [
 ]
 
 
-class ConnectionOpened(NamedTuple):
+class ConnectionOpened(Record):
     """The handshake is complete."""
 
     server_properties: Mapping[str, Any]
     limits: Limits
 
 
-class ConnectionBlocked(NamedTuple):
+class ConnectionBlocked(Record):
     """The broker stopped reading from publishers."""
 
     reason: str
 
 
-class ConnectionUnblocked(NamedTuple):
+class ConnectionUnblocked(Record):
     """The broker reads from publishers again."""
 
 
-class ConnectionClosedByPeer(NamedTuple):
+class ConnectionClosedByPeer(Record):
     """The broker ended the connection; close-ok is in the outgoing bytes."""
 
     code: int
@@ -57,24 +59,24 @@ class ConnectionClosedByPeer(NamedTuple):
     """Tokens of the requests under way that it may mean."""
 
 
-class ConnectionClosed(NamedTuple):
+class ConnectionClosed(Record):
     """The broker answered our goodbye."""
 
 
-class ChannelOpened(NamedTuple):
+class ChannelOpened(Record):
     """The broker answered ``open_channel``."""
 
     channel: int
     token: Any
 
 
-class ChannelClosed(NamedTuple):
+class ChannelClosed(Record):
     """The broker answered ``close_channel``; the number is free."""
 
     channel: int
 
 
-class ChannelClosedByPeer(NamedTuple):
+class ChannelClosedByPeer(Record):
     """The broker ended the channel; close-ok is in the outgoing bytes, the number is free."""
 
     channel: int
@@ -86,7 +88,7 @@ class ChannelClosedByPeer(NamedTuple):
     """Tokens of the requests that will get no reply, oldest first."""
 
 
-class Replied(NamedTuple):
+class Replied(Record):
     """The broker answered a request."""
 
     channel: int
@@ -95,7 +97,7 @@ class Replied(NamedTuple):
     arguments: Arguments
 
 
-class Got(NamedTuple):
+class Got(Record):
     """The broker answered basic.get with a message; ``remaining`` are left in the queue."""
 
     channel: int
@@ -104,7 +106,7 @@ class Got(NamedTuple):
     remaining: int
 
 
-class MessageDelivered(NamedTuple):
+class MessageDelivered(Record):
     """Messages of one consumer that came one after another."""
 
     channel: int
@@ -112,14 +114,14 @@ class MessageDelivered(NamedTuple):
     deliveries: list[Delivery]
 
 
-class MessageReturned(NamedTuple):
+class MessageReturned(Record):
     """A mandatory message found no queue."""
 
     channel: int
     returned: Returned
 
 
-class Oversized(NamedTuple):
+class Oversized(Record):
     """A message whose body is larger than ``body_max`` is on its way; its frames are discarded as they come."""
 
     channel: int
@@ -131,7 +133,7 @@ class Oversized(NamedTuple):
     size: int
 
 
-class Confirmed(NamedTuple):
+class Confirmed(Record):
     """The broker took responsibility for a publish, or refused to; ``multiple`` means all up to ``tag``."""
 
     channel: int
@@ -140,14 +142,14 @@ class Confirmed(NamedTuple):
     accepted: bool
 
 
-class ConsumerCancelled(NamedTuple):
+class ConsumerCancelled(Record):
     """The broker ended a subscription."""
 
     channel: int
     consumer_tag: str
 
 
-class FlowChanged(NamedTuple):
+class FlowChanged(Record):
     """The broker asked to stop or to resume publishing; flow-ok is in the outgoing bytes."""
 
     channel: int

@@ -6,7 +6,9 @@ Spec: AMQP 0-9-1, 4.2.7.  Any byte counts as a sign of life, in both directions.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Final, NamedTuple
+from typing import Final
+
+from ..._frozen import Record
 
 __all__ = ["Pulse", "Verdict", "pulse"]
 
@@ -22,7 +24,7 @@ class Verdict(Enum):
     DEAD = "dead"
 
 
-class Pulse(NamedTuple):
+class Pulse(Record):
     """A verdict, and the time at which to ask again."""
 
     verdict: Verdict

@@ -7,11 +7,12 @@ layouts use ``amqp.serialization``'s letters).
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
 from amqp import spec
 from amqp.serialization import dumps
 
+from ..._frozen import Record
 from .._content import check_table
 
 __all__ = ["INCOMING", "Incoming", "Request", "encode_method", "method_id", "request"]
@@ -24,7 +25,7 @@ def method_id(signature: tuple[int, int]) -> int:
     return signature[0] << 16 | signature[1]
 
 
-class Incoming(NamedTuple):
+class Incoming(Record):
     """A method the broker may send."""
 
     name: str
@@ -96,7 +97,7 @@ REPLIES: Final = {signature: replies for signature, _, replies in _OUTGOING.valu
 """What may answer a request, by its class and method id."""
 
 
-class Request(NamedTuple):
+class Request(Record):
     """A synchronous method, encoded, with the names of the methods that may answer it."""
 
     name: str

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 from amqp.serialization import dumps
 
+from ..._frozen import Record
 from .errors import PeerProtocolError
 
 __all__ = [
@@ -91,7 +92,7 @@ class ExternalCredentials:
         return b""
 
 
-class Limits(NamedTuple):
+class Limits(Record):
     """What connection.tune settles.  ``heartbeat`` is in seconds, 0 is none."""
 
     channel_max: int

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from amqp import spec
 from amqp.serialization import dumps
 
+from ..._frozen import Record
 from ..._values.model import BODY_MAX
 from .._content import refuse_size, validate_content
 from .channels import Channel
@@ -34,7 +35,7 @@ _MIDDLE: Final = struct.Struct(">BBHI")
 _END: Final = bytes([END])
 
 
-class Prepared(NamedTuple):
+class Prepared(Record):
     """One message, validated and encoded: the payloads of its method, header and body frames."""
 
     method: bytes

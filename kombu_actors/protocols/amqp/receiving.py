@@ -31,6 +31,7 @@ __all__ = ["ChannelReceiver", "read_method"]
 
 _ID: Final = struct.Struct(">I")
 _ACK: Final = struct.Struct(">BHIIQBB")
+_new: Final = tuple.__new__
 
 
 def _identify(data: bytes, start: int, end: int) -> Incoming:
@@ -82,7 +83,7 @@ class ChannelReceiver:
             return position
         if channel.state is not ChannelState.OPEN:
             return position
-        events.append(Confirmed(number, tag, multiple & 1 == 1, True))
+        events.append(_new(Confirmed, (number, tag, multiple & 1 == 1, True)))
         return position + _ACK.size
 
     def deliveries(self, data: bytes, position: int, payload_max: int, events: list[Event]) -> int:

@@ -8,10 +8,11 @@ for or raises the refusal.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 
 import attrs
 
+from ..._frozen import Record
 from .scripts import Script
 
 __all__ = ["PRESENT", "Call", "Death", "read_deaths", "read_timer"]
@@ -44,7 +45,7 @@ class Call(Generic[T]):
         return (b"EVAL", self.script.text.encode(), *common, *self.arguments)
 
 
-class Death(NamedTuple):
+class Death(Record):
     """A message that died in a queue with a dead letter exchange; its claim is the caller's, who is to ``bury`` it."""
 
     claim: int

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
+from ..._frozen import Record
 from ...utils.json import loads
 from ..virtual._errors import Named, access_refused, named_method, not_found, resource_locked
 from .calls import PRESENT, Call, Death, read_deaths, read_timer
@@ -57,7 +58,7 @@ class Line(IntEnum):
     """Waiting to be woken."""
 
 
-class Owner(NamedTuple):
+class Owner(Record):
     """One who holds a lease."""
 
     owner: str
@@ -69,7 +70,7 @@ class Owner(NamedTuple):
     """Seconds since it renewed its lease."""
 
 
-class Beaten(NamedTuple):
+class Beaten(Record):
     """What a beat did for others."""
 
     deaths: list[Death]
@@ -79,7 +80,7 @@ class Beaten(NamedTuple):
     """All others, if it's the caller's turn to see whether they are still connected."""
 
 
-class Left(NamedTuple):
+class Left(Record):
     """What a channel had claimed when it closed."""
 
     returned: int
@@ -88,7 +89,7 @@ class Left(NamedTuple):
     """False: that was a step; call it again."""
 
 
-class Released(NamedTuple):
+class Released(Record):
     """What an owner had claimed when it ended."""
 
     returned: int
@@ -96,7 +97,7 @@ class Released(NamedTuple):
     """False: that was a step; call it again."""
 
 
-class Topic(NamedTuple):
+class Topic(Record):
     """A fanout binding of a queue: what its consumers subscribe to."""
 
     exchange: str
@@ -105,7 +106,7 @@ class Topic(NamedTuple):
     """The queue's list gets these messages too; what stock publishers only broadcast is to be adopted."""
 
 
-class Subscribed(NamedTuple):
+class Subscribed(Record):
     """A queue that is consumed from."""
 
     declaration: Mapping[str, Any]
@@ -113,7 +114,7 @@ class Subscribed(NamedTuple):
     topics: list[Topic]
 
 
-class Claimed(NamedTuple):
+class Claimed(Record):
     """What a claim brought."""
 
     line: Line
@@ -127,7 +128,7 @@ class Claimed(NamedTuple):
     """Which of the queues, from 1, can't be waited for now: a key of their names holds something else."""
 
 
-class Got(NamedTuple):
+class Got(Record):
     """What a poll of a queue brought."""
 
     claim: int
@@ -140,7 +141,7 @@ class Got(NamedTuple):
     """What was polled died, and that was enough for one call: poll again."""
 
 
-class Settled(NamedTuple):
+class Settled(Record):
     """What a batch of settlements came to."""
 
     stale: Sequence[int]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
 from amqp import spec
 from amqp.exceptions import AMQPError
 
+from ..._frozen import Record
 from ..virtual._errors import named_method, precondition_failed
 
 __all__ = ["LIMIT_QUESTIONS", "PIECE_TOO_LARGE", "Limits", "too_large"]
@@ -19,7 +20,7 @@ PIECE_TOO_LARGE: Final = "Protocol error: invalid bulk length"
 _FIGURE: Final = re.compile(rb"^(maxmemory|used_memory_startup):(\d+)\r?$", re.MULTILINE)
 
 
-class Limits(NamedTuple):
+class Limits(Record):
     """In bytes; None where there is no limit, or it isn't known."""
 
     piece: int | None = None

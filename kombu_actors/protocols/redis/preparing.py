@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from ..._frozen import Record
 from ..._values.model import BODY_MAX, Properties, Returned
 from .._content import refuse_size, validate_content
 from .envelope import encode
@@ -19,7 +20,7 @@ _WAYS: Final = 1024
 """Ways of messages that are kept encoded: each a hundred bytes, and enough for a busy program."""
 
 
-class PreparedMessage(NamedTuple):
+class PreparedMessage(Record):
     """One message as the ``publish`` script takes it, and what tells its sender about it."""
 
     arguments: tuple[bytes, ...]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from itertools import chain
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+from ..._frozen import Record
 from .calls import PRESENT, Call, Death, read_deaths, read_timer
 from .scripts import ALL_SCRIPTS
 
@@ -35,7 +36,7 @@ class Code(IntEnum):
     """The exchange takes messages from other exchanges only."""
 
 
-class Published(NamedTuple):
+class Published(Record):
     """What a batch came to."""
 
     codes: Sequence[int]

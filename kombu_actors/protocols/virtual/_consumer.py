@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -13,6 +13,8 @@ from ._queue import Queue
 
 if TYPE_CHECKING:
     from ._channel import Channel
+
+_new: Final = tuple.__new__
 
 
 @attrs.define(eq=False)
@@ -54,14 +56,17 @@ class Consumer:
             self.batch = batch = []
             session.emit(MessageDelivered(self, batch))
         batch.append(
-            Delivery(
-                self.tag,
-                tag,
-                entry.redelivered,
-                message.exchange,
-                message.routing_key,
-                message.properties,
-                message.body,
+            _new(
+                Delivery,
+                (
+                    self.tag,
+                    tag,
+                    entry.redelivered,
+                    message.exchange,
+                    message.routing_key,
+                    message.properties,
+                    message.body,
+                ),
             )
         )
         session.outgoing += 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
+from ..._frozen import Record
 from ..._logs import get_logger
 from ...errors import ConnectionBlocked, ConnectionLost
 from ...protocols.redis import publish_calls
@@ -27,7 +28,7 @@ WAITING_MESSAGES: Final = 10_000
 WAITING_BYTES: Final = 16 * 1024 * 1024
 
 
-class Adoption(NamedTuple):
+class Adoption(Record):
     """One broadcast for one queue."""
 
     queue: str

@@ -10,10 +10,11 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import attrs
 
+from ..._frozen import Record
 from ..._logs import get_logger
 from ...protocols.redis.envelope import Envelope
 
@@ -34,7 +35,7 @@ OnDropped = Callable[[float, float, int], None]
 """Told ``(since, until, count)``: so many were dropped, heard between these times (seconds since the epoch)."""
 
 
-class Heard(NamedTuple):
+class Heard(Record):
     """One broadcast, and when it came."""
 
     envelope: Envelope

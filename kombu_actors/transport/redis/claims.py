@@ -40,6 +40,7 @@ CLAIM_MESSAGES: Final = 250
 """Messages per claim: some 2 ms of the server's time, during which it serves nobody else."""
 CLAIM_BYTES: Final = 1024 * 1024
 """Bytes per claim, for the same reason; one larger message comes alone."""
+_new: Final = tuple.__new__
 
 
 @attrs.define(eq=False)
@@ -306,14 +307,17 @@ class Claimer:
 
 def delivery(consumer: str, tag: int, envelope: Envelope) -> Delivery:
     """One message as its consumer sees it."""
-    return Delivery(
-        consumer,
-        tag,
-        envelope.redelivered,
-        envelope.exchange,
-        envelope.routing_key,
-        envelope.properties,
-        envelope.body,
+    return _new(
+        Delivery,
+        (
+            consumer,
+            tag,
+            envelope.redelivered,
+            envelope.exchange,
+            envelope.routing_key,
+            envelope.properties,
+            envelope.body,
+        ),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from ..._frozen import Record
 
 __all__ = ["ErrorClasses", "get_redis_ConnectionError", "get_redis_error_classes"]
 
 
-class ErrorClasses(NamedTuple):
+class ErrorClasses(Record):
     """Which of redis-py's errors mean what, as kombu sorts them."""
 
     connection_errors: tuple[type[BaseException], ...]

@@ -47,7 +47,7 @@ class Broadcast:
     def give_back(self) -> None:
         """It was not handled: the next consumer of its queue gets it."""
         envelope = attrs.evolve(self.heard.envelope, redelivered=True)
-        self.queue.backlog.put_back(self.heard._replace(envelope=envelope))
+        self.queue.backlog.put_back(self.heard.but(envelope=envelope))
 
 
 @attrs.define(eq=False)

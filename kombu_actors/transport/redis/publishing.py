@@ -10,8 +10,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
+from ..._frozen import Record
 from ...errors import ConnectionBlocked, ConnectionLost, PublishRefused
 from ...protocols.redis import publish_calls
 from ...protocols.redis.limits import LIMIT_QUESTIONS, PIECE_TOO_LARGE, Limits, too_large
@@ -40,7 +41,7 @@ CROWDED_OUT_MAX: Final = 10
 ten seconds to make it.  Then it alone is refused, or it would hold up all others for as long."""
 
 
-class Publish(NamedTuple):
+class Publish(Record):
     """One message on its way, with its number on its channel."""
 
     channel: RedisChannel
