@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NotRequired, TypedDict, Unpack
 
 import click
 
@@ -12,6 +12,9 @@ from .asking import Asking, asks, confirm
 from .messages import number
 from .options import option
 from .tables import age, columns
+
+if TYPE_CHECKING:
+    from ..control.answers import DropAnswer, LettersAnswer, ReplayAnswer, ShownLetter
 
 __all__ = ["dlq"]
 
@@ -26,6 +29,15 @@ where = click.option(
 limit = option("--limit", type=click.IntRange(min=1), help="So many at most, the oldest first.")
 dry_run = option("--dry-run", is_flag=True, help="Only tell how many it would be.")
 yes = option("--yes", is_flag=True, help="Don't ask.")
+
+
+class Which(TypedDict):
+    """Options that say which letters are meant, and how."""
+
+    where: tuple[str, ...]
+    limit: int | None
+    rate: NotRequired[float | None]
+    dry_run: bool
 
 
 @click.group()
@@ -51,7 +63,7 @@ def dlq() -> None:
 @asks
 def list_letters(asking: Asking, queue: str, where: tuple[str, ...], limit: int | None) -> None:
     """List the dead letters of a QUEUE, the oldest first, 100 at most unless --limit says more."""
-    found = asking.ask("dlq list", queue=queue, where=list(where), limit=limit)
+    found: LettersAnswer = asking.ask("dlq list", queue=queue, where=list(where), limit=limit)
     asking.show(found, lambda: table(found))
 
 
@@ -61,7 +73,7 @@ def list_letters(asking: Asking, queue: str, where: tuple[str, ...], limit: int 
 @asks
 def show(asking: Asking, queue: str, id: str) -> None:
     """Show a dead letter of a QUEUE by its ID: why it died, the last traceback, headers, body."""
-    found = asking.ask("dlq show", queue=queue, id=id)
+    found: ShownLetter = asking.ask("dlq show", queue=queue, id=id)
     asking.show(found, lambda: whole(found))
 
 
@@ -73,12 +85,14 @@ def show(asking: Asking, queue: str, id: str) -> None:
 @dry_run
 @yes
 @asks
-def replay(asking: Asking, queue: str, yes: bool, **arguments: object) -> None:
+def replay(asking: Asking, queue: str, yes: bool, **which: Unpack[Which]) -> None:
     """Send dead letters of a QUEUE back to their home queues, as if they had never been tried.
 
     Each is published and confirmed before it is taken out: interrupted or killed, this loses nothing.
     """
-    done = act(asking, "dlq replay", queue, yes, arguments, lambda count: f"Replay {count} of queue {queue!r}")
+    verb = "dlq replay"
+    given = confirmed(asking, verb, queue, yes, which, lambda count: f"Replay {count} of queue {queue!r}")
+    done: ReplayAnswer = asking.ask(verb, **given)
     asking.show(done, lambda: done["text"])
 
 
@@ -89,27 +103,29 @@ def replay(asking: Asking, queue: str, yes: bool, **arguments: object) -> None:
 @dry_run
 @yes
 @asks
-def drop(asking: Asking, queue: str, yes: bool, **arguments: object) -> None:
+def drop(asking: Asking, queue: str, yes: bool, **which: Unpack[Which]) -> None:
     """Throw dead letters of a QUEUE away, for good."""
-    done = act(asking, "dlq drop", queue, yes, arguments, lambda count: f"Drop {count} of queue {queue!r}, for good")
+    verb = "dlq drop"
+    given = confirmed(asking, verb, queue, yes, which, lambda count: f"Drop {count} of queue {queue!r}, for good")
+    done: DropAnswer = asking.ask(verb, **given)
     words = "would be dropped" if done["dry_run"] else "dropped"
     asking.show(done, lambda: f"{number(done['dropped'], 'dead letter')} of queue {queue!r} {words}")
 
 
-def act(
-    asking: Asking, verb: str, queue: str, yes: bool, arguments: dict[str, Any], question: Callable[[str], str]
-) -> Any:
-    """Count, ask, and do it to those that were counted: what dies meanwhile is not among them."""
-    arguments = {**arguments, "where": list(arguments["where"]), "queue": queue}
-    if not yes and not arguments["dry_run"]:
+def confirmed(
+    asking: Asking, verb: str, queue: str, yes: bool, which: Which, question: Callable[[str], str]
+) -> dict[str, object]:
+    """Count and ask; the arguments to do it to those that were counted: what dies meanwhile is not among them."""
+    arguments: dict[str, object] = {**which, "where": list(which["where"]), "queue": queue}
+    if not yes and not which["dry_run"]:
         found = asking.ask(verb, **{**arguments, "rate": None, "dry_run": True})
         count = found.get("replayed", found.get("dropped"))
         confirm(question(number(count, "dead letter")))
         arguments["limit"] = count
-    return asking.ask(verb, **arguments)
+    return arguments
 
 
-def table(found: Mapping[str, Any]) -> str:
+def table(found: LettersAnswer) -> str:
     """A listing for people."""
     letters = found["letters"]
     if not letters:
@@ -128,16 +144,22 @@ def table(found: Mapping[str, Any]) -> str:
     return columns(("id", "age", "attempts", "error", "reason"), rows)
 
 
-def whole(letter: Mapping[str, Any]) -> str:
+def whole(letter: ShownLetter) -> str:
     """One letter for people."""
     now = time.time()
-    lines = [
-        f"{name:13}{letter[name]}" for name in ("id", "queue", "handler", "error", "reason", "attempts") if letter[name]
-    ]
+    told = {
+        "id": letter["id"],
+        "queue": letter["queue"],
+        "handler": letter["handler"],
+        "error": letter["error"],
+        "reason": letter["reason"],
+        "attempts": letter["attempts"],
+    }
+    lines = [f"{name:13}{value}" for name, value in told.items() if value]
     lines += [
-        f"{label:13}{age(max(now - letter[name], 0))} ago"
-        for label, name in (("first failed", "first_at"), ("died", "dead_at"))
-        if letter[name] is not None
+        f"{label:13}{age(max(now - moment, 0))} ago"
+        for label, moment in (("first failed", letter["first_at"]), ("died", letter["dead_at"]))
+        if moment is not None
     ]
     lines += [f"{'content type':13}{letter['content_type']}", f"{'size':13}{letter['size']} bytes"]
     lines += [f"{'header':13}{name}: {value}" for name, value in letter["headers"].items()]

@@ -8,13 +8,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import KombuError
 from .exits import DRAINED, FAILED
 from .options import option
+
+if TYPE_CHECKING:
+    from ..doctor.findings import PlacedFinding
 
 __all__ = ["doctor"]
 
@@ -53,7 +56,7 @@ def doctor(
 
     if url.startswith("sentinel") and master_name is None:
         raise click.UsageError("a sentinel:// URL needs --master-name: what the Sentinels call the group")
-    tls: dict[str, Any] = {name: str(path) for name, path in files.items() if path is not None}
+    tls = {name: str(path) for name, path in files.items() if path is not None}
     if server_hostname is not None:
         tls["server_hostname"] = server_hostname
     options = {} if master_name is None else {"master_name": master_name}
@@ -65,19 +68,19 @@ def doctor(
     sys.exit(FAILED if any(one["verdict"] == "failed" for one in found) else DRAINED)
 
 
-async def _examined(url: str, tls: object, options: Mapping[str, object], timeout: float) -> list[dict[str, Any]]:
+async def _examined(url: str, tls: object, options: Mapping[str, object], timeout: float) -> list[PlacedFinding]:
     from ..doctor import examine
 
     async with aclosing(examine(url, tls=tls, transport_options=options, timeout=timeout)) as findings:
         return [{"where": where, **finding.to_dict()} async for where, finding in findings]
 
 
-def text_of(found: Sequence[Mapping[str, Any]]) -> str:
+def text_of(found: Sequence[PlacedFinding]) -> str:
     """What was found, for people: those that were not tried in a line."""
     lines = []
     for where, findings in groupby(found, key=lambda one: one["where"]):
         lines.append(where)
-        tried: list[Mapping[str, Any]] = []
+        tried: list[PlacedFinding] = []
         left: list[str] = []
         for one in findings:
             if one["verdict"] == "skipped":

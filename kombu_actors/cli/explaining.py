@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from .asking import Asking, asks
+
+if TYPE_CHECKING:
+    from ..control.answers import ExplainAnswer
 
 __all__ = ["explain"]
 
@@ -17,5 +22,5 @@ def explain(asking: Asking, locator: str | None) -> None:
 
     FLEET is module:attribute; without one, the fleet that runs explains itself.
     """
-    found = (asking if locator is None else asking.of(locator)).ask("explain")
-    asking.show(found, lambda: str(found["text"]))
+    found: ExplainAnswer = (asking if locator is None else asking.of(locator)).ask("explain")
+    asking.show(found, lambda: found["text"])

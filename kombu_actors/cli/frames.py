@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -11,6 +11,9 @@ from rich.text import Text
 
 from .inspecting import trees_of
 from .tables import age, in_hand, memory, queues_of, tree_lines
+
+if TYPE_CHECKING:
+    from ..control.answers import Frame
 
 __all__ = ["frame", "rates"]
 
@@ -29,7 +32,7 @@ _STYLES = {
 }
 
 
-def frame(before: Mapping[str, object] | None, now: Mapping[str, Any], height: int | None) -> RenderableType:
+def frame(before: Frame | None, now: Frame, height: int | None) -> RenderableType:
     """All of it, in at most ``height`` lines; None: as many as there are."""
     parts: list[RenderableType] = [_head(now), _processes(now), _queues(before, now)]
     hand = in_hand(now)
@@ -40,7 +43,7 @@ def frame(before: Mapping[str, object] | None, now: Mapping[str, Any], height: i
     return Group(*parts)
 
 
-def rates(before: Mapping[str, Any] | None, now: Mapping[str, object], name: str) -> dict[str, float]:
+def rates(before: Frame | None, now: Frame, name: str) -> dict[str, float]:
     """By queue: how many a second since the frame before; a process that was replaced counts from 0 anew."""
     if before is None or now["at"] <= before["at"]:
         return {}
@@ -49,7 +52,7 @@ def rates(before: Mapping[str, Any] | None, now: Mapping[str, object], name: str
     return {queue: max(new[queue][name] - old[queue][name], 0) / passed for queue in new if queue in old}
 
 
-def _head(now: Mapping[str, Any]) -> Text:
+def _head(now: Frame) -> Text:
     text = Text()
     text.append(f"fleet {now['fleet']!r} is ")
     text.append(now["state"].upper(), style=f"bold {_STYLES.get(now['state'], 'red')}")
@@ -67,7 +70,7 @@ def _table(*heads: str) -> Table:
     return table
 
 
-def _processes(now: Mapping[str, Any]) -> Table:
+def _processes(now: Frame) -> Table:
     table = _table("process", "pid", "state", "generation", "memory", "loop lag", "beat", "again in")
     for one in now["processes"]:
         again = None if one["next_at"] is None else max(one["next_at"] - now["at"], 0.0)
@@ -84,25 +87,25 @@ def _processes(now: Mapping[str, Any]) -> Table:
     return table
 
 
-def _queues(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> RenderableType:
+def _queues(before: Frame | None, now: Frame) -> RenderableType:
     table = _table(
         "queue", "", "ready", "in hand", "slots", "received/s", "acked/s", "retried", "dead", "dead-lettered"
     )
     depths = {} if now["depths"] is None else {one["queue"]: one for one in now["depths"]["queues"]}
     received, acked = rates(before, now, "received"), rates(before, now, "acked")
     for name, queue in queues_of(now).items():
-        depth = depths.get(name, {"ready": None, "dead": None})
+        depth = depths.get(name)
         how = "paused" if queue["paused"] == queue["consumers"] else "narrow" if queue["narrow"] else ""
         table.add_row(
             name,
             Text(how, style="yellow"),
-            _number(depth["ready"]),
+            _number(None if depth is None else depth["ready"]),
             str(queue["in_hand"]),
             str(queue["concurrency"]),
             f"{received[name]:.1f}" if name in received else "-",
             f"{acked[name]:.1f}" if name in acked else "-",
             str(queue["retried"]),
-            _number(depth["dead"]),
+            _number(None if depth is None else depth["dead"]),
             str(queue["dead_lettered"]),
         )
     lines: list[RenderableType] = [Text(""), table]
@@ -123,7 +126,7 @@ def _in_hand(hand: list[tuple[int, str, str, int, float, bool]]) -> RenderableTy
     return Group(Text(title, style="bold"), table)
 
 
-def _trees(now: Mapping[str, object], height: int | None) -> Text:
+def _trees(now: Frame, height: int | None) -> Text:
     """The trees; those that are not well first, where not all fit."""
     lines = list(_tree_lines(now))
     if height is not None and len(lines) > height:
@@ -137,7 +140,7 @@ def _trees(now: Mapping[str, object], height: int | None) -> Text:
     return text
 
 
-def _tree_lines(now: Mapping[str, object]) -> Iterator[tuple[int, str, bool]]:
+def _tree_lines(now: Frame) -> Iterator[tuple[int, str, bool]]:
     for tree in trees_of(now):
         yield 0, "parent" if tree["process"] is None else f"process {tree['process']}", True
         roots = [] if tree["tree"] is None else [("", tree["tree"])]

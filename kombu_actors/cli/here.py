@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import click
 import trio
@@ -15,7 +15,7 @@ from .locating import WrongLocator, locate
 __all__ = ["do_here"]
 
 
-def do_here(verb: str, arguments: dict[str, Any], locator: str) -> Any:
+def do_here(verb: str, arguments: Mapping[str, object], locator: str) -> object:
     """What the running fleet would answer; raises ``click.UsageError``, ``Failed``."""
     act = BROKER_VERBS.get(verb)
     if act is None:

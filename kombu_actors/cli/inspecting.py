@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
 from .asking import Asking, asks
 from .tables import age, columns, tree_lines
+
+if TYPE_CHECKING:
+    from ..control.answers import StatusAnswer
+    from ..fleet.documents import ChildDocument, ConsumerDocument, DepthsDocument, StatusDocument
 
 __all__ = ["inspect"]
 
@@ -22,7 +26,7 @@ def inspect() -> None:
 @asks
 def tree(asking: Asking) -> None:
     """The supervision tree of each process: states, epochs, restarts, what failed last, when it is tried again."""
-    found = asking.ask("status")
+    found: StatusAnswer = asking.ask("status")
     trees = trees_of(found)
     asking.show(trees, lambda: "\n\n".join(map(tree_text, trees)))
 
@@ -34,7 +38,7 @@ def queues(asking: Asking) -> None:
 
     The broker is asked: by the fleet that runs, or with --fleet module:attribute from here.
     """
-    found = asking.ask("queues")
+    found: DepthsDocument = asking.ask("queues")
     asking.show(found, lambda: queues_text(found))
 
 
@@ -42,20 +46,23 @@ def queues(asking: Asking) -> None:
 @asks
 def consumers(asking: Asking) -> None:
     """Each consumer of each process: what it has in hand, for how long, lanes that wait, handlers that are stuck."""
-    found = asking.ask("status")
+    found: StatusAnswer = asking.ask("status")
     rows = [
-        {"process": process["number"], **consumer}
+        (process["number"], consumer)
         for process in found["processes"]
-        for consumer in (process["fleet"] or {"consumers": ()})["consumers"]
+        for consumer in (() if process["fleet"] is None else process["fleet"]["consumers"])
     ]
-    asking.show(rows, lambda: "\n".join(line for row in rows for line in consumer_lines(row)) or "no consumers yet")
+    asking.show(
+        [{"process": number, **consumer} for number, consumer in rows],
+        lambda: "\n".join(line for row in rows for line in consumer_lines(*row)) or "no consumers yet",
+    )
 
 
 @inspect.command()
 @asks
 def budgets(asking: Asking) -> None:
     """How many restarts each supervisor may still make, and what is waiting to be started again."""
-    found = asking.ask("status")
+    found: StatusAnswer = asking.ask("status")
     rows = [row for tree in trees_of(found) for row in budgets_of(tree)]
     names = ("process", "path", "restarts", "budget_left", "next_attempt_in")
     asking.show(
@@ -67,16 +74,29 @@ def budgets(asking: Asking) -> None:
     )
 
 
-def trees_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+class Trees(TypedDict):
+    """Those of one process; None: of the parent."""
+
+    process: int | None
+    tree: ChildDocument | None
+    connections: Mapping[str, ChildDocument]
+
+
+def trees_of(found: StatusDocument) -> list[Trees]:
     """The trees of a status: the parent's own (process None), and each process's with those of its connections."""
-    trees = [] if found["tree"] is None else [{"process": None, "tree": found["tree"], "connections": {}}]
+    trees: list[Trees] = []
+    if found["tree"] is not None:
+        trees.append({"process": None, "tree": found["tree"], "connections": {}})
     for process in found["processes"]:
-        view = process["fleet"] or {"tree": None, "connections": {}}
-        trees.append({"process": process["number"], "tree": view["tree"], "connections": view["connections"]})
+        number, view = process["number"], process["fleet"]
+        if view is None:
+            trees.append({"process": number, "tree": None, "connections": {}})
+        else:
+            trees.append({"process": number, "tree": view["tree"], "connections": view["connections"]})
     return trees
 
 
-def tree_text(tree: Mapping[str, Any]) -> str:
+def tree_text(tree: Trees) -> str:
     """One process's tree, those of its connections below their actors."""
     head = "parent" if tree["process"] is None else f"process {tree['process']}"
     if tree["tree"] is None:
@@ -87,10 +107,10 @@ def tree_text(tree: Mapping[str, Any]) -> str:
     return "\n".join([head, *(f"  {line}" for line in lines)])
 
 
-def budgets_of(tree: Mapping[str, Any]) -> Iterator[tuple[int | None, str, int, int | None, float | None]]:
+def budgets_of(tree: Trees) -> Iterator[tuple[int | None, str, int, int | None, float | None]]:
     """Supervisors, actors with a budget of their own, and all that waits for its restart."""
 
-    def walk(node: Mapping[str, Any], above: str) -> Iterator[tuple[int | None, str, int, int | None, float | None]]:
+    def walk(node: ChildDocument, above: str) -> Iterator[tuple[int | None, str, int, int | None, float | None]]:
         if node["strategy"] or node["budget_left"] is not None or node["next_attempt_in"] is not None:
             path = "/".join(part for part in (above, node["path"]) if part) or "(root)"
             yield tree["process"], path, _restarts(node), node["budget_left"], node["next_attempt_in"]
@@ -103,14 +123,14 @@ def budgets_of(tree: Mapping[str, Any]) -> Iterator[tuple[int | None, str, int, 
         yield from walk(connection, path)
 
 
-def _restarts(node: Mapping[str, Any]) -> int:
+def _restarts(node: ChildDocument) -> int:
     """Its own restarts; of a supervisor, those that it has made."""
     if not node["strategy"]:
-        return int(node["restarts"])
+        return node["restarts"]
     return sum(child["restarts"] for child in node["children"])
 
 
-def queues_text(found: Mapping[str, Any]) -> str:
+def queues_text(found: DepthsDocument) -> str:
     """Depths for people."""
     rows = [
         (queue["queue"], queue["ready"], queue["consumers"], queue["dead"], queue["dead_letter"])
@@ -123,12 +143,12 @@ def queues_text(found: Mapping[str, Any]) -> str:
     return text
 
 
-def consumer_lines(row: Mapping[str, Any]) -> Iterator[str]:
+def consumer_lines(process: int, row: ConsumerDocument) -> Iterator[str]:
     """One consumer for people."""
-    how = [word for word in ("paused", "narrow") if row[word]]
+    how = [word for word, so in (("paused", row["paused"]), ("narrow", row["narrow"])) if so]
     count = row["count"]
     yield (
-        f"process {row['process']}  {row['queue']}  ({row['path']}){''.join(f'  {word}' for word in how)}:"
+        f"process {process}  {row['queue']}  ({row['path']}){''.join(f'  {word}' for word in how)}:"
         f" {len(row['slots'])} of {row['concurrency']} slots at work; {count['received']} received,"
         f" {count['acked']} acked, {count['retried']} retried, {count['dead_lettered']} dead-lettered"
     )

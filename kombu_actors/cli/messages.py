@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from .asking import Asking, asks, confirm
 from .options import option
+
+if TYPE_CHECKING:
+    from ..control.answers import PublishAnswer, PurgeAnswer
 
 __all__ = ["publish", "purge"]
 
@@ -40,7 +43,7 @@ def publish(
     given = sys.stdin.read() if payload == "-" else payload
     body = given if text else json_of(given)
     named = dict(header(one) for one in headers)
-    done = asking.ask("publish", queue=queue, body=body, headers=named or None, **properties)
+    done: PublishAnswer = asking.ask("publish", queue=queue, body=body, headers=named or None, **properties)
     asking.show(done, lambda: done["id"])
 
 
@@ -58,12 +61,12 @@ def purge(asking: Asking, queue: str, dry_run: bool, yes: bool) -> None:
     if not dry_run and not yes:
         waiting = asking.ask("purge", queue=queue, dry_run=True)["purged"]
         confirm(f"Throw away {number(waiting, 'message')} of queue {queue!r}, for good")
-    done = asking.ask("purge", queue=queue, dry_run=dry_run)
+    done: PurgeAnswer = asking.ask("purge", queue=queue, dry_run=dry_run)
     words = "would be thrown away" if dry_run else "thrown away"
     asking.show(done, lambda: f"{number(done['purged'], 'message')} of queue {queue!r} {words}")
 
 
-def json_of(text: str) -> Any:
+def json_of(text: str) -> object:
     """The value that a JSON text is."""
     try:
         return json.loads(text)

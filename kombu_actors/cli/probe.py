@@ -18,8 +18,7 @@ __all__ = ["health", "probe", "verdict"]
 
 TYPE_CHECKING = False  # as type checkers know it: importing typing takes time
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
+    from ..control.answers import HealthAnswer, StatusAnswer
 
 _VARIABLES = {"--fleet": "FLEET", "--control": "CONTROL", "--timeout": "TIMEOUT"}
 _FLAGS = ("live", "json")
@@ -43,7 +42,7 @@ def probe(arguments: list[str]) -> int | None:
         return None
     try:
         with Control(find(fleet=fleet, control=given.get("--control")), timeout=timeout) as control:
-            found = control.ask("health")
+            found: HealthAnswer = control.ask("health")
     except (NobodyAnswers, AmbiguousFleet, Refused) as error:
         print(f"Error: {error}", file=sys.stderr)
         return error.exit if isinstance(error, Refused) else NOBODY if isinstance(error, NobodyAnswers) else USAGE
@@ -51,12 +50,12 @@ def probe(arguments: list[str]) -> int | None:
     return health(found, live="--live" in given)
 
 
-def health(found: Mapping[str, object], *, live: bool) -> int:
+def health(found: HealthAnswer, *, live: bool) -> int:
     """The exit code for an answer."""
     return DRAINED if found["ready"] or live else UNHEALTHY
 
 
-def verdict(found: Mapping[str, Any]) -> str:
+def verdict(found: HealthAnswer | StatusAnswer) -> str:
     """The lines that say how it is."""
     if found["state"] == "ready":
         return f"fleet {found['fleet']!r} is READY"

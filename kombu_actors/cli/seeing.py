@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +13,9 @@ from .options import option
 from .probe import health as code_of
 from .probe import verdict
 from .tables import age, columns, memory, queues_of
+
+if TYPE_CHECKING:
+    from ..control.answers import EventAnswer, HealthAnswer, StatusAnswer
 
 __all__ = ["events", "health", "status"]
 
@@ -25,7 +27,7 @@ def status(asking: Asking) -> None:
 
     The path of its control socket is shown, for --control.
     """
-    found = asking.ask("status")
+    found: StatusAnswer = asking.ask("status")
     asking.show(found, lambda: text_of(found))
 
 
@@ -34,7 +36,7 @@ def status(asking: Asking) -> None:
 @asks
 def health(asking: Asking, live: bool) -> None:
     """Whether a fleet is READY, for probes: exit code 0, 1 when it is not (and why), 69 when nobody answers."""
-    found = asking.ask("health")
+    found: HealthAnswer = asking.ask("health")
     asking.show(found, lambda: verdict(found))
     sys.exit(code_of(found, live=live))
 
@@ -60,7 +62,7 @@ def events(asking: Asking, count: int | None) -> None:
             break
 
 
-def text_of(found: Mapping[str, Any]) -> str:
+def text_of(found: StatusAnswer) -> str:
     """A whole status for people."""
     about = (
         f"kombu-actors {found['version']} on {found['host']}, pid {found['pid']},"
@@ -102,7 +104,7 @@ def text_of(found: Mapping[str, Any]) -> str:
     )
 
 
-def event_line(event: Mapping[str, Any]) -> str:
+def event_line(event: EventAnswer) -> str:
     """One event for people."""
     from datetime import datetime
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from ..fleet.documents import ChildDocument, StatusDocument
 
 __all__ = ["age", "columns", "in_hand", "memory", "queues_of", "tree_lines"]
+
+
+SUMS = ("consumers", "concurrency", "paused", "narrow", "in_hand")
+COUNTED: Final[tuple[Literal["received", "acked", "retried", "dead_lettered", "returned"], ...]] = (
+    *("received", "acked", "retried", "dead_lettered", "returned"),
+)
 
 
 def columns(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -39,32 +48,27 @@ def memory(size: int) -> str:
     return f"{size / 2**20:.0f} MiB"
 
 
-def queues_of(status: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def queues_of(status: StatusDocument) -> dict[str, dict[str, int]]:
     """By the queue's name, over all processes: counts, messages in hand, and who is paused."""
-    queues: dict[str, dict[str, Any]] = {}
+    queues: dict[str, dict[str, int]] = {}
     for process in status["processes"]:
-        for consumer in (process["fleet"] or {"consumers": ()})["consumers"]:
-            queue = queues.setdefault(
-                consumer["queue"],
-                {"consumers": 0, "concurrency": 0, "paused": 0, "narrow": 0, "in_hand": 0, "stuck": 0, "oldest": 0.0},
-            )
+        for consumer in () if process["fleet"] is None else process["fleet"]["consumers"]:
+            queue = queues.setdefault(consumer["queue"], dict.fromkeys((*SUMS, *COUNTED), 0))
             queue["consumers"] += 1
             queue["concurrency"] += consumer["concurrency"]
             queue["paused"] += consumer["paused"]
             queue["narrow"] += consumer["narrow"]
             queue["in_hand"] += sum(slot["size"] for slot in consumer["slots"])
-            queue["stuck"] += len(consumer["stuck"])
-            queue["oldest"] = max([queue["oldest"], *(slot["age"] for slot in consumer["slots"])])
-            for name, value in consumer["count"].items():
-                queue[name] = queue.get(name, 0) + value
+            for name in COUNTED:
+                queue[name] += consumer["count"][name]
     return queues
 
 
-def in_hand(status: Mapping[str, Any]) -> list[tuple[int, str, str, int, float, bool]]:
+def in_hand(status: StatusDocument) -> list[tuple[int, str, str, int, float, bool]]:
     """Process, queue, message, attempt, age and whether it is stuck, of all messages at work, the oldest first."""
     found = []
     for process in status["processes"]:
-        for consumer in (process["fleet"] or {"consumers": ()})["consumers"]:
+        for consumer in () if process["fleet"] is None else process["fleet"]["consumers"]:
             for slot in consumer["slots"]:
                 found.append(
                     (process["number"], consumer["queue"], slot["message_id"], slot["attempt"], slot["age"], False)
@@ -74,7 +78,7 @@ def in_hand(status: Mapping[str, Any]) -> list[tuple[int, str, str, int, float, 
     return sorted(found, key=lambda one: -one[4])
 
 
-def tree_lines(node: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[int, str, str]]:
+def tree_lines(node: ChildDocument, depth: int = 0) -> Iterator[tuple[int, str, str]]:
     """Each node of a tree: its depth, its id, and what is to be said of it."""
     said = [node["state"].replace("_", " ")]
     if node["epoch"] > 1:

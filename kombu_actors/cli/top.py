@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,6 +14,8 @@ from .options import option
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from ..control.answers import Frame
 
 __all__ = ["top"]
 
@@ -44,7 +46,7 @@ def top(asking: Asking, interval: float, once: bool) -> None:
             console.print(_frame(None, next_frame(frames, with_depths=True), height=None))
             return None
         with Live(console=console, screen=True, auto_refresh=False) as live:
-            before: Mapping[str, object] | None = None
+            before: Frame | None = None
             while True:
                 now = next_frame(frames)
                 live.update(_frame(before, now, height=console.height), refresh=True)
@@ -61,16 +63,15 @@ def _as_json(asking: Asking, interval: float, once: bool) -> None:
                 return
 
 
-def next_frame(frames: Iterator[Any], *, with_depths: bool = False) -> Mapping[str, Any]:
+def next_frame(frames: Iterator[Frame | None], *, with_depths: bool = False) -> Frame:
     """The next status; with its depths, unless it says why there are none."""
     for frame in frames:
         if frame is not None and (not with_depths or frame["depths"] is not None or frame["why_no_depths"] is not None):
-            found: Mapping[str, object] = frame
-            return found
+            return frame
     raise click.exceptions.Exit(0)
 
 
-def _frame(before: Mapping[str, object] | None, now: Mapping[str, object], height: int | None) -> RenderableType:
+def _frame(before: Frame | None, now: Frame, height: int | None) -> RenderableType:
     from .frames import frame  # rich, for who asks
 
     return frame(before, now, height)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Any
+from collections.abc import Mapping
 
 import trio
 
@@ -83,7 +83,7 @@ class Asker:
             return line
         return None
 
-    async def send(self, message: dict[str, Any]) -> None:
+    async def send(self, message: Mapping[str, object]) -> None:
         """Send one line; raises ``AskerGone``."""
         try:
             with trio.fail_after(SEND_WITHIN):
@@ -121,13 +121,13 @@ async def answer(steered: Steered, line: bytes, asker: Asker) -> None:
     try:
         request = decode(line)
         name = request.pop("verb", None)
-        if name not in VERBS:
+        if not isinstance(name, str) or name not in VERBS:
             raise WrongRequest(f"this process knows no verb {name!r:.80}, but {', '.join(sorted(VERBS))}")
     except (NotAMessage, WrongRequest) as error:
         await asker.refuse(str(error), 2)
         return
     asked = Asked(steered=steered, arguments=Arguments(request), tell=asker.send)
-    outcome: dict[str, Any] | None = None
+    outcome: Mapping[str, object] | None = None
     async with trio.open_nursery() as nursery:
         nursery.start_soon(asker.beat, nursery.cancel_scope)
         try:

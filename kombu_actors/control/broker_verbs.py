@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TypeVar
 
 import trio
 
@@ -14,11 +14,14 @@ from ..fleet import DeadLetters, Fleet, FleetError
 from ..fleet.dead_letters import LIST_LIMIT, Matching
 from ..fleet.documents import DepthsDocument
 from ._where import condition, holds
+from .answers import DropAnswer, ExplainAnswer, LettersAnswer, PublishAnswer, PurgeAnswer, ReplayAnswer, ShownLetter
 from .requests import Arguments
 
 __all__ = ["BROKER_VERBS", "BrokerVerb"]
 
-BrokerVerb = Callable[[Fleet, Arguments], Awaitable[Any]]
+T = TypeVar("T")
+Plain = str | int | float | bool | None
+BrokerVerb = Callable[[Fleet, Arguments], Awaitable[object]]
 
 SHOWN_MAX = 64 * 1024
 """Bytes of a dead letter's body that are shown: some screens."""
@@ -35,7 +38,7 @@ async def queues(fleet: Fleet, _: Arguments) -> DepthsDocument:
             return (await depths.look()).to_dict()
 
 
-async def publish(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
+async def publish(fleet: Fleet, arguments: Arguments) -> PublishAnswer:
     """Publish a message, and have it confirmed."""
     properties = {name: value for name in PROPERTIES if (value := arguments.get(name)) is not None}
     headers = arguments.get("headers")
@@ -51,7 +54,7 @@ async def publish(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
     return {"id": id}
 
 
-async def purge(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
+async def purge(fleet: Fleet, arguments: Arguments) -> PurgeAnswer:
     """Remove a queue's ready messages, or only count them."""
     queue, dry_run = arguments.text("queue"), arguments.flag("dry_run")
     with trio.fail_after(WITHIN):
@@ -60,21 +63,21 @@ async def purge(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
     return {"queue": queue, "purged": count, "dry_run": dry_run}
 
 
-async def list_letters(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
+async def list_letters(fleet: Fleet, arguments: Arguments) -> LettersAnswer:
     """The oldest dead letters that match."""
 
-    async def look(dead: DeadLetters) -> dict[str, Any]:
+    async def look(dead: DeadLetters) -> LettersAnswer:
         letters = await dead.list(arguments.count("limit") or LIST_LIMIT, **matching(arguments))
         return {"queue": dead.name, "letters": [letter.to_dict() for letter in letters]}
 
     return await with_letters(fleet, arguments, look)
 
 
-async def show_letter(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
+async def show_letter(fleet: Fleet, arguments: Arguments) -> ShownLetter:
     """One dead letter, with its body, headers and stack."""
     id = arguments.text("id")
 
-    async def look(dead: DeadLetters) -> dict[str, Any]:
+    async def look(dead: DeadLetters) -> ShownLetter:
         letter = await dead.show(id)
         if letter is None:
             raise FleetError(f"queue {dead.name!r} has no dead letter {id!r}")
@@ -85,10 +88,10 @@ async def show_letter(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
     return await with_letters(fleet, arguments, look)
 
 
-async def replay_letters(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
+async def replay_letters(fleet: Fleet, arguments: Arguments) -> ReplayAnswer:
     """Send those that match home."""
 
-    async def replay(dead: DeadLetters) -> dict[str, Any]:
+    async def replay(dead: DeadLetters) -> ReplayAnswer:
         done = await dead.replay(
             limit=arguments.count("limit", least=0),
             rate=arguments.number("rate"),
@@ -108,10 +111,10 @@ async def replay_letters(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
     return await with_letters(fleet, arguments, replay)
 
 
-async def drop_letters(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
+async def drop_letters(fleet: Fleet, arguments: Arguments) -> DropAnswer:
     """Throw those that match away."""
 
-    async def drop(dead: DeadLetters) -> dict[str, Any]:
+    async def drop(dead: DeadLetters) -> DropAnswer:
         dry_run = arguments.flag("dry_run")
         count = await dead.drop(limit=arguments.count("limit", least=0), dry_run=dry_run, **matching(arguments))
         return {"queue": dead.name, "dropped": count, "dry_run": dry_run}
@@ -119,7 +122,7 @@ async def drop_letters(fleet: Fleet, arguments: Arguments) -> dict[str, Any]:
     return await with_letters(fleet, arguments, drop)
 
 
-async def explain(fleet: Fleet, _: Arguments) -> dict[str, Any]:
+async def explain(fleet: Fleet, _: Arguments) -> ExplainAnswer:
     """``Fleet.explain``, and apart the lines that warn."""
     text = fleet.explain()
     return {"fleet": fleet.name, "text": text, "warnings": warnings(text)}
@@ -137,9 +140,7 @@ BROKER_VERBS: Mapping[str, BrokerVerb] = {
 }
 
 
-async def with_letters(
-    fleet: Fleet, arguments: Arguments, act: Callable[[DeadLetters], Awaitable[dict[str, Any]]]
-) -> dict[str, Any]:
+async def with_letters(fleet: Fleet, arguments: Arguments, act: Callable[[DeadLetters], Awaitable[T]]) -> T:
     """Connect to the dead letters of the queue that is asked for."""
     queue = arguments.text("queue")
     async with fleet.dead_letters(queue) as dead:
@@ -160,7 +161,7 @@ def matching(arguments: Arguments) -> Matching:
     return {"where": lambda letter: holds(conditions, letter, time.time())}
 
 
-def shown(value: object) -> Any:
+def shown(value: object) -> Plain:
     """A header's value as JSON has it."""
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 

@@ -14,7 +14,7 @@ from .wire import ANSWER_MAX, TIMEOUT, NotAMessage, decode, encode
 
 TYPE_CHECKING = False  # as type checkers know it: importing typing takes a probe's time
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from types import TracebackType
     from typing import Any, Self
 
@@ -141,13 +141,13 @@ class Control:
         if os.geteuid() not in (0, uid):
             raise NobodyAnswers(f"the process at {self.path} is of another user (uid {uid}): it is not asked")
 
-    def _send(self, verb: str, arguments: dict[str, Any]) -> None:
+    def _send(self, verb: str, arguments: Mapping[str, object]) -> None:
         try:
             self._socket.sendall(encode({"verb": verb, **arguments}))
         except OSError as error:
             raise self._lost(error) from None
 
-    def _receive(self) -> dict[str, Any]:
+    def _receive(self) -> dict[str, object]:
         searched = 0
         while (end := self._rest.find(b"\n", searched)) < 0:
             searched = len(self._rest)
@@ -167,7 +167,8 @@ class Control:
         except NotAMessage as error:
             raise NobodyAnswers(f"what answers at {self.path} is no fleet: {error}") from None
         if "error" in answer:
-            raise Refused(str(answer["error"]), int(answer.get("exit", 1)))
+            exit = answer.get("exit")
+            raise Refused(str(answer["error"]), exit if isinstance(exit, int) else 1)
         return answer
 
     def _lost(self, error: OSError) -> NobodyAnswers:

@@ -17,6 +17,7 @@ from ..errors import (
     ResourceLocked,
 )
 from ..fleet import FleetMistake
+from .answers import Refusal
 
 __all__ = ["NO_BROKER", "REFUSED", "WRONG", "Arguments", "WrongRequest", "refusal"]
 
@@ -77,7 +78,7 @@ class Arguments:
         return value
 
 
-def refusal(error: Exception) -> dict[str, Any]:
+def refusal(error: Exception) -> Refusal:
     """The answer to a request that failed; what nobody expects is logged, too."""
     match error:
         case WrongRequest() | FleetMistake():

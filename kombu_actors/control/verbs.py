@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
 
 import attrs
 import trio
 
 from ..fleet.program import Program
 from ..hosting.depths import DepthSampler
+from .answers import DepthsFrame, Frame, HealthAnswer, StatusAnswer
 from .broker_verbs import BROKER_VERBS, BrokerVerb
 from .requests import Arguments
 
@@ -38,7 +38,7 @@ class Asked:
 
     steered: Steered
     arguments: Arguments
-    tell: Callable[[dict[str, Any]], Awaitable[None]]
+    tell: Callable[[Mapping[str, object]], Awaitable[None]]
     """Sends a line before the answer."""
 
     @property
@@ -47,15 +47,15 @@ class Asked:
         return self.steered.program
 
 
-Verb = Callable[[Asked], Awaitable[Any]]
+Verb = Callable[[Asked], Awaitable[object]]
 
 
-async def status(asked: Asked) -> dict[str, Any]:
+async def status(asked: Asked) -> StatusAnswer:
     """How all of it stands, and where it is steered."""
     return {**asked.program.status().to_dict(), "control": asked.steered.control}
 
 
-async def health(asked: Asked) -> dict[str, Any]:
+async def health(asked: Asked) -> HealthAnswer:
     """READY or not, and why."""
     found = asked.program.status()
     return {"fleet": found.fleet, "state": found.state.value, "ready": found.ready, "reasons": list(found.reasons)}
@@ -64,20 +64,22 @@ async def health(asked: Asked) -> dict[str, Any]:
 async def watch(asked: Asked) -> None:
     """A frame each ``interval`` seconds, until the asker leaves: the status, and what waits in the queues."""
     interval = asked.arguments.number("interval", least=0.1) or INTERVAL
-    latest: dict[str, Any] = {"depths": None, "why_no_depths": None}
+    latest: DepthsFrame = {"depths": None, "why_no_depths": None}
     async with trio.open_nursery() as nursery:
         if asked.arguments.flag("depths"):
             nursery.start_soon(follow_depths, asked.steered.depths, latest, interval)
         while True:
-            await asked.tell({"item": {**await status(asked), **latest}})
+            frame: Frame = {**await status(asked), **latest}
+            await asked.tell({"item": frame})
             await trio.sleep(interval)
 
 
-async def follow_depths(depths: DepthSampler, latest: dict[str, Any], interval: float) -> None:
+async def follow_depths(depths: DepthSampler, latest: DepthsFrame, interval: float) -> None:
     """Keep the depths of the queues up to date, some seconds old at most; None while there is no broker to tell."""
     while True:
         found = await depths.get()
-        latest.update(depths=None if found is None else found.to_dict(), why_no_depths=depths.why)
+        latest["depths"] = None if found is None else found.to_dict()
+        latest["why_no_depths"] = depths.why
         await trio.sleep(interval)
 
 
@@ -118,7 +120,7 @@ async def stop(asked: Asked) -> None:
     asked.program.stop("it was told to over the control socket", at_once=at_once)
 
 
-async def at_broker(verb: BrokerVerb, asked: Asked) -> Any:
+async def at_broker(verb: BrokerVerb, asked: Asked) -> object:
     """What concerns the broker more than the processes."""
     return await verb(asked.program.fleet, asked.arguments)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TypedDict
 
 import attrs
 
@@ -20,6 +21,21 @@ class Verdict(Enum):
     """Not tried, for something below it failed."""
 
 
+class FindingDocument(TypedDict):
+    """A ``Finding`` as JSON."""
+
+    check: str
+    verdict: str
+    text: str
+    advice: str | None
+
+
+class PlacedFinding(FindingDocument):
+    """And where it was found."""
+
+    where: str
+
+
 @attrs.frozen
 class Finding:
     """One check."""
@@ -32,6 +48,6 @@ class Finding:
     advice: str | None = None
     """What to do about it."""
 
-    def to_dict(self) -> dict[str, str | None]:
+    def to_dict(self) -> FindingDocument:
         """JSON-able."""
         return {"check": self.check, "verdict": self.verdict.value, "text": self.text, "advice": self.advice}

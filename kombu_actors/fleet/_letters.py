@@ -9,6 +9,7 @@ import attrs
 
 from ..broker import Delivered, QueueSpec
 from ._headers import DEAD_AT, ERROR, FIRST_AT, HANDLER, QUEUE, REASON, STACK, failed_attempts, first_failed_at
+from .documents import DeadLetterDocument
 from .errors import FleetMistake
 
 __all__ = ["Criteria", "DeadLetter", "dead_letter_queue", "letter_of"]
@@ -51,13 +52,22 @@ class DeadLetter:
         """The body, decoded; raises ``DecodeError`` or ``ContentDisallowed`` (JSON is allowed)."""
         return self._delivered.payload
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> DeadLetterDocument:
         """What JSON can take of it, for people: the body's beginning only."""
-        plain = {name: getattr(self, name) for name in _PLAIN}
-        return {**plain, "body": self.body[: 4 * SHOWN].decode(errors="replace")[:SHOWN], "size": len(self.body)}
-
-
-_PLAIN = ("id", "queue", "error", "reason", "attempts", "first_at", "dead_at", "handler", "stack", "content_type")
+        return {
+            "id": self.id,
+            "queue": self.queue,
+            "error": self.error,
+            "reason": self.reason,
+            "attempts": self.attempts,
+            "first_at": self.first_at,
+            "dead_at": self.dead_at,
+            "handler": self.handler,
+            "stack": self.stack,
+            "content_type": self.content_type,
+            "body": self.body[: 4 * SHOWN].decode(errors="replace")[:SHOWN],
+            "size": len(self.body),
+        }
 
 
 def dead_letter_queue(name: str) -> QueueSpec:

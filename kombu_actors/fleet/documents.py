@@ -15,6 +15,7 @@ __all__ = [
     "CertificateDocument",
     "ChildDocument",
     "ConsumerDocument",
+    "DeadLetterDocument",
     "DelayDocument",
     "DepthsDocument",
     "FleetDocument",
@@ -199,6 +200,25 @@ class CertificateDocument(TypedDict):
     balanced: bool
     deaths: int
     queues: Mapping[str, QueueCountDocument]
+
+
+class DeadLetterDocument(TypedDict):
+    """A ``DeadLetter``, without its headers."""
+
+    id: str
+    queue: str
+    error: str
+    reason: str
+    attempts: int
+    first_at: float | None
+    dead_at: float | None
+    handler: str
+    stack: str
+    content_type: str
+    body: str
+    """Its beginning, as text."""
+    size: int
+    """Bytes of the whole body."""
 
 
 class QueueDepthDocument(TypedDict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypeVar
 
 import attrs
 
@@ -10,11 +10,12 @@ from ..errors import FleetMistake
 
 __all__ = ["Recycling"]
 
+Limit = TypeVar("Limit", int | None, float | None)
 SPREAD = 0.2
 """By how much of a limit processes differ at most: those that began together would all be due together."""
 
 
-def _positive(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
+def _positive(_: object, attribute: attrs.Attribute[Limit], value: Limit) -> None:
     if value is not None and not value > 0:
         raise FleetMistake(f"{attribute.name} must be above 0, or None for no limit, not {value!r}")
 

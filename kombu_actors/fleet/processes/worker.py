@@ -7,7 +7,7 @@ import os
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import trio
 
@@ -65,7 +65,7 @@ class Reporter:
         """Seconds without a word that the parent waits."""
         self._worker = worker
         self._custody = custody
-        self._events: deque[Mapping[str, Any]] = deque(maxlen=EVENTS)
+        self._events: deque[Mapping[str, object]] = deque(maxlen=EVENTS)
         self._woken = trio.Event()
         self._over = trio.Event()
         self._told: FleetDocument | None = None
