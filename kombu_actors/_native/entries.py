@@ -73,7 +73,7 @@ def make_entry(actor: ConnectionActor, body: object, letter: Letter) -> Entry:
     """
     exchange, routing_key, serializer, content_type, content_encoding, headers, persistent, mandatory, more = letter
     data, content_type, content_encoding = encode(body, serializer, content_type, content_encoding)
-    properties: dict[str, Any] = {
+    properties: dict[str, object] = {
         "content_type": content_type,
         "content_encoding": content_encoding,
         "delivery_mode": 2 if persistent else 1,
@@ -87,8 +87,9 @@ def make_entry(actor: ConnectionActor, body: object, letter: Letter) -> Entry:
     if names.by_known:
         if not exchange:
             routing_key = names.current(routing_key)
-        if isinstance(properties.get("reply_to"), str):
-            properties["reply_to"] = names.current(properties["reply_to"])
+        reply_to = more.get("reply_to")
+        if isinstance(reply_to, str):
+            properties["reply_to"] = names.current(reply_to)
     prepared = actor.transport.prepare(
         data, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
     )

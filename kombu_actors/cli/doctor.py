@@ -68,7 +68,9 @@ def doctor(
     sys.exit(FAILED if any(one["verdict"] == "failed" for one in found) else DRAINED)
 
 
-async def _examined(url: str, tls: object, options: Mapping[str, object], timeout: float) -> list[PlacedFinding]:
+async def _examined(
+    url: str, tls: bool | Mapping[str, object], options: Mapping[str, object], timeout: float
+) -> list[PlacedFinding]:
     from ..doctor import examine
 
     async with aclosing(examine(url, tls=tls, transport_options=options, timeout=timeout)) as findings:

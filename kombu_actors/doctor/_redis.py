@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 
 from .._values.endpoint import Endpoint, LinkOptions
 from ..errors import AccessRefused, BrokerUnreachable, ConnectionLost, NotAllowed
@@ -71,7 +70,7 @@ async def redis_findings(endpoint: Endpoint, options: LinkOptions) -> AsyncGener
         opened.wire.kill(ConnectionLost("the examination is over"))
 
 
-def _of_answers(answers: list[Any], now: float) -> Iterator[Finding]:
+def _of_answers(answers: Sequence[object], now: float) -> Iterator[Finding]:
     clock, memory, disk, clients, policy, bulk = answers
     yield _clock(clock, now)
     yield _memory(_figures(memory), _setting(policy))

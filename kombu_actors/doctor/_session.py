@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from ssl import SSLContext
 
 import trio
 
@@ -31,7 +31,11 @@ _ALARM_ADVICE = (
 
 
 async def permissions_finding(
-    url: str, *, tls: Any, transport_options: Mapping[str, object] | None, timeout: float
+    url: str,
+    *,
+    tls: bool | Mapping[str, object] | SSLContext,
+    transport_options: Mapping[str, object] | None,
+    timeout: float,
 ) -> Finding:
     """Declare a queue, publish to it, take the message, delete the queue; raises ``Unwell``."""
     name, doing = f"{PREFIX}{uuid()}", "connecting"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from ssl import SSLContext
 
 from .._native.opening import endpoints_and_transport
 from .._values.endpoint import Endpoint, LinkOptions, split_urls
@@ -25,7 +26,7 @@ TIMEOUT = 5.0
 async def examine(
     url: str | Sequence[str],
     *,
-    tls: object = False,
+    tls: bool | Mapping[str, object] | SSLContext = False,
     transport_options: Mapping[str, object] | None = None,
     timeout: float = TIMEOUT,
 ) -> AsyncGenerator[tuple[str, Finding], None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 
@@ -124,7 +123,7 @@ class Report:
         for path, why in self.unreadable.items():
             yield f"{path}: NOT READ: {why}"
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """All of it as values."""
         return {
             "files": self.files,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _thread import RLock
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from functools import wraps
 from itertools import islice
 from typing import Any, Generic, TypeVar, cast
@@ -102,17 +102,17 @@ class LRUCache(MutableMapping[K, V], Generic[K, V]):
             self[key] = cast(V, str(value))
             return value
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "mutex"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: Mapping[str, object]) -> None:
         vars(self).update(state)
         self.mutex = RLock()
 
 
 def memoize(
     maxsize: int | None = None,
-    keyfun: Callable[[tuple[Any, ...], dict[str, Any]], object] | None = None,
+    keyfun: Callable[..., object] | None = None,
     Cache: Callable[..., Any] = LRUCache,
 ) -> Callable[[Callable[..., V]], Any]:
     """Keep a function's results, at most ``maxsize``, by its arguments or by what ``keyfun(args, kwargs)`` makes of

@@ -20,7 +20,7 @@ class HashedSeq(list[Any]):
         return self.hashvalue
 
 
-def eqhash(o: object) -> Any:
+def eqhash(o: object) -> object:
     """What an object stands for, by its ``__eqhash__`` method; the hash of one that has none."""
     method = getattr(o, "__eqhash__", None)
     return hash(o) if method is None else method()

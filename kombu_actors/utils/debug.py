@@ -40,7 +40,7 @@ class Logwrapped:
             return method
 
         @wraps(method)
-        def logged(*args: object, **kwargs: object) -> Any:
+        def logged(*args: object, **kwargs: object) -> object:
             self.logger.debug("%s%s", self.ident or "", reprcall(getattr(method, "__name__", key), args, kwargs))
             return method(*args, **kwargs)
 

@@ -8,7 +8,10 @@ import sys
 from collections.abc import Callable
 from pprint import pformat
 from tempfile import mkstemp
-from typing import Any
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 __all__ = ["emergency_dump_state"]
 
@@ -17,9 +20,9 @@ logger = logging.getLogger(__name__)
 
 def emergency_dump_state(
     state: object,
-    open_file: Callable[..., Any] = open,
+    open_file: Callable[..., IO[bytes]] = open,
     dump: Callable[..., object] | None = None,
-    stderr: Any = None,
+    stderr: SupportsWrite[str] | None = None,
 ) -> str:
     """Write an object to a new temporary file, pickled or else as text; returns the file's name.
 

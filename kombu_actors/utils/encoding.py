@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, TypeVar, overload
+from typing import TypeVar, overload
 
 __all__ = [
     "bytes_to_str",
@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-default_encoding_file: Any = None
+default_encoding_file: object = None
 """What ``set_default_encoding_file`` was given."""
 
 
@@ -29,7 +29,7 @@ def set_default_encoding_file(file: object) -> None:
     default_encoding_file = file
 
 
-def get_default_encoding_file() -> Any:
+def get_default_encoding_file() -> object:
     """The file that ``default_encoding`` asks."""
     return default_encoding_file
 
@@ -48,7 +48,7 @@ def default_encode(obj: T) -> T:
 def str_to_bytes(s: str) -> bytes: ...
 @overload
 def str_to_bytes(s: T) -> T: ...
-def str_to_bytes(s: object) -> Any:
+def str_to_bytes(s: object) -> object:
     """Encode a ``str`` as UTF-8; anything else is returned as it is."""
     return s.encode() if isinstance(s, str) else s
 
@@ -57,7 +57,7 @@ def str_to_bytes(s: object) -> Any:
 def bytes_to_str(s: bytes) -> str: ...
 @overload
 def bytes_to_str(s: T) -> T: ...
-def bytes_to_str(s: object) -> Any:
+def bytes_to_str(s: object) -> object:
     """Decode ``bytes`` as UTF-8, with U+FFFD for what is not; anything else is returned as it is."""
     return s.decode(errors="replace") if isinstance(s, bytes) else s
 
@@ -67,7 +67,11 @@ def from_utf8(s: T, *args: object, **kwargs: object) -> T:
     return s
 
 
-def ensure_bytes(s: object) -> Any:
+@overload
+def ensure_bytes(s: str) -> bytes: ...
+@overload
+def ensure_bytes(s: T) -> T: ...
+def ensure_bytes(s: object) -> object:
     """``bytes`` as they are, ``str`` as UTF-8; other buffers are returned as they are."""
     return str_to_bytes(s)
 

@@ -29,8 +29,8 @@ T = TypeVar("T")
 EncodedT = TypeVar("EncodedT")
 
 _ENVELOPE: Final = {"__type__", "__value__"}
-_encoders: dict[type, tuple[str | None, Callable[[Any], Any]]] = {}
-_decoders: dict[str, Callable[[Any], Any]] = {}
+_encoders: dict[type, tuple[str | None, Callable[..., object]]] = {}
+_decoders: dict[str, Callable[..., object]] = {}
 
 
 class JSONEncoder(json.JSONEncoder):
@@ -60,7 +60,7 @@ def _is_lazy_text(o: object) -> bool:
     return django is not None and isinstance(o, django.Promise)
 
 
-def _compiled_encoder() -> Callable[[Any], str]:
+def _compiled_encoder() -> Callable[[object], str]:
     c_make_encoder = getattr(_stdlib, "c_make_encoder", None)
     if c_make_encoder is None:  # not CPython
         return JSONEncoder().encode

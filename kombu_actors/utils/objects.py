@@ -21,9 +21,9 @@ class cached_property(Generic[T]):
 
     def __init__(
         self,
-        fget: Callable[[Any], T] | None = None,
-        fset: Callable[[Any, Any], object] | None = None,
-        fdel: Callable[[Any, Any], object] | None = None,
+        fget: Callable[..., T] | None = None,
+        fset: Callable[..., object] | None = None,
+        fdel: Callable[..., object] | None = None,
     ) -> None:
         self.func = fget
         self.attrname: str | None = None
@@ -81,10 +81,10 @@ class cached_property(Generic[T]):
                     self._delete(instance, value)
         return None
 
-    def setter(self, fset: Callable[[Any, Any], object]) -> Self:
+    def setter(self, fset: Callable[..., object]) -> Self:
         """Have ``fset(object, value)`` say what is stored when the attribute is assigned."""
         return type(self)(self.func, fset, self._delete)
 
-    def deleter(self, fdel: Callable[[Any, Any], object]) -> Self:
+    def deleter(self, fdel: Callable[..., object]) -> Self:
         """Have ``fdel(object, value)`` called when the attribute is deleted."""
         return type(self)(self.func, self._set, fdel)

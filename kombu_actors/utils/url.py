@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, overload
 from urllib.parse import parse_qsl, quote, unquote, urlparse, urlsplit
 
 from ..errors import InvalidURL
+
+if TYPE_CHECKING:
+    from ssl import VerifyMode
 
 __all__ = [
     "as_url",
@@ -23,6 +26,8 @@ __all__ = [
     "urlparse",
     "urlparts",
 ]
+
+T = TypeVar("T")
 
 safequote: Final = partial(quote, safe="")
 """Percent-encode everything that means something in a URL."""
@@ -38,7 +43,7 @@ class urlparts(NamedTuple):
     password: str | None
     path: str | None
     """Without its leading slash."""
-    query: dict[str, Any]
+    query: dict[str, str]
 
 
 def url_to_parts(url: str) -> urlparts:
@@ -78,7 +83,7 @@ def parse_url(url: str) -> dict[str, Any]:
     those of the query, its ``ssl_*`` ones gathered under ``ssl``.  Raises ``InvalidURL``.
     """
     parts = url_to_parts(url)
-    keywords: dict[str, Any] = {
+    keywords: dict[str, object] = {
         "transport": parts.scheme,
         "hostname": parts.hostname,
         "port": parts.port,
@@ -104,7 +109,7 @@ def _tls_value(key: str, value: str) -> object:
     return value
 
 
-def parse_ssl_cert_reqs(query_value: str) -> Any:
+def parse_ssl_cert_reqs(query_value: str) -> VerifyMode:
     """The ``ssl.VerifyMode`` of ``required``, ``optional`` or ``none`` (or ``CERT_REQUIRED``, ...)."""
     import ssl  # 10 ms that plain connections need not pay
 
@@ -142,7 +147,11 @@ def sanitize_url(url: str, mask: str = "**") -> str:
     return as_url(*url_to_parts(url), sanitize=True, mask=mask)
 
 
-def maybe_sanitize_url(url: object, mask: str = "**") -> Any:
+@overload
+def maybe_sanitize_url(url: str, mask: str = "**") -> str: ...
+@overload
+def maybe_sanitize_url(url: T, mask: str = "**") -> T: ...
+def maybe_sanitize_url(url: object, mask: str = "**") -> object:
     """``sanitize_url`` for what looks like a URL; anything else is returned as it is."""
     if isinstance(url, str) and "://" in url:
         return sanitize_url(url, mask)
