@@ -25,7 +25,7 @@ class Frozen:
     """Those of them that a repr leaves out: secrets, and what is long."""
     _required: ClassVar[frozenset[str]] = frozenset()
     _known: ClassVar[frozenset[str]] = frozenset()
-    _read: ClassVar[attrgetter[Any]]
+    _read: ClassVar[attrgetter[tuple[object, ...]]]
     """The kind, and the values of all fields, as one tuple."""
 
     def __init_subclass__(cls) -> None:

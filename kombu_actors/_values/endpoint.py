@@ -119,16 +119,16 @@ class LinkOptions(Frozen):
     """Seconds asked for; RabbitMQ recommends 5-20.  0 turns heartbeats off unless the broker insists."""
     login_method: str = "PLAIN"
     """The SASL mechanism: PLAIN, AMQPLAIN (the same credentials in RabbitMQ's own form) or EXTERNAL."""
-    client_properties: Mapping[str, Any] = MappingProxyType({})
+    client_properties: Mapping[str, object] = MappingProxyType({})
     frame_max: int = 131072
     """Bytes; RabbitMQ's own default: larger frames gain nothing.  0 sets no limit; the broker may lower it."""
     channel_max: int = 2047
     """RabbitMQ's own default; one of them is kept for declarations.  0 sets no limit; the broker may lower it."""
     body_max: int = BODY_MAX
     """Bytes of the largest message body accepted from a peer, checked at its header; see ``_values.model.BODY_MAX``."""
-    make_lock: Callable[[], AbstractContextManager[Any]] = nullcontext
+    make_lock: Callable[[], AbstractContextManager[object]] = nullcontext
     """Locks for those who send from other threads than the link's: ``threading.Lock``; without, nobody may."""
-    transport_options: Mapping[str, Any] = MappingProxyType({})
+    transport_options: Mapping[str, object] = MappingProxyType({})
     """Everything that was given as ``transport_options``, for transports that have options of their own."""
 
     def settle(self) -> None:
@@ -243,7 +243,7 @@ def shared_by_group(endpoint: Endpoint, group: Iterable[Endpoint]) -> Endpoint:
     """
     if endpoint.scheme != "sentinel":
         return endpoint
-    known: dict[str, Any] = {}
+    known: dict[str, object] = {}
     for each in (endpoint, *group):
         for name, nothing in (("userid", None), ("password", None), ("virtual_host", "/")):
             value = getattr(each, name)

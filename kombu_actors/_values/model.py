@@ -6,7 +6,7 @@ the topology is replayed, so equality here *is* the identity of an entity.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from enum import Enum
 from types import MappingProxyType
 from typing import Any, Final, Literal
@@ -15,11 +15,11 @@ from .._frozen import Frozen, Record
 from ..utils.duration import milliseconds
 
 Arguments = Mapping[str, Any]
-Properties = Mapping[str, Any]
+Properties = Mapping[str, object]
 """Message properties under AMQP's names, with the application headers under ``headers``."""
 
 
-def freeze(value: object) -> Any:
+def freeze(value: object) -> Hashable:
     """Turn nested dicts and lists into hashable tuples, for comparing argument tables."""
     if isinstance(value, Mapping):
         return tuple(sorted((key, freeze(item)) for key, item in value.items()))
@@ -131,9 +131,9 @@ class QueueSpec(_WithArguments):
         for argument, value in options.items():
             if value is not None and merged.setdefault(argument, value) != value:
                 raise ValueError(f"arguments say {argument}={merged[argument]!r:.80}, and an option {value!r:.80}")
-        flags = {"durable": durable, "exclusive": exclusive, "auto_delete": auto_delete}
-        declared: dict[str, Any] = {"name": name, **flags, "arguments": merged}
-        super().__init__(**declared)
+        Frozen.__init__(
+            self, name=name, durable=durable, exclusive=exclusive, auto_delete=auto_delete, arguments=merged
+        )
 
 
 class BindingKind(Enum):
@@ -230,7 +230,7 @@ class RefusedPublish(Record):
 
     exchange: str
     routing_key: str
-    properties: Mapping[str, Any]
+    properties: Mapping[str, object]
     """As a receiver would have seen them, under AMQP's names."""
     body: bytes
     error: BaseException

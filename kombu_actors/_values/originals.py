@@ -14,7 +14,6 @@ from types import ModuleType
 TYPE_CHECKING = False  # as type checkers know it: importing typing takes five times as long as all of this
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import Any
 
 __all__ = ["green", "import_trio", "pristine", "unpatch_runtime"]
 
@@ -153,7 +152,7 @@ def unpatch_runtime() -> None:
                 namespace[attribute] = unpatched
 
 
-def _namespaces() -> Iterator[dict[str, Any]]:
+def _namespaces() -> Iterator[dict[str, object]]:
     """The global names of the runtime's modules, and those of the constructors that attrs has made for them."""
     for name, module in list(sys.modules.items()):
         if name.startswith(RUNTIME) and module is not None:

@@ -6,7 +6,7 @@ import os
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from .._frozen import Frozen
 from ..utils.url import parse_ssl_cert_reqs
@@ -26,7 +26,7 @@ ALIASES: Final[Mapping[str, str]] = {
     "ssl_min_version": "tls_minimum_version",
 }
 """redis-py's spellings, which kombu's users write for ``redis://``, and kombu's own in URLs."""
-VERSIONS: Final[Mapping[int, Mapping[str, ssl.TLSVersion]]] = {
+VERSIONS: Final[Mapping[object, Mapping[str, ssl.TLSVersion]]] = {
     ssl.PROTOCOL_TLS_CLIENT: {},
     ssl.PROTOCOL_TLS: {},
     ssl.PROTOCOL_TLSv1_2: {"tls_maximum_version": ssl.TLSVersion.TLSv1_2},
@@ -163,8 +163,8 @@ def tls_settings(option: object) -> TLSSettings | None:
     return _from_dict(_under_one_name(option))
 
 
-def _under_one_name(option: Mapping[str, object]) -> dict[str, Any]:
-    given: dict[str, Any] = {}
+def _under_one_name(option: Mapping[str, object]) -> dict[str, object]:
+    given: dict[str, object] = {}
     for key, value in option.items():
         name = ALIASES.get(key, key)
         if name in given and given[name] != value:
@@ -173,7 +173,7 @@ def _under_one_name(option: Mapping[str, object]) -> dict[str, Any]:
     return given
 
 
-def _from_dict(given: dict[str, Any]) -> TLSSettings:
+def _from_dict(given: dict[str, object]) -> TLSSettings:
     known = [name for name in TLSSettings.fields if name != "own"]
     for key in given:
         if key in NOT_TAKEN:
@@ -194,7 +194,7 @@ def _from_dict(given: dict[str, Any]) -> TLSSettings:
     return _checked(given)
 
 
-def _checked(given: dict[str, Any]) -> TLSSettings:
+def _checked(given: dict[str, object]) -> TLSSettings:
     if "cert_reqs" in given:
         given["cert_reqs"] = _verify_mode(given["cert_reqs"])
     if not isinstance(given.get("check_hostname", True), bool):
@@ -208,7 +208,7 @@ def _checked(given: dict[str, Any]) -> TLSSettings:
     for key in ("server_hostname", "ciphers"):
         if not isinstance(given.get(key, ""), str):
             raise TypeError(f"TLS option {key} must be str")
-    settings = TLSSettings(**given)
+    settings = TLSSettings().but(**given)
     if settings.keyfile is not None and settings.certfile is None:
         raise ValueError("TLS option keyfile needs certfile, the certificate it belongs to")
     if settings.cert_reqs is ssl.CERT_NONE and given.get("check_hostname"):
@@ -225,8 +225,8 @@ def _verify_mode(value: object) -> ssl.VerifyMode:
     raise ValueError("TLS option cert_reqs must be ssl.CERT_REQUIRED (the default) or ssl.CERT_NONE")
 
 
-def _version(key: str, value: Any) -> ssl.TLSVersion:
-    newest = ssl.TLSVersion.MAXIMUM_SUPPORTED
-    if value == newest or (value in tuple(ssl.TLSVersion) and value >= OLDEST):
-        return ssl.TLSVersion(value)
+def _version(key: str, value: object) -> ssl.TLSVersion:
+    for version in ssl.TLSVersion:
+        if version == value and (version == ssl.TLSVersion.MAXIMUM_SUPPORTED or version >= OLDEST):
+            return version
     raise ValueError(f"TLS option {key} must be ssl.TLSVersion.TLSv1_2 or newer")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from amqp import exceptions as amqp_errors
 
@@ -15,7 +14,7 @@ CONSUMING = frozenset({(60, 20), (50, 10)})
 
 def is_answer(error: amqp_errors.AMQPError, methods: Collection[tuple[int, int]]) -> bool:
     """Whether an error answers one of these methods; transports without AMQP's methods raise it where it belongs."""
-    method: Any = error.method_sig
+    method: Sequence[int] | None = error.method_sig
     return method is None or tuple(method) in methods
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -105,7 +105,7 @@ class Incarnation:
         """Whether it was woken before it hibernates."""
         self.stop_reason: str | None = None
         self.degraded: str | None = None
-        self.value: Any = None
+        self.value: object = None
         self.timer: Timer | None = None
         self.task: trio.lowlevel.Task | None = None
         self.done: Outcome | None = None
@@ -215,7 +215,7 @@ class Incarnation:
             self.degraded = why
             self.node.tree.later(self.node.child_degraded, self.cell, why)
 
-    def reported(self, kind: type[news.Event], details: dict[str, Any]) -> None:
+    def reported(self, kind: type[news.Event], details: dict[str, object]) -> None:
         if self.done is None:
             self.node.tree.later(self.node.child_reported, self.cell, kind, details)
 

@@ -100,7 +100,7 @@ class Mailbox:
     def __len__(self) -> int:
         return len(self._envelopes)
 
-    async def ask(self, message: Any) -> Any:
+    async def ask(self, message: object) -> object:
         envelope = Envelope(message, wants_answer=True)
         try:
             await self.put(envelope)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -144,7 +144,7 @@ class Node:
         self.emit(news.ChildDegraded, cell, why=why)
         self.tree.changed.unpark_all()
 
-    def child_reported(self, cell: Cell, kind: type[news.Event], details: dict[str, Any]) -> None:
+    def child_reported(self, cell: Cell, kind: type[news.Event], details: dict[str, object]) -> None:
         self.emit(kind, cell, **details)
 
     def child_stuck(self, cell: Cell) -> None:
@@ -354,7 +354,7 @@ class Node:
         return self.cell.path or self.spec.id
 
     @property
-    def value(self) -> Any:
+    def value(self) -> None:
         """A supervisor says ready without a value."""
         return None
 

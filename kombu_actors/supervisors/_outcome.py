@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import trio
 
 from .._frozen import Record
@@ -13,7 +11,7 @@ from ._errors import ChildStartError, Escalation
 class Returned(Record):
     """The child's ``start`` returned by itself."""
 
-    value: Any = None
+    value: object = None
 
 
 class Failed(Record):

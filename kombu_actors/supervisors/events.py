@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import traceback
-from typing import Any
 
 from .._frozen import Frozen
 from ._outcome import Failure
@@ -42,9 +41,9 @@ class Event(Frozen):
     budget_left: int | None = None
     """Restarts that the supervisor may still make in the window; None: any number."""
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """The record as JSON-able values, its kind in snake case under ``event``."""
-        record: dict[str, Any] = {"event": re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()}
+        record: dict[str, object] = {"event": re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()}
         for name in self.fields:
             record[name] = _plain(getattr(self, name))
         return record
@@ -83,7 +82,7 @@ class ChildFailed(Event):
 
     error: BaseException
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """With the end of the traceback, as ``stack``."""
         return {**super().to_dict(), "stack": stack_of(self.error)}
 
