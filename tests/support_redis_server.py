@@ -100,9 +100,9 @@ async def open_test_wire(port: int, *, body_max: int = 1024 * 1024, hello: bool 
             wire.kill(ConnectionError("the test is over"))
 
 
-def request(wire: RedisWire, *args: Argument, **hooks: Callable[[Any], None]) -> PendingReply:
+def request(wire: RedisWire, *args: Argument, **hooks: Callable[[Any], None]) -> PendingReply[Any]:
     """Append one command; ``hooks`` are those of a ``PendingReply``."""
-    pending = PendingReply(**hooks)
+    pending: PendingReply[Any] = PendingReply(**hooks)
 
     def settle(reply: object) -> None:
         if isinstance(reply, BaseException):

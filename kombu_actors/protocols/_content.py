@@ -63,7 +63,7 @@ SHORT_STRING_PROPERTIES: Final = frozenset({
 def validate_content(
     exchange: str,
     routing_key: str,
-    properties: Mapping[str, Any],
+    properties: Mapping[str, object],
     *,
     frame_max: int = MAX_FRAME,
 ) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def validate_content(
     """
     check_short_string("exchange", exchange)
     check_short_string("routing_key", routing_key)
-    sent: dict[str, Any] = {}
+    sent: dict[str, object] = {}
     room = frame_max - FRAME_OVERHEAD
     for name, value in properties.items():
         if value is None:
@@ -87,8 +87,9 @@ def validate_content(
                 _check_expiration(value)
             sent[name] = value
         elif name == "headers":
-            sent[name], size = check_table(name, value)
-            _check_copies(sent[name])
+            headers, size = check_table(name, value)
+            _check_copies(headers)
+            sent[name] = headers
             room -= size
         else:
             _check_number(name, value)
@@ -123,7 +124,7 @@ def check_short_string(name: str, value: object) -> int:
     return length
 
 
-def check_table(name: str, table: object) -> tuple[dict[str, Any], int]:
+def check_table(name: str, table: object) -> tuple[dict[str, object], int]:
     """Check an AMQP table; return the copy a receiver will see and its encoded size in bytes.
 
     Raises ``ValueError`` naming the key, as in ``headers['a']['b']``.
@@ -131,12 +132,12 @@ def check_table(name: str, table: object) -> tuple[dict[str, Any], int]:
     return _table(name, table, 1)
 
 
-def _table(name: str, table: object, depth: int) -> tuple[dict[str, Any], int]:
+def _table(name: str, table: object, depth: int) -> tuple[dict[str, object], int]:
     if not isinstance(table, Mapping):
         raise ValueError(f"{name} must be a mapping, not {type(table).__name__}: {table!r:.80}")  # noqa: TRY004
     if depth > MAX_NESTING:
         raise ValueError(f"{name:.80} is nested more than {MAX_NESTING} deep")
-    copy: dict[str, Any] = {}
+    copy: dict[str, object] = {}
     size = 4
     for key, value in table.items():
         if type(key) is str and key.isascii() and len(key) <= MAX_SHORT_STRING:
@@ -202,10 +203,10 @@ def _moment(name: str, value: datetime, depth: int) -> tuple[datetime, int]:
     return seconds.astimezone(UTC).replace(microsecond=0, tzinfo=None), 9
 
 
-def _array(name: str, value: list[Any] | tuple[object, ...], depth: int) -> tuple[list[Any], int]:
+def _array(name: str, value: list[object] | tuple[object, ...], depth: int) -> tuple[list[object], int]:
     if depth >= MAX_NESTING:
         raise ValueError(f"{name:.80} is nested more than {MAX_NESTING} deep")
-    copy: list[Any] = []
+    copy: list[object] = []
     size = 5
     for index, item in enumerate(value):
         seen, grown = _value(f"{name}[{index}]", item, depth + 1)
@@ -214,14 +215,14 @@ def _array(name: str, value: list[Any] | tuple[object, ...], depth: int) -> tupl
     return copy, size
 
 
-def _nested(name: str, value: Mapping[str, object], depth: int) -> tuple[dict[str, Any], int]:
+def _nested(name: str, value: Mapping[str, object], depth: int) -> tuple[dict[str, object], int]:
     copy, size = _table(name, value, depth + 1)
     return copy, 1 + size
 
 
 _PLAIN: Final = frozenset({type(None), bool, float})
 
-_VALUES: Final[dict[type, Callable[[str, Any, int], tuple[Any, int]]]] = {
+_VALUES: Final[dict[type, Callable[..., tuple[object, int]]]] = {
     str: _text,
     bool: _none_or_number,
     int: _integer,
@@ -244,14 +245,14 @@ def _encoded_length(name: str, value: str) -> int:
         raise ValueError(f"{name} can't be encoded as UTF-8: {value!r:.80}") from None
 
 
-def _check_copies(headers: dict[str, Any]) -> None:
+def _check_copies(headers: Mapping[str, object]) -> None:
     for name in ("CC", "BCC"):
         if name in headers and not isinstance(headers[name], list):
             raise ValueError(f"headers[{name!r}] must be a list of routing keys, not {headers[name]!r:.80}")
 
 
-def _check_expiration(value: str) -> None:
-    if not (value.isascii() and value.isdigit() and int(value) <= MAX_EXPIRATION):
+def _check_expiration(value: object) -> None:
+    if not (isinstance(value, str) and value.isascii() and value.isdigit() and int(value) <= MAX_EXPIRATION):
         raise ValueError(
             f"expiration must be milliseconds as decimal digits from '0' to '{MAX_EXPIRATION}', not {value!r:.80}"
         )

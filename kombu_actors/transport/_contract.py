@@ -8,7 +8,7 @@ in the trio thread; methods without ``async`` never block.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .._frozen import Record
 from .._values.endpoint import Endpoint, LinkOptions
@@ -25,6 +25,9 @@ from .._values.model import (
 )
 from ..errors import ConnectionLost
 from ._alarm import AlarmWatcher
+
+if TYPE_CHECKING:
+    from trio.socket import SocketType
 
 Prepared = Any
 """A message validated and encoded by the transport that will send it; opaque to everyone else."""
@@ -206,7 +209,7 @@ class LinkChannel(Mortal, Protocol):
 class Link(Mortal, Protocol):
     """One live connection to a broker."""
 
-    server_properties: Mapping[str, Any]
+    server_properties: Mapping[str, object]
     roles: Sequence[str]
     """The names of the tasks that keep the link alive, e.g. reader, writer, heartbeat."""
     upstream: Upstream | None
@@ -216,7 +219,7 @@ class Link(Mortal, Protocol):
         """Those of the other links of this process to its broker, when that lives in this process, too."""
 
     @property
-    def sock(self) -> Any:
+    def sock(self) -> SocketType:
         """The socket, for its address; ``AttributeError`` where there is none."""
 
     @property
@@ -290,5 +293,5 @@ class Transport(Protocol):
         Raises ``ValueError`` naming the wrong argument.
         """
 
-    def content_of(self, prepared: Prepared) -> tuple[Mapping[str, Any], bytes]:
+    def content_of(self, prepared: Prepared) -> tuple[Mapping[str, object], bytes]:
         """Properties, as a receiver would see them, and body of a prepared message."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Generic, TypeVar
 
 import trio
 
 __all__ = ["Ending", "OneLife", "Outbox", "PendingReply", "ReadGate"]
+
+T = TypeVar("T")
 
 
 class Ending:
@@ -130,7 +132,7 @@ class ReadGate:
         return nudged.is_set()
 
 
-class PendingReply:
+class PendingReply(Generic[T]):
     """The token of one request.  The engine pairs it with its reply, in order.
 
     A cancelled request leaves it behind as a tombstone: the late reply is consumed here, and
@@ -140,17 +142,17 @@ class PendingReply:
     def __init__(
         self,
         *,
-        applied: Callable[[Any], None] | None = None,
-        undo: Callable[[Any], None] | None = None,
+        applied: Callable[[T], None] | None = None,
+        undo: Callable[[T], None] | None = None,
     ) -> None:
         self._applied = applied
         self._undo = undo
         self._settled = trio.Event()
         self._given_up = False
-        self._reply: object = None
+        self._reply: T
         self._error: BaseException | None = None
 
-    def resolve(self, reply: object) -> None:
+    def resolve(self, reply: T) -> None:
         """Hand over the reply; ``applied`` or ``undo`` run before anything that came after it."""
         self._reply = reply
         act = self._undo if self._given_up else self._applied
@@ -163,7 +165,7 @@ class PendingReply:
         self._error = self._error or error
         self._settled.set()
 
-    async def wait(self) -> Any:
+    async def wait(self) -> T:
         """Wait for the reply; raise the error that took its place."""
         try:
             await self._settled.wait()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from queue import Empty
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .._facade.kinds import Absent
 from .._facade.kinds import VirtualChannel as Channel
@@ -57,14 +58,14 @@ class UndeliverableWarning(UserWarning):
 class binding_key_t(NamedTuple):
     """What a binding is told from others by."""
 
-    queue: Any
-    exchange: Any
-    routing_key: Any
+    queue: str
+    exchange: str
+    routing_key: str
 
 
 class queue_binding_t(NamedTuple):
     """A queue's binding."""
 
-    exchange: Any
-    routing_key: Any
-    arguments: Any
+    exchange: str
+    routing_key: str
+    arguments: Mapping[str, object] | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 from ...errors import ChannelLimitExceeded
 from .errors import LocalProtocolError, PeerProtocolError
@@ -25,7 +25,7 @@ class Content:
     def __init__(self, method: str, arguments: Arguments) -> None:
         self.method = method
         self.arguments = arguments
-        self.properties: dict[str, Any] | None = None
+        self.properties: dict[str, object] | None = None
         self.missing = 0
         self.pieces: list[bytes] = []
         self.discarded = False
@@ -43,7 +43,7 @@ class Channel:
         self.echoing = echoing
         """The broker closed the number's former life: what it had under way for that may come until open-ok."""
         self.content: Content | None = None
-        self.expecting: list[tuple[tuple[str, ...], Any]] = []
+        self.expecting: list[tuple[tuple[str, ...], object]] = []
         """What may answer each request under way, with the request's token; the broker answers in order."""
         self.publish_heads: dict[bytes, bytes] = {}
 
@@ -52,7 +52,7 @@ class Channel:
         self.state = channel_after(self.number, self.state, step)
         return self.state
 
-    def settle(self, method: str) -> Any:
+    def settle(self, method: str) -> object:
         """Match a reply with the oldest request that it can answer; return the request's token."""
         index = self.answered(method)
         if index is None:
@@ -74,11 +74,11 @@ class Channel:
                 break
         return None
 
-    def asking(self, replies: tuple[str, ...] | None) -> list[Any]:
+    def asking(self, replies: tuple[str, ...] | None) -> list[object]:
         """The tokens of the requests under way that wait for these replies."""
         return [token for expected, token in self.expecting if expected == replies]
 
-    def abandon(self) -> tuple[Any, ...]:
+    def abandon(self) -> tuple[object, ...]:
         """Give up all requests and content; return the tokens, oldest first."""
         tokens = tuple(token for _, token in self.expecting)
         self.expecting.clear()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from amqp import spec
 
@@ -48,7 +48,7 @@ class DeliveryScanner:
     def __init__(self) -> None:
         self._tags: dict[bytes, str] = {}
         self._routes: dict[bytes, tuple[str, str]] = {}
-        self._properties: dict[bytes, dict[str, Any]] = {}
+        self._properties: dict[bytes, dict[str, object]] = {}
 
     def scan(
         self,
@@ -140,7 +140,7 @@ class DeliveryScanner:
         route = self._routes[raw] = (exchange, routing_key)
         return route
 
-    def properties(self, raw: bytes) -> dict[str, Any]:
+    def properties(self, raw: bytes) -> dict[str, object]:
         """Decode properties; what can't be decoded becomes ``UndecodableProperties``."""
         try:
             properties = decode_properties(raw)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from amqp import spec
 
@@ -74,7 +74,7 @@ class AMQPEngine:
         check_wishes(frame_max, channel_max)
         self._handshake = Handshake(credentials, virtual_host, properties)
         self.limits = Limits(channel_max, frame_max, heartbeat)
-        self.server_properties: Mapping[str, Any] = {}
+        self.server_properties: Mapping[str, object] = {}
         self.state = ConnectionState.IDLE
         self.body_max = body_max
         self.sender = Sender()
@@ -188,7 +188,7 @@ class AMQPEngine:
         """Whether the broker owes an answer to a request."""
         return any(channel.expecting for channel in self._channels)
 
-    def abandon(self) -> tuple[Any, ...]:
+    def abandon(self) -> tuple[object, ...]:
         """Give up all requests; return the tokens of those that got no reply, by channel, oldest first."""
         return tuple(token for channel in self._channels for token in channel.abandon())
 
@@ -262,7 +262,7 @@ class AMQPEngine:
         self._send(channel.number, encode_method(spec.Channel.Open, "s", ""))
         return channel.number
 
-    def close_channel(self, number: int, code: int = 200, text: str = "") -> tuple[Any, ...]:
+    def close_channel(self, number: int, code: int = 200, text: str = "") -> tuple[object, ...]:
         """Close a channel; return the tokens of requests that will get no reply any more."""
         self._take(ConnectionStep.WE_USE)
         channel = self._channels.ours(number)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ..._frozen import Record
 from ..._values.model import Delivery, Returned
@@ -34,7 +33,7 @@ __all__ = [
 class ConnectionOpened(Record):
     """The handshake is complete."""
 
-    server_properties: Mapping[str, Any]
+    server_properties: Mapping[str, object]
     limits: Limits
 
 
@@ -55,7 +54,7 @@ class ConnectionClosedByPeer(Record):
     text: str
     method: tuple[int, int]
     """Class and method id of what the broker blames, (0, 0) if nothing."""
-    blamed: tuple[Any, ...]
+    blamed: tuple[object, ...]
     """Tokens of the requests under way that it may mean."""
 
 
@@ -67,7 +66,7 @@ class ChannelOpened(Record):
     """The broker answered ``open_channel``."""
 
     channel: int
-    token: Any
+    token: object
 
 
 class ChannelClosed(Record):
@@ -84,7 +83,7 @@ class ChannelClosedByPeer(Record):
     text: str
     method: tuple[int, int]
     """Class and method id of what the broker blames, (0, 0) if nothing."""
-    abandoned: tuple[Any, ...]
+    abandoned: tuple[object, ...]
     """Tokens of the requests that will get no reply, oldest first."""
 
 
@@ -92,7 +91,7 @@ class Replied(Record):
     """The broker answered a request."""
 
     channel: int
-    token: Any
+    token: object
     method: str
     arguments: Arguments
 
@@ -101,7 +100,7 @@ class Got(Record):
     """The broker answered basic.get with a message; ``remaining`` are left in the queue."""
 
     channel: int
-    token: Any
+    token: object
     delivery: Delivery
     remaining: int
 
@@ -125,7 +124,7 @@ class Oversized(Record):
     """A message whose body is larger than ``body_max`` is on its way; its frames are discarded as they come."""
 
     channel: int
-    token: Any
+    token: object
     """basic.get's; None for a delivery or a returned message."""
     method: str
     arguments: Arguments

@@ -31,9 +31,9 @@ _STRING: Final = ord("S")
 _VOID: Final = ord("V")
 Arguments = tuple[Any, ...]
 """What a method carries; the kinds are its layout's (``protocols.amqp.methods``)."""
-Table = dict[str, Any]
+Table = dict[str, object]
 """A field table: what it holds is up to who sent it."""
-_Reader = Callable[[bytes, int, int, int], tuple[Any, int]]
+_Reader = Callable[[bytes, int, int, int], tuple[object, int]]
 
 
 def _short(position: int) -> PeerProtocolError:
@@ -75,7 +75,7 @@ def _read_long_string(data: bytes, position: int, end: int, depth: int) -> tuple
 def _fixed(code: str) -> _Reader:
     form = struct.Struct(f">{code}")
 
-    def read(data: bytes, position: int, end: int, depth: int) -> tuple[Any, int]:
+    def read(data: bytes, position: int, end: int, depth: int) -> tuple[object, int]:
         stop = position + form.size
         if stop > end:
             raise _short(position)
@@ -137,9 +137,9 @@ def read_table(data: bytes, position: int, end: int, depth: int = 1) -> tuple[Ta
     return table, stop
 
 
-def _read_array(data: bytes, position: int, end: int, depth: int) -> tuple[list[Any], int]:
+def _read_array(data: bytes, position: int, end: int, depth: int) -> tuple[list[object], int]:
     position, stop = _enter(data, position, end, depth)
-    array: list[Any] = []
+    array: list[object] = []
     while position < stop:
         value, position = _read_value(data, position, stop, depth)
         array.append(value)
@@ -196,13 +196,14 @@ def read_arguments(layout: str, data: bytes, position: int, end: int) -> Argumen
     ``layout`` has py-amqp's letters: ``b`` bit, ``o`` octet, ``B`` short, ``l`` long, ``L`` long long,
     ``s`` short string, ``S`` long string (as ``bytes``), ``F`` table.
     """
-    values: list[Any] = []
+    values: list[object] = []
     bits_left = bits = 0
     for letter in layout:
         if letter == "b":
             if not bits_left:
-                bits, position = _OCTET(data, position, end, 0)
-                bits_left = 8
+                if position >= end:
+                    raise _short(position)
+                bits, position, bits_left = data[position], position + 1, 8
             values.append(bool(bits & 1))
             bits, bits_left = bits >> 1, bits_left - 1
             continue
@@ -214,9 +215,8 @@ def read_arguments(layout: str, data: bytes, position: int, end: int) -> Argumen
     return tuple(values)
 
 
-_OCTET: Final = _fixed("B")
 _ARGUMENTS: Final[dict[str, _Reader]] = {
-    "o": _OCTET,
+    "o": _fixed("B"),
     "B": _fixed("H"),
     "l": _fixed("I"),
     "L": _fixed("Q"),

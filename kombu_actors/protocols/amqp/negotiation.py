@@ -145,7 +145,7 @@ def _lesser(offered: int, wanted: int) -> int:
     return min(offered, wanted) if offered and wanted else offered or wanted
 
 
-def client_properties(own: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def client_properties(own: Mapping[str, Any] | None = None) -> dict[str, object]:
     """What we tell the broker about ourselves; ``own`` adds to it and overrides it."""
     given = dict(own or {})
     capabilities = {**CAPABILITIES, **given.pop("capabilities", {})}

@@ -42,7 +42,7 @@ _UNDEFINED: Final = 0b11
 """The two lowest bits: one beyond basic's fourteen properties, and 'another flag word follows'."""
 
 
-class UndecodableProperties(dict[str, Any]):
+class UndecodableProperties(dict[str, object]):
     """Stands, empty, for properties that could not be decoded; ``reason`` says why.
 
     The frames around them were sound, so the message can still be rejected.  Ending the connection
@@ -54,7 +54,7 @@ class UndecodableProperties(dict[str, Any]):
         self.reason = reason
 
 
-def decode_properties(raw: bytes) -> dict[str, Any]:
+def decode_properties(raw: bytes) -> dict[str, object]:
     """Decode the flags and the property list of a content header.
 
     Raises:
@@ -67,7 +67,7 @@ def decode_properties(raw: bytes) -> dict[str, Any]:
     if flags & _UNDEFINED:
         raise PeerProtocolError(502, f"property flags {flags:#06x} name properties that class basic doesn't have")
     position = 2
-    properties: dict[str, Any] = {}
+    properties: dict[str, object] = {}
     for name, kind, bit in _BITS:
         if not flags & bit:
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from amqp import spec
 from amqp.serialization import dumps
@@ -43,7 +43,7 @@ class Prepared(Record):
     body: bytes
 
 
-def content_of(prepared: Prepared) -> tuple[dict[str, Any], bytes]:
+def content_of(prepared: Prepared) -> tuple[dict[str, object], bytes]:
     """Properties, as a receiver would see them, and body of a prepared message."""
     return decode_properties(prepared.header[_CONTENT_HEAD.size :]), prepared.body
 

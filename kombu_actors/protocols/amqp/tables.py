@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 __all__ = ["encode_table"]
 
@@ -22,7 +22,7 @@ _LONG: Final = struct.Struct(">cq")
 _OCTETS: Final = tuple(bytes([value]) for value in range(256))
 
 
-def encode_table(table: Mapping[str, Any]) -> bytes:
+def encode_table(table: Mapping[str, object]) -> bytes:
     """A table with its length prefix."""
     parts = [b""]
     add = parts.append
@@ -30,15 +30,14 @@ def encode_table(table: Mapping[str, Any]) -> bytes:
         raw = key.encode()
         add(_OCTETS[len(raw)])
         add(raw)
-        kind = type(value)
-        if kind is str:
+        if type(value) is str:
             raw = value.encode()
             add(_STRING.pack(b"S", len(raw)))
             add(raw)
         elif value is None:
             add(b"V")
         else:
-            add((_VALUES.get(kind) or _of_subclass(value))(value))
+            add((_VALUES.get(type(value)) or _of_subclass(value))(value))
     return _sized(parts)
 
 
@@ -52,7 +51,7 @@ def _value(value: object) -> bytes:
     return (_VALUES.get(type(value)) or _of_subclass(value))(value)
 
 
-def _of_subclass(value: object) -> Callable[[Any], bytes]:
+def _of_subclass(value: object) -> Callable[..., bytes]:
     return next(encode for kind, encode in _VALUES.items() if isinstance(value, kind))
 
 
@@ -82,7 +81,7 @@ def _array(value: list[object] | tuple[object, ...]) -> bytes:
     return b"A" + _sized([b"", *map(_value, value)])
 
 
-_VALUES: Final[dict[type, Callable[[Any], bytes]]] = {
+_VALUES: Final[dict[type, Callable[..., bytes]]] = {
     str: _text,
     bytes: _binary,
     bool: lambda value: b"t\x01" if value else b"t\x00",

@@ -1,23 +1,27 @@
 """What the calls of all scripts have in common: arguments ready to send, and a reader for the reply.
 
 A module of calls has one function per script.  It checks its arguments and makes a ``Call``; whoever has the
-connection sends ``call.command(common)`` and gives the reply to ``call.parse``, which returns what was asked
-for or raises the refusal.
+connection sends ``call.command(common)`` and gives the elements of the reply to ``call.parse``, which returns what
+was asked for or raises the refusal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from itertools import starmap
+from typing import Generic, TypeVar
 
 import attrs
 
 from ..._frozen import Record
 from .scripts import Script
 
-__all__ = ["PRESENT", "Call", "Death", "read_deaths", "read_timer"]
+__all__ = ["PRESENT", "Call", "Death", "Items", "read_deaths", "read_timer"]
 
 T = TypeVar("T")
+
+Items = Sequence[object]
+"""An array inside a reply, each of whose elements has a meaning of its own."""
 
 PRESENT = {False: b"0", True: b"1"}
 """How the scripts spell flags."""
@@ -30,8 +34,8 @@ class Call(Generic[T]):
     script: Script
     arguments: Sequence[bytes]
     """The script's own; those that all have (``Layout.common``) come from whoever sends it."""
-    parse: Callable[[Any], T] = attrs.field(repr=False)
-    """Reads the reply; raises what the server refused as py-amqp's exception class.
+    parse: Callable[..., T] = attrs.field(repr=False)
+    """Reads the elements of the reply, which is an array; raises what the server refused as py-amqp's exception class.
 
     Error replies (``FENCED``, ``OOM``, ``NOSCRIPT``) are the connection's business and not for it.
     """
@@ -63,21 +67,24 @@ class Death(Record):
     """Bytes of its body, if it died because nobody can receive so many.  Then ``claim`` may be 0: it left no letter."""
 
 
-def read_deaths(reply: Sequence[Sequence[Any]]) -> list[Death]:
+def read_deaths(reply: Iterable[Items]) -> list[Death]:
     """The deaths that a script reports."""
-    return [
-        Death(
-            claim,
-            queue.decode(),
-            reason.decode(),
-            exchange.decode(),
-            None if key is None else key.decode(),
-            raw,
-            bool(cut),
-            size,
-        )
-        for claim, queue, reason, exchange, key, raw, cut, size in reply
-    ]
+    return list(starmap(_death, reply))
+
+
+def _death(
+    claim: int, queue: bytes, reason: bytes, exchange: bytes, key: bytes | None, raw: bytes, cut: int, size: int
+) -> Death:
+    return Death(
+        claim,
+        queue.decode(),
+        reason.decode(),
+        exchange.decode(),
+        None if key is None else key.decode(),
+        raw,
+        bool(cut),
+        size,
+    )
 
 
 def read_timer(reply: int) -> float | None:

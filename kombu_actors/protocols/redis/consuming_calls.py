@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
+from itertools import starmap
 from typing import Any, Final, NoReturn
+
+from amqp.exceptions import AMQPError
 
 from ..._frozen import Record
 from ...utils.json import loads
 from ..virtual._errors import Named, access_refused, named_method, not_found, resource_locked
-from .calls import PRESENT, Call, Death, read_deaths, read_timer
+from .calls import PRESENT, Call, Death, Items, read_deaths, read_timer
 from .scripts import ALL_SCRIPTS
 
 __all__ = [
@@ -109,7 +112,7 @@ class Topic(Record):
 class Subscribed(Record):
     """A queue that is consumed from."""
 
-    declaration: Mapping[str, Any]
+    declaration: Mapping[str, object]
     """As it was declared; empty for a queue that only stock kombu knows."""
     topics: list[Topic]
 
@@ -162,14 +165,14 @@ def hello(client: int, run: str, lease: float, predecessor: str = "") -> Call[fl
     Raises 403, naming the commands, if the scripts may not use all that they need.
     """
 
-    def parse(reply: Any) -> float | None:
-        if reply[0] == b"refused":
-            commands = [command.decode() for command in reply[1]]
+    def parse(_word: bytes, said: int | list[bytes]) -> float | None:
+        if isinstance(said, list):
+            commands = [command.decode() for command in said]
             raise access_refused(
                 f"Redis lets our scripts not use {', '.join(map(str.upper, commands))}: its ACL must allow"
                 f" {' '.join('+' + command for command in commands)}, and no rename-command may hide them"
             )
-        return read_timer(reply[1])
+        return read_timer(said)
 
     arguments = (b"%d" % client, run.encode(), _milliseconds(lease), predecessor.encode())
     return Call(ALL_SCRIPTS["hello"], arguments, parse)
@@ -192,16 +195,13 @@ def release(owner: str) -> Call[Released]:
 
     Done once or more often, it's the same.
     """
-    return Call(ALL_SCRIPTS["release"], (owner.encode(),), lambda reply: Released(reply[0], bool(reply[1])))
+    return Call(ALL_SCRIPTS["release"], (owner.encode(),), lambda returned, done: Released(returned, bool(done)))
 
 
 def leave(channel: str) -> Call[Left]:
     """End what one channel of the caller holds: claims, subscriptions, its places in line."""
 
-    def parse(reply: Any) -> Left:
-        return Left(reply[0], read_deaths(reply[1]), bool(reply[2]))
-
-    return Call(ALL_SCRIPTS["leave"], (channel.encode(),), parse)
+    return Call(ALL_SCRIPTS["leave"], (channel.encode(),), _read_left)
 
 
 # subscriptions
@@ -212,10 +212,9 @@ def consume(
 ) -> Call[Subscribed]:
     """Subscribe to a queue; raises 404, 405 for somebody else's exclusive queue, 403 for an exclusive consumer."""
 
-    def parse(reply: Any) -> Subscribed:
-        if reply[0] != b"ok":
-            _refuse(_CONSUME, reply[0], Named("queue", queue, virtual_host))
-        _, declaration, topics = reply
+    def parse(word: bytes, declaration: bytes = b"", topics: Sequence[bytes] = ()) -> Subscribed:
+        if word != b"ok":
+            _refuse(_CONSUME, word, Named("queue", queue, virtual_host))
         return Subscribed(loads(declaration[1:]) if declaration else {}, read_topics(topics, sep))
 
     arguments = (channel.encode(), tag.encode(), queue.encode(), PRESENT[exclusive])
@@ -224,7 +223,7 @@ def consume(
 
 def cancel(channel: str, tag: str, queue: str) -> Call[None]:
     """End a subscription; what it has unacknowledged stays so."""
-    return Call(ALL_SCRIPTS["cancel"], (channel.encode(), tag.encode(), queue.encode()), lambda reply: None)
+    return Call(ALL_SCRIPTS["cancel"], (channel.encode(), tag.encode(), queue.encode()), lambda *_: None)
 
 
 # messages
@@ -259,15 +258,13 @@ def claim(
 def get(channel: str, queue: str, *, no_ack: bool = False, virtual_host: str = HOST) -> Call[Got]:
     """Poll a queue; raises 404, 405 for somebody else's exclusive queue."""
 
-    def parse(reply: Any) -> Got:
-        match reply:
-            case [b"ok", claim, raw, remaining, deaths]:
+    def parse(word: bytes, *said: object) -> Got:
+        match said:
+            case (int(claim), bytes(raw), int(remaining), list(deaths)):
                 return Got(claim, raw, remaining, read_deaths(deaths))
-            case [b"empty", deaths]:
-                return Got(0, None, 0, read_deaths(deaths))
-            case [b"more", deaths]:
-                return Got(0, None, 0, read_deaths(deaths), more=True)
-        _refuse(_GET, reply[0], Named("queue", queue, virtual_host))
+            case (list(deaths),):
+                return Got(0, None, 0, read_deaths(deaths), more=word == b"more")
+        _refuse(_GET, word, Named("queue", queue, virtual_host))
 
     return Call(ALL_SCRIPTS["get"], (channel.encode(), queue.encode(), PRESENT[no_ack]), parse)
 
@@ -283,12 +280,12 @@ def settle(acked: Sequence[int] = (), requeued: Sequence[int] = (), discarded: S
 
 def unload() -> Call[Settled]:
     """Go on with what ``settle`` left to do."""
-    return Call(ALL_SCRIPTS["unload"], (), lambda reply: Settled((), read_deaths(reply[0]), bool(reply[1])))
+    return Call(ALL_SCRIPTS["unload"], (), _read_unloaded)
 
 
 def quarantine(claim: int) -> Call[bool]:
     """Put a claimed message that can't be decoded aside; False if the claim was gone."""
-    return Call(ALL_SCRIPTS["quarantine"], (b"%d" % claim,), lambda reply: bool(reply[0]))
+    return Call(ALL_SCRIPTS["quarantine"], (b"%d" % claim,), bool)
 
 
 # replies
@@ -303,25 +300,33 @@ def _milliseconds(seconds: float) -> bytes:
     return b"%d" % (seconds * 1000)
 
 
-def _read_beaten(reply: Any) -> Beaten:
-    deaths, timer, owners = reply
-    others = [
-        Owner(owner.decode(), int(client or 0), run.decode(), silent / 1000) for owner, client, run, silent in owners
-    ]
-    return Beaten(read_deaths(deaths), read_timer(timer), others)
+def _read_beaten(deaths: Sequence[Items], timer: int, owners: Sequence[Items]) -> Beaten:
+    return Beaten(read_deaths(deaths), read_timer(timer), list(starmap(_owner, owners)))
 
 
-def _read_claimed(reply: Any) -> Claimed:
-    line, flat, deaths, timer, sentry_for, unreadable = reply
+def _owner(owner: bytes, client: bytes, run: bytes, silent: int) -> Owner:
+    return Owner(owner.decode(), int(client or 0), run.decode(), silent / 1000)
+
+
+def _read_left(returned: int, deaths: Sequence[Items], done: int) -> Left:
+    return Left(returned, read_deaths(deaths), bool(done))
+
+
+def _read_claimed(
+    line: int, flat: list[Any], deaths: Sequence[Items], timer: int, sentries: Sequence[int], unreadable: Sequence[int]
+) -> Claimed:
     each = iter(flat)
     messages = list(zip(each, each, each, strict=True))
     dead = read_deaths(deaths) if deaths else []
-    return Claimed(_LINES[line], messages, dead, read_timer(timer), sentry_for, unreadable)
+    return Claimed(_LINES[line], messages, dead, read_timer(timer), sentries, unreadable)
 
 
-def _read_settled(reply: Any) -> Settled:
-    stale, deaths, done, unreached = reply
+def _read_settled(stale: Sequence[int], deaths: Sequence[Items], done: int, unreached: Sequence[int]) -> Settled:
     return Settled(stale, read_deaths(deaths) if deaths else [], bool(done), unreached)
+
+
+def _read_unloaded(deaths: Sequence[Items], done: int) -> Settled:
+    return Settled((), read_deaths(deaths), bool(done))
 
 
 def read_topics(entries: Iterable[bytes], sep: str) -> list[Topic]:
@@ -337,7 +342,7 @@ def _refuse(method: tuple[int, int], word: bytes, what: Named) -> NoReturn:
     raise named_method(_REFUSALS[word](what), *method)
 
 
-_REFUSALS: Final[Mapping[bytes, Callable[[Named], Any]]] = {
+_REFUSALS: Final[Mapping[bytes, Callable[[Named], AMQPError]]] = {
     b"missing": not_found,
     b"locked": resource_locked,
     b"refused": lambda what: access_refused(f"{what} in exclusive use"),

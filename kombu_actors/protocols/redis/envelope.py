@@ -184,21 +184,24 @@ def decode(raw: bytes, *, queue: str = "", counted: bool = False) -> Envelope:
 
 def body_encoding_of(raw: bytes) -> str | None:
     """How the body of an envelope that ``decode`` takes is written."""
-    encoding: str | None = _parse(raw)["properties"].get("body_encoding")
+    payload = _parse(raw)
+    assert isinstance(payload, dict)
+    encoding: str | None = payload["properties"].get("body_encoding")
     return encoding
 
 
-def _parse(raw: bytes) -> Any:
+def _parse(raw: bytes) -> object:
     """Read the JSON; a body in base64 is cut out before and stays bytes, for it needs no reading as JSON."""
     if raw.startswith(_START):
         start = len(_START)
         end = raw.find(b'"', start)
         if raw.startswith(_NEXT, end) and raw.find(b"\\", start, end) < 0:
             payload = _loads(b"{%b" % raw[end + len(_NEXT) :])
-            properties = payload.get("properties") if type(payload) is dict and "body" not in payload else None
-            if type(properties) is dict and properties.get("body_encoding") == "base64":
-                payload["body"] = raw[start:end]
-                return payload
+            if type(payload) is dict and "body" not in payload:
+                properties = payload.get("properties")
+                if type(properties) is dict and properties.get("body_encoding") == "base64":
+                    payload["body"] = raw[start:end]
+                    return payload
     return _loads(raw)
 
 
@@ -206,7 +209,7 @@ _START: Final = b'{"body": "'
 _NEXT: Final = b'", '
 
 
-def _loads(text: bytes) -> Any:
+def _loads(text: bytes) -> object:
     try:
         return loads(text)
     except JSONDecodeError as error:

@@ -190,7 +190,7 @@ def understood(options: Mapping[str, object]) -> dict[str, Any]:
     Raises:
         ValueError: an unknown name, or a value that can't be used.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name, value in options.items():
         if name not in KNOWN:
             close = difflib.get_close_matches(str(name), sorted(KNOWN), 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from ..._values.model import ExchangeSpec, QueueSpec
 from ...utils.json import dumps, loads
@@ -62,12 +62,12 @@ def queue_record(spec: QueueSpec, what: Named) -> bytes:
         raise invalid_argument(
             "x-single-active-consumer", what, "not known over Redis: consume with exclusive=True, and again after a 403"
         )
-    acted_on: dict[str, Any] = {
+    acted_on: dict[str, object] = {
         name: arguments[argument] for argument, name in _POLICY.items() if argument in arguments
     }
     if policy.quorum:
         acted_on["quorum"] = True
-    record: dict[str, Any] = {
+    record: dict[str, object] = {
         "durable": spec.durable,
         "auto_delete": spec.auto_delete,
         "exclusive": spec.exclusive,
@@ -134,9 +134,10 @@ def _read(record: bytes) -> Mapping[str, object]:
     return found if isinstance(found, dict) else {}
 
 
-def _table(record: Mapping[str, Any]) -> Mapping[str, object]:
+def _table(record: Mapping[str, object]) -> Mapping[str, object]:
     """Lua can't tell an empty table from an empty list."""
-    return record.get("arguments") or {}
+    table = record.get("arguments")
+    return table if isinstance(table, dict) else {}
 
 
 def _check_same(argument: str, what: Named, received: object, current: object) -> None:

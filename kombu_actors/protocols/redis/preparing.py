@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from ..._frozen import Record
 from ..._values.model import BODY_MAX, Properties, Returned
@@ -29,7 +29,7 @@ class PreparedMessage(Record):
     """Bytes of the envelope, for bounding a batch: the rest of the arguments is short."""
     exchange: str
     routing_key: str
-    properties: dict[str, Any]
+    properties: dict[str, object]
     """As a receiver will see them."""
     body: bytes
     mandatory: bool
@@ -73,8 +73,9 @@ def prepare(
     if headers:
         own = properties["headers"]
         if "CC" in headers or "BCC" in headers:
-            more_keys = _more_keys(headers)
+            more_keys = _keys(headers.get("CC", ()), headers.get("BCC", ()))
             sent["headers"] = {name: value for name, value in headers.items() if name != "BCC"}
+            assert isinstance(own, Mapping)
             own = {name: value for name, value in own.items() if name != "BCC"}
         written = {**sent, "headers": own}
     envelope = encode(body, written, exchange, routing_key, new_tag(), body_encoding=body_encoding)
@@ -119,5 +120,5 @@ def _encoded_way(
 _way: Final = lru_cache(_WAYS)(_encoded_way)
 
 
-def _more_keys(headers: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(key for name in ("CC", "BCC") for key in headers.get(name, ()) if isinstance(key, str))
+def _keys(*lists: Iterable[object]) -> tuple[str, ...]:
+    return tuple(key for keys in lists for key in keys if isinstance(key, str))

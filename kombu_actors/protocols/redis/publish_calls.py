@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Any, Final
 
 from ..._frozen import Record
-from .calls import PRESENT, Call, Death, read_deaths, read_timer
+from .calls import PRESENT, Call, Death, Items, read_deaths, read_timer
 from .scripts import ALL_SCRIPTS
 
 __all__ = ["Code", "Published", "Settings", "adopt", "bury", "publish", "settings"]
@@ -19,7 +19,6 @@ Settings = tuple[bytes, bytes, bytes]
 _PUBLISH: Final = ALL_SCRIPTS["publish"]
 _BURY: Final = ALL_SCRIPTS["bury"]
 _ADOPT: Final = ALL_SCRIPTS["adopt"]
-_STALE: Final = [b"stale"]
 
 
 class Code(IntEnum):
@@ -83,8 +82,7 @@ def adopt(queue: str, delivery_tag: str, envelope: bytes, *, step: int = 0, expi
     return Call(_ADOPT, arguments, _read_adopted)
 
 
-def _read_published(reply: Any) -> Published:
-    codes, timer, deaths, state = reply
+def _read_published(codes: list[Any], timer: int, deaths: Sequence[Items], state: bytes) -> Published:
     errors: dict[int, str] = {}
     for index, code in enumerate(codes):
         if type(code) is bytes:
@@ -93,11 +91,12 @@ def _read_published(reply: Any) -> Published:
     return Published(codes, errors, read_timer(timer), read_deaths(deaths) if deaths else [], state)
 
 
-def _read_buried(reply: object) -> Published | None:
-    return None if reply == _STALE else _read_published(reply)
+def _read_buried(
+    codes: bytes | list[int | bytes], timer: int = -1, deaths: Sequence[Items] = (), state: bytes = b""
+) -> Published | None:
+    return None if isinstance(codes, bytes) else _read_published(codes, timer, deaths, state)
 
 
-def _read_adopted(reply: Any) -> Published:
-    done, timer, deaths = reply
+def _read_adopted(done: int, timer: int, deaths: Sequence[Items]) -> Published:
     code = Code.ACCEPTED if done else Code.NO_ROUTE
     return Published([code], {}, read_timer(timer), read_deaths(deaths))

@@ -7,7 +7,7 @@ answers with the first declaration's text.  ``virtual_host`` is what refusals ca
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import Final, NoReturn, ParamSpec, TypeVar
 
 from amqp.exceptions import AMQPError
 
@@ -65,13 +65,13 @@ def exchange_declare(spec: ExchangeSpec, *, passive: bool = False, virtual_host:
     _refuse_default(_EXCHANGE_DECLARE, spec.name)
     written = b"" if passive else _asked(_EXCHANGE_DECLARE, exchange_record, spec, what)
 
-    def parse(reply: Any) -> None:
-        match reply:
-            case [b"missing"]:
+    def parse(word: bytes, text: bytes = b"") -> None:
+        match word:
+            case b"missing":
                 _refuse(_EXCHANGE_DECLARE, not_found(what))
-            case [b"reserved"]:
+            case b"reserved":
                 _refuse(_EXCHANGE_DECLARE, _reserved(what))
-            case [b"exists", text] if not passive:
+            case b"exists" if not passive:
                 _asked(_EXCHANGE_DECLARE, check_same_exchange, text, spec, what)
 
     return Call(ALL_SCRIPTS["exchange_declare"], (spec.name.encode(), written, PRESENT[passive]), parse)
@@ -84,8 +84,8 @@ def exchange_delete(name: str, *, if_unused: bool = False, virtual_host: str = H
     if name in PREDECLARED:
         _refuse(_EXCHANGE_DELETE, access_refused(f"deletion of system {what} not allowed"))
 
-    def parse(reply: object) -> None:
-        if reply == [b"in-use"]:
+    def parse(word: bytes) -> None:
+        if word == b"in-use":
             _refuse(_EXCHANGE_DELETE, precondition_failed(f"{what} in use"))
 
     return Call(ALL_SCRIPTS["exchange_delete"], (name.encode(), PRESENT[if_unused]), parse)
@@ -106,17 +106,17 @@ def bind(binding: BindingSpec, *, durable: bool = False, virtual_host: str = HOS
         _refuse_default(method, binding.destination)
     destination = Named(binding.kind.value, binding.destination, virtual_host)
 
-    def parse(reply: object) -> None:
-        match reply:
-            case [b"no-exchange"]:
+    def parse(word: bytes) -> None:
+        match word:
+            case b"no-exchange":
                 _refuse(method, not_found(Named("exchange", binding.source, virtual_host)))
-            case [b"no-queue" | b"no-destination"]:
+            case b"no-queue" | b"no-destination":
                 _refuse(method, not_found(destination))
-            case [b"locked"]:
+            case b"locked":
                 _refuse(method, resource_locked(destination))
-            case [b"inseparable"]:
+            case b"inseparable":
                 _refuse(method, _inseparable(f"a name in the binding of {destination} to exchange '{binding.source}'"))
-            case [b"bad-match"]:
+            case b"bad-match":
                 try:
                     check_headers_binding(binding.arguments)
                 except AMQPError as error:
@@ -132,8 +132,8 @@ def unbind(binding: BindingSpec, *, virtual_host: str = HOST) -> Call[None]:
     if binding.kind is BindingKind.EXCHANGE:
         _refuse_default(method, binding.destination)
 
-    def parse(reply: object) -> None:
-        if reply == [b"locked"]:
+    def parse(word: bytes) -> None:
+        if word == b"locked":
             _refuse(method, resource_locked(Named("queue", binding.destination, virtual_host)))
 
     return Call(ALL_SCRIPTS["unbind"], _binding(binding), parse)
@@ -163,17 +163,17 @@ def queue_declare(
     what = Named("queue", spec.name, virtual_host)
     written = b"" if passive else _asked(_QUEUE_DECLARE, queue_record, spec, what)
 
-    def parse(reply: Any) -> QueueInfo:
-        match reply:
-            case [b"created" | b"exists" as outcome, text, messages, consumers]:
-                if outcome == b"exists" and not passive:
+    def parse(word: bytes, text: bytes = b"", messages: int = 0, consumers: int = 0) -> QueueInfo:
+        match word:
+            case b"created" | b"exists":
+                if word == b"exists" and not passive:
                     _asked(_QUEUE_DECLARE, check_same_queue, text, spec, what)
                 return QueueInfo(spec.name, messages, consumers)
-            case [b"locked"]:
+            case b"locked":
                 _refuse(_QUEUE_DECLARE, resource_locked(what))
-            case [b"reserved"]:
+            case b"reserved":
                 _refuse(_QUEUE_DECLARE, _reserved(what))
-            case [b"inseparable"]:
+            case b"inseparable":
                 _refuse(_QUEUE_DECLARE, _inseparable(f"the name of {what}"))
         _refuse(_QUEUE_DECLARE, not_found(what))
 
@@ -185,15 +185,14 @@ def queue_delete(name: str, *, if_unused: bool = False, if_empty: bool = False, 
     """Delete a queue; returns how many messages waited in it, 0 if there is none."""
     what = Named("queue", name, virtual_host)
 
-    def parse(reply: Any) -> int:
-        match reply:
-            case [b"locked"]:
+    def parse(word: bytes, count: int = 0) -> int:
+        match word:
+            case b"locked":
                 _refuse(_QUEUE_DELETE, resource_locked(what))
-            case [b"in-use"]:
+            case b"in-use":
                 _refuse(_QUEUE_DELETE, precondition_failed(f"{what} in use"))
-            case [b"not-empty"]:
+            case b"not-empty":
                 _refuse(_QUEUE_DELETE, precondition_failed(f"{what} not empty"))
-        count: int = reply[1]
         return count
 
     return Call(ALL_SCRIPTS["queue_delete"], (name.encode(), PRESENT[if_unused], PRESENT[if_empty]), parse)
@@ -203,13 +202,12 @@ def queue_purge(name: str, *, virtual_host: str = HOST) -> Call[int]:
     """Drop what waits in a queue; returns how many that were.  What is unacknowledged stays so."""
     what = Named("queue", name, virtual_host)
 
-    def parse(reply: Any) -> int:
-        match reply:
-            case [b"locked"]:
+    def parse(word: bytes, count: int = 0) -> int:
+        match word:
+            case b"locked":
                 _refuse(_QUEUE_PURGE, resource_locked(what))
-            case [b"missing"]:
+            case b"missing":
                 _refuse(_QUEUE_PURGE, not_found(what))
-        count: int = reply[1]
         return count
 
     return Call(ALL_SCRIPTS["queue_purge"], (name.encode(),), parse)

@@ -7,7 +7,6 @@ The headers are RabbitMQ's: ``x-death`` counts per queue and reason, newest firs
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from ._message import Message, new_message
 
@@ -50,7 +49,7 @@ def dead_letter(
     return new_message(exchange, message.routing_key if routing_key is None else routing_key, properties, message.body)
 
 
-def _with_death(recorded: object, death: dict[str, Any]) -> list[Any]:
+def _with_death(recorded: object, death: dict[str, object]) -> list[object]:
     deaths = recorded if isinstance(recorded, list) else []
     others = []
     for earlier in deaths:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -62,7 +63,7 @@ def new_message(
     if headers:
         size += 64 * len(headers)
         if "CC" in headers or "BCC" in headers:
-            extra = (*_keys(headers, "CC"), *_keys(headers, "BCC"))
+            extra = (*_keys(headers.get("CC", ())), *_keys(headers.get("BCC", ())))
             kept = {name: value for name, value in headers.items() if name != "BCC"}
             properties = {**properties, "headers": kept}
     expiration = properties.get("expiration")
@@ -79,8 +80,8 @@ def new_message(
     )
 
 
-def _keys(headers: dict[str, Any], name: str) -> list[str]:
-    return [key for key in headers.get(name, ()) if isinstance(key, str)]
+def _keys(named: Iterable[object]) -> list[str]:
+    return [key for key in named if isinstance(key, str)]
 
 
 @attrs.define(eq=False)

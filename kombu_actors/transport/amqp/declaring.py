@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 from amqp import exceptions as amqp_errors
@@ -19,9 +19,17 @@ from .._waiting import OneLife, PendingReply
 if TYPE_CHECKING:
     from .link import AMQPLink
 
-__all__ = ["DeclaringChannel"]
+__all__ = ["DeclaringChannel", "waiter"]
+
+T = TypeVar("T")
 
 _BUILT_IN_TYPES = frozenset({"direct", "fanout", "topic", "headers"})
+
+
+def waiter(token: object) -> PendingReply[object]:
+    """A token of the engine's as what it was when a request was given to it."""
+    assert isinstance(token, PendingReply)
+    return token
 
 
 class DeclaringChannel(OneLife):
@@ -59,7 +67,7 @@ class DeclaringChannel(OneLife):
             return
         closed = ConnectionClosed(f"you closed channel {self.number} of the connection to {self._link.name}")
         for pending in self._engine.close_channel(self.number):
-            pending.fail(closed)
+            waiter(pending).fail(closed)
         self._wake()
         self.die(closed)
         self._gone = trio.Event()
@@ -82,9 +90,9 @@ class DeclaringChannel(OneLife):
         self,
         question: Request,
         *,
-        applied: Callable[[Any], None] | None = None,
-        undo: Callable[[Any], None] | None = None,
-    ) -> Any:
+        applied: Callable[[T], None] | None = None,
+        undo: Callable[[T], None] | None = None,
+    ) -> T:
         self._ending.check()
         await trio.lowlevel.checkpoint_if_cancelled()
         pending = PendingReply(applied=applied, undo=undo)

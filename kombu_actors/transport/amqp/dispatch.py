@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from amqp import exceptions as amqp_errors
 
@@ -11,8 +11,8 @@ from ...errors import ConnectionClosed, ConnectionLost
 from ...protocols.amqp import events
 from .._alarm import Alarm
 from .._contract import EndedByCall
-from .._waiting import PendingReply
 from .channel import AMQPChannel
+from .declaring import waiter
 
 __all__ = ["AMQPDispatcher", "parted"]
 
@@ -53,11 +53,11 @@ class AMQPDispatcher:
         self.channels[event.channel].on_confirmed(event)
 
     def _on_reply(self, event: events.Replied | events.Got | events.ChannelOpened) -> None:
-        event.token.resolve(event)
+        waiter(event.token).resolve(event)
 
     def _on_oversized(self, event: events.Oversized) -> None:
         if event.token is not None:
-            event.token.resolve(event)
+            waiter(event.token).resolve(event)
         else:
             self.channels[event.channel].on_oversized(event)
 
@@ -76,9 +76,9 @@ class AMQPDispatcher:
         self.channels.pop(event.channel).forget()
         self._alarm.change(None, event.channel)
 
-    def _bury(self, number: int, reason: BaseException, abandoned: Sequence[PendingReply]) -> None:
+    def _bury(self, number: int, reason: BaseException, abandoned: Sequence[object]) -> None:
         for pending in abandoned:
-            pending.fail(reason)
+            waiter(pending).fail(reason)
         self.channels[number].die(reason)
         self._alarm.change(None, number)
 
@@ -99,14 +99,14 @@ class AMQPDispatcher:
         if len(event.blamed) == 1 and isinstance(cause, amqp_errors.IrrecoverableConnectionError):
             answer = EndedByCall(str(reason))
             answer.__cause__ = cause
-            event.blamed[0].fail(answer)
+            waiter(event.blamed[0]).fail(answer)
         return reason
 
     def _on_goodbye_answered(self, event: events.ConnectionClosed) -> BaseException:
         return parted(self.name)
 
 
-_HANDLERS: Final[dict[type, Callable[[AMQPDispatcher, Any], BaseException | None]]] = {
+_HANDLERS: Final[dict[type, Callable[..., BaseException | None]]] = {
     events.Confirmed: AMQPDispatcher._on_confirmed,
     events.Replied: AMQPDispatcher._on_reply,
     events.Got: AMQPDispatcher._on_reply,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -24,6 +24,7 @@ from .._pulse import keep_pulse
 from .._stream import STREAM_ERRORS, ByteStream
 from .._waiting import Ending, OneLife, PendingReply, ReadGate
 from .channel import AMQPChannel
+from .declaring import waiter
 from .dispatch import AMQPDispatcher, parted
 from .writer import Writer
 
@@ -85,7 +86,7 @@ class AMQPLink(OneLife):
         return f"<AMQPLink to {self.name}, {'open' if self.closed is None else 'dead'}>"
 
     @property
-    def server_properties(self) -> Mapping[str, Any]:
+    def server_properties(self) -> Mapping[str, object]:
         """What the broker said about itself."""
         return self.engine.server_properties
 
@@ -115,7 +116,7 @@ class AMQPLink(OneLife):
 
     def _end_channels(self, reason: BaseException) -> None:
         for pending in self.engine.abandon():
-            pending.fail(reason)
+            waiter(pending).fail(reason)
         self._dispatcher.end_channels(reason)
 
     async def wait_settled(self) -> None:
@@ -300,7 +301,7 @@ class AMQPLink(OneLife):
         channel.die(ConnectionClosed(f"channel {opened.channel} was opened for a call that had been cancelled"))
 
     @property
-    def sock(self) -> Any:
+    def sock(self) -> trio.socket.SocketType:
         """The socket, for its address."""
         return self._stream.socket
 

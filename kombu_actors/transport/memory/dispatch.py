@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from math import inf
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -106,7 +106,7 @@ class MemoryDispatcher:
         self._link.alarm.change(effect.reason)
 
 
-_PERFORM: Final[dict[type, Callable[[MemoryDispatcher, Any], None]]] = {
+_PERFORM: Final[dict[type, Callable[..., None]]] = {
     virtual.MessageDelivered: MemoryDispatcher._on_delivered,
     virtual.Confirmed: MemoryDispatcher._on_confirmed,
     virtual.MessageReturned: MemoryDispatcher._on_returned,

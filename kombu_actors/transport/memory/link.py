@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, NoReturn, TypeVar
 
 import trio
 from amqp.exceptions import AMQPError
@@ -39,7 +39,7 @@ class MemoryLink(OneLife):
 
     roles = ROLES
     upstream: Upstream | None = None
-    server_properties: Mapping[str, Any] = {
+    server_properties: Mapping[str, object] = {
         "product": "kombu_actors memory broker",
         "capabilities": {
             "publisher_confirms": True,
@@ -75,7 +75,8 @@ class MemoryLink(OneLife):
         """Whether the broker has stopped reading from us."""
         self.channels: dict[int, MemoryChannel | None] = {}
         """By number; None for one whose opening is under way."""
-        self._awaiting: set[PendingReply] = set()
+        self._awaiting: set[Callable[[BaseException], None]] = set()
+        """Whom to tell why there will be no answer."""
 
     def __repr__(self) -> str:
         return f"<MemoryLink to {self.name}, {'open' if self.closed is None else 'dead'}>"
@@ -93,8 +94,8 @@ class MemoryLink(OneLife):
                 channel.die(reason)
         self.channels.clear()
         self.dispatcher.held.clear()
-        for pending in self._awaiting:
-            pending.fail(reason)
+        for fail in self._awaiting:
+            fail(reason)
         self._awaiting.clear()
         self.wake()
 
@@ -186,11 +187,10 @@ class MemoryLink(OneLife):
         ``applied`` is called at that moment; should the caller have been cancelled, ``undo`` instead.
         """
         pending = PendingReply(applied=applied, undo=undo)
-        self._awaiting.add(pending)
+        self._awaiting.add(pending.fail)
         self.send(self._serve, serve, pending)
         self.look_for_answers()
-        reply: R = await pending.wait()
-        return reply
+        return await pending.wait()
 
     def look_for_answers(self) -> None:
         """Have the dispatcher look for what the broker owes us, though it is paused."""
@@ -218,13 +218,13 @@ class MemoryLink(OneLife):
         """A name nobody else has."""
         return self._broker.fresh_name(prefix)
 
-    def _serve(self, serve: Callable[[], object], pending: PendingReply) -> None:
+    def _serve(self, serve: Callable[[], R], pending: PendingReply[R]) -> None:
         # The reply takes its place first: what the request sets off must be heard after it.
-        result: list[object] = []
+        result: list[R] = []
         refusal: list[AMQPError] = []
 
         def settle() -> None:
-            self._awaiting.discard(pending)
+            self._awaiting.discard(pending.fail)
             if refusal:
                 pending.fail(refusal[0])
             else:
@@ -239,7 +239,7 @@ class MemoryLink(OneLife):
     # -- blocking and pausing ------------------------------------------------------------------
 
     @property
-    def sock(self) -> Any:
+    def sock(self) -> NoReturn:
         """AttributeError: there is none."""
         raise AttributeError("a connection to a broker in memory has no socket")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import trio
 
@@ -118,6 +118,6 @@ class MemoryTransport:
         sent = validate_content(exchange, routing_key, properties)
         return new_message(exchange, routing_key, sent, bytes(body), mandatory=mandatory)
 
-    def content_of(self, prepared: Message) -> tuple[Mapping[str, Any], bytes]:
+    def content_of(self, prepared: Message) -> tuple[Mapping[str, object], bytes]:
         """Properties, as a receiver would see them, and body of a prepared message."""
         return prepared.properties, prepared.body

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -131,12 +131,12 @@ class Caller:
         failed: Callable[[BaseException], None] | None,
         wire: RedisWire,
         again: bool,
-        reply: object,
+        reply: Sequence[object] | BaseException,
     ) -> None:
         error: BaseException
         if not isinstance(reply, BaseException):
             try:
-                said = call.parse(reply)
+                said = call.parse(*reply)
             except AMQPError as refusal:
                 error = refusal
             else:
@@ -180,14 +180,12 @@ class Caller:
         self.ending.check()
         pending = PendingReply(undo=undo)
         self.submit(call, pending.resolve, pending.fail)
-        said: T = await pending.wait()
-        return said
+        return await pending.wait()
 
     async def first_call(self, call: Call[T]) -> T:
         """``call`` while nobody serves the main wire yet."""
         self.ending.check()
-        pending = PendingReply()
+        pending: PendingReply[T] = PendingReply()
         self.submit(call, pending.resolve, pending.fail)
         await self.wires.main.converse()
-        said: T = await pending.wait()
-        return said
+        return await pending.wait()

@@ -193,7 +193,7 @@ class RedisChannel(DeclaringChannel):
         self.link.fanout.unsubscribe(subscription)
         claimer = self.deliveries.claimers[subscription.spec.no_ack]
         await claimer.unsubscribe(subscription)
-        pending = PendingReply()
+        pending: PendingReply[None] = PendingReply()
         cancel = consuming.cancel(claimer.name, tag, subscription.spec.queue)
         self.link.settling.insist(cancel, pending.resolve, pending.fail)
         await pending.wait()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, Literal, NoReturn
+from typing import Final, Literal, NoReturn
 
 import attrs
 import trio
 from amqp.exceptions import AMQPError
 
 from ..._logs import get_logger
-from ..._values.endpoint import Endpoint
+from ..._values.endpoint import Endpoint, LinkOptions
 from ..._values.tls_settings import TLSSettings
 from ...errors import BrokerUnreachable, ConnectionLost, InvalidURL, OperationalError
 from .._stream import ByteStream, dial, dial_unix
@@ -44,7 +44,7 @@ class OpenedWire:
 
 
 async def open_wire(
-    endpoint: Endpoint, options: Any, *, role: Role, at: tuple[str, int | None] | None = None
+    endpoint: Endpoint, options: LinkOptions, *, role: Role, at: tuple[str, int | None] | None = None
 ) -> OpenedWire:
     """Dial ``endpoint``, shake hands and choose the database.
 
@@ -52,7 +52,7 @@ async def open_wire(
     a Sentinel says meanwhile.
 
     All of it takes at most ``options.connect_timeout`` seconds, or transport option
-    ``socket_connect_timeout`` where given.  ``options`` are a ``LinkOptions``.
+    ``socket_connect_timeout`` where given.
 
     Raises:
         BrokerUnreachable: nobody answers there, or not in time; it is a replica, or not ready, or, for a
@@ -71,7 +71,7 @@ async def open_wire(
     raise BrokerUnreachable(f"{attempt.where} did not answer within {timeout:g} s ({attempt.phase})")
 
 
-async def ask_sentinel(endpoint: Endpoint, options: Any) -> tuple[str, int]:
+async def ask_sentinel(endpoint: Endpoint, options: LinkOptions) -> tuple[str, int]:
     """The host and port of the primary, by the Sentinel of ``endpoint``; deadlines and errors as ``open_wire``."""
     attempt = _Attempt(endpoint, options, "lookout")
     timeout = attempt.dialling.socket_connect_timeout or options.connect_timeout
@@ -80,7 +80,7 @@ async def ask_sentinel(endpoint: Endpoint, options: Any) -> tuple[str, int]:
     raise BrokerUnreachable(f"{attempt.where} did not answer within {timeout:g} s ({attempt.phase})")
 
 
-async def until_moved(endpoint: Endpoint, options: object, primary: tuple[str, int]) -> NoReturn:
+async def until_moved(endpoint: Endpoint, options: LinkOptions, primary: tuple[str, int]) -> NoReturn:
     """Wait until the Sentinel of ``endpoint`` names another server than ``primary``, then raise ``ConnectionLost``.
 
     A primary that was failed over while it lives takes writes for some 10 s more, which are lost when it becomes
@@ -100,7 +100,7 @@ async def until_moved(endpoint: Endpoint, options: object, primary: tuple[str, i
 class _Attempt:
     """One try to open a wire; ``where`` and ``phase`` say what it waits for."""
 
-    def __init__(self, endpoint: Endpoint, options: Any, role: Role) -> None:
+    def __init__(self, endpoint: Endpoint, options: LinkOptions, role: Role) -> None:
         self.endpoint = endpoint
         self.options = options
         self.dialling = DialOptions.understood(options.transport_options)

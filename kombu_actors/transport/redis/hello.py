@@ -74,7 +74,7 @@ async def ask_all(wire: RedisWire, commands: Sequence[tuple[Argument, ...]]) -> 
 
     Errors are among them as values, and so is the wire's death, in place of the rest.
     """
-    answers: list[Any] = []
+    answers: list[object] = []
     for command in commands:
         wire.send(command, answers.append)
     await wire.converse()

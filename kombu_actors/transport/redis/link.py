@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from uuid import uuid4
 
 import trio
@@ -187,7 +187,7 @@ class RedisLink(OneLife):
             raise reason.with_traceback(None)
 
     @property
-    def sock(self) -> Any:
+    def sock(self) -> trio.socket.SocketType:
         """The socket over which commands are sent, for its address."""
         return self._caller.wires.main.sock
 

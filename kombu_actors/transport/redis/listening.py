@@ -15,7 +15,7 @@ from ...protocols.redis.consuming_calls import read_topics
 from .caller import Caller
 from .errors import Consequence, ErrorReply, consequence_of, translate, without_arguments
 from .schedule import Schedule
-from .wire import RedisWire
+from .wire import Argument, RedisWire
 
 if TYPE_CHECKING:
     from .claims import Claimer
@@ -222,15 +222,14 @@ class Listening:
     ) -> None:
         """``PSUBSCRIBE`` to a pattern of topics, or ``PUNSUBSCRIBE``; ``done`` is told the refusal, if there is one."""
 
-        def answered(reply: Any) -> None:
-            refused = isinstance(reply, ErrorReply)
-            done(translate(reply.text, f"{command} {pattern.decode()}") if refused else None)
+        def answered(reply: object) -> None:
+            done(translate(reply.text, f"{command} {pattern.decode()}") if isinstance(reply, ErrorReply) else None)
 
         wire = self._caller.wires.listener
         if wire is not None and self._caller.serves(wire):
             wire.send((command, pattern), answered)
 
-    def _ask(self, command: tuple[Any, ...], done: Callable[[Any], None]) -> None:
+    def _ask(self, command: tuple[str, *tuple[Argument, ...]], done: Callable[[Any], None]) -> None:
         """Ask something over the connection that is told of changes.  Who can't ask would be deaf: the link dies."""
 
         def answered(reply: object) -> None:

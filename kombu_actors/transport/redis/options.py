@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import socket
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
+from ..._values.endpoint import LinkOptions
 from ..._values.tls_settings import ALIASES, TLSSettings, tls_settings
 from ...errors import InvalidURL
 
@@ -147,7 +148,7 @@ class DialOptions:
         )
 
 
-def pulse_interval(options: Any) -> float:
+def pulse_interval(options: LinkOptions) -> float:
     """Seconds for ``RedisWire.run_pulse``, out of a link's options; 0 for no pulse.
 
     ``heartbeat``, or less when ``health_check_interval`` asks for it, or ``socket_timeout``: a server

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from ..._frozen import Record
 from ...errors import ConnectionBlocked, ConnectionLost, PublishRefused
@@ -184,7 +184,7 @@ class Publishing:
 
     def _ask_limits(self, then: Callable[[Limits], None]) -> None:
         """Ask each time: they can be changed while the server runs, and a large message costs far more."""
-        answers: list[Any] = [None] if not self._may_ask_limits else []
+        answers: list[object] = [None] if not self._may_ask_limits else []
 
         def take(reply: object) -> None:
             answers.append(reply)

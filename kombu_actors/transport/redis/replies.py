@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Final
 
 import hiredis
 
@@ -52,7 +52,7 @@ class ReplyReader:
         self._suspect_inside = re.compile(rb"\n" + suspect)
         self._suspect_at_start = re.compile(suspect)
 
-    def replies(self, data: bytes) -> Iterator[Any]:
+    def replies(self, data: bytes) -> Iterator[object]:
         """Yield every reply that is complete with ``data``.
 
         Raises:
@@ -89,7 +89,7 @@ class ReplyReader:
         if int(head["bulk"]) > self._bulk_max:
             raise BadReply(f"the announcement of {int(head['bulk'])} bytes, where {self._bulk_max} are the limit")
 
-    def _feed(self, data: bytes, start: int, end: int) -> Iterator[Any]:
+    def _feed(self, data: bytes, start: int, end: int) -> Iterator[object]:
         if start == end:
             return
         parser = self._parser

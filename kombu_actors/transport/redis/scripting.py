@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final, TypeVar
 
 from amqp.exceptions import AccessRefused
 
@@ -13,6 +13,8 @@ from ...protocols.redis.scripts import Script
 from .errors import NOT_TAKEN, without_arguments
 
 __all__ = ["Scripting"]
+
+T = TypeVar("T")
 
 _EVAL: Final = re.compile(r"(?i)\beval(sha)?\b")
 
@@ -39,7 +41,7 @@ class Scripting:
         self._sent: set[Script] = set()
         """While nothing can be loaded: the scripts whose text the server has been sent."""
 
-    def command(self, call: Call[Any], common: Sequence[bytes]) -> tuple[bytes, ...]:
+    def command(self, call: Call[T], common: Sequence[bytes]) -> tuple[bytes, ...]:
         """The command as it is to be sent now."""
         by_name = self._names and (self._loads or call.script in self._sent)
         if not self._loads:

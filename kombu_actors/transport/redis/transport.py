@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 from uuid import uuid4
 
 import trio
 
-from ..._values.endpoint import Endpoint, body_max_of
+from ..._values.endpoint import Endpoint, LinkOptions, body_max_of
 from ..._values.model import Properties
 from ...errors import BrokerUnreachable, ConnectionLost
 from ...protocols.redis.options import RedisOptions
@@ -43,7 +42,7 @@ class RedisTransport:
         self._body_max = body_max_of(transport_options or {})
         self._handover = Handover()
 
-    async def connect(self, endpoint: Endpoint, options: Any) -> RedisLink:
+    async def connect(self, endpoint: Endpoint, options: LinkOptions) -> RedisLink:
         """Dial, log in, and take a lease.
 
         All of it takes at most ``options.connect_timeout`` seconds, or transport option ``socket_connect_timeout``
@@ -73,13 +72,13 @@ class RedisTransport:
                 opened.wire.kill(ConnectionLost("the connection was given up before it was whole"))
             raise
 
-    async def _open(self, endpoint: Endpoint, options: object, wires: dict[Role, OpenedWire]) -> None:
+    async def _open(self, endpoint: Endpoint, options: LinkOptions, wires: dict[Role, OpenedWire]) -> None:
         """Open the wires that are needed at once, to one server; ``wires`` gets them one by one."""
         main = wires["main"] = await open_wire(endpoint, options, role="main")
         if self.options.confirm_replicas:
             wires["publisher"] = await open_wire(endpoint, options, role="publisher", at=(main.host, main.port))
 
-    def _link(self, endpoint: Endpoint, options: Any, opened: Mapping[Role, OpenedWire]) -> RedisLink:
+    def _link(self, endpoint: Endpoint, options: LinkOptions, opened: Mapping[Role, OpenedWire]) -> RedisLink:
         if len({each.server.run_id for each in opened.values()}) > 1:
             raise BrokerUnreachable(f"{endpoint} changed its primary while we dialled")
         main = opened["main"]
@@ -129,6 +128,6 @@ class RedisTransport:
             body_encoding=self.options.body_encoding,
         )
 
-    def content_of(self, prepared: PreparedMessage) -> tuple[Mapping[str, Any], bytes]:
+    def content_of(self, prepared: PreparedMessage) -> tuple[Mapping[str, object], bytes]:
         """Properties, as a receiver would see them, and body of a prepared message."""
         return prepared.properties, prepared.body

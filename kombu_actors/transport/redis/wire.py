@@ -7,7 +7,7 @@ one task, and hears of everything else by callbacks, which the reader calls in t
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, cast
 
@@ -36,7 +36,7 @@ LAST_WORD_TIMEOUT: Final = 1.0
 pack: Final = cast("Callable[[tuple[Argument, ...]], bytes]", hiredis.pack_command)
 """A command as bytes, for ``send_packed``; ``TypeError`` for what can't be an argument."""
 
-_SUBSCRIBING: Final[dict[Any, bytes]] = {
+_SUBSCRIBING: Final[dict[object, bytes]] = {
     spelling: kind
     for kind in (b"subscribe", b"unsubscribe", b"psubscribe", b"punsubscribe")
     for spelling in (kind, kind.upper(), kind.decode(), kind.decode().upper())
@@ -118,7 +118,7 @@ class RedisWire(OneLife):
             self._waiting.popleft()(reason)
 
     @property
-    def sock(self) -> Any:
+    def sock(self) -> trio.socket.SocketType:
         """The socket, for its address."""
         return self._stream.socket
 
@@ -202,7 +202,7 @@ class RedisWire(OneLife):
         """
         await self._serve("pulse", partial(keep_pulse, self, interval, f"a PING every {interval / 2:g} s"))
 
-    async def _serve(self, role: str, act: Callable[[], Any]) -> None:
+    async def _serve(self, role: str, act: Callable[[], Awaitable[object]]) -> None:
         if role in self._serving:
             raise RuntimeError(f"the {role} of {self!r} is running already")
         self._serving.add(role)
@@ -263,7 +263,7 @@ class RedisWire(OneLife):
             if self._ending.reason is not None:
                 return
 
-    def _pushed(self, push: list[Any]) -> None:
+    def _pushed(self, push: list[object]) -> None:
         first = self._waiting[0] if self._waiting else None
         if type(first) is _Confirmations and push and push[0] == first.kind:
             if first.confirmed():

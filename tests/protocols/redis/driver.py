@@ -65,7 +65,7 @@ class Driver:
             return self.client.execute_command(*command)
 
     def run(self, call: Call[T]) -> T:
-        return call.parse(self.send(call.command(self.layout.common(self.owner, self.body_max))))
+        return call.parse(*self.send(call.command(self.layout.common(self.owner, self.body_max))))
 
     def finish_work(self) -> None:
         """Beat until nothing that takes several steps is left."""
