@@ -12,12 +12,13 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, Unpack, overload
 from uuid import NAMESPACE_OID, uuid3, uuid4
 
-from ._facade.consumer import Callback, ConsumerSettings
+from ._facade.consumer import Callback, Consumer, ConsumerSettings
 from ._facade.declare import maybe_declare
+from ._facade.exchange import Exchange
+from ._facade.message import Message
+from ._facade.producer import Producer
+from ._facade.queue import Queue
 from ._facade.surface import connection_of
-from .entity import Exchange, Queue
-from .message import Message
-from .messaging import Consumer, Producer
 from .resource import Resource
 from .serialization import registry
 from .utils.uuid import uuid

@@ -19,14 +19,15 @@ from ._bridge.ensuring import in_ensure
 from ._bridge.loading import load
 from ._facade import dialling, retrying
 from ._facade.connection_view import ConnectionView
+from ._facade.consumer import Consumer
 from ._facade.contracts import EnsureOptions, EventLoop, RetryPolicy, Revivable
 from ._facade.dialling import DIAL_MARGIN
 from ._facade.parameters import CONNECT_TIMEOUT, Parameters
+from ._facade.producer import Producer
 from ._facade.runs import Runs
 from ._facade.surface import is_connection, maybe_channel
 from ._values.endpoint import FAILOVER_STRATEGIES
 from .errors import ChannelLimitExceeded, ConnectionLimitExceeded, OperationalError, PublishUnknown
-from .messaging import Consumer, Producer
 from .transport import module_for
 
 if TYPE_CHECKING:

@@ -10,11 +10,12 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._bridge.bells import Sleepers
+from ._facade.consumer import Consumer
+from ._facade.message import Message
+from ._facade.producer import Producer
 from .common import ignore_errors
 from .connection import Connection
 from .errors import OperationalError
-from .message import Message
-from .messaging import Consumer, Producer
 from .utils.limits import TokenBucket
 
 if TYPE_CHECKING:

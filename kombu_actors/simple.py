@@ -12,13 +12,15 @@ from queue import Empty
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict, cast
 
+from ._facade.consumer import Consumer
+from ._facade.exchange import Exchange
+from ._facade.message import Message
+from ._facade.producer import Producer
+from ._facade.queue import Queue
 from ._facade.queue_channels import PREFETCH, queue_channels
 from ._facade.surface import connection_of, is_connection
 from ._values.model import Arguments
 from .connection import Connection
-from .entity import Exchange, Queue
-from .message import Message
-from .messaging import Consumer, Producer
 
 if TYPE_CHECKING:
     from ._facade.channel import Channel

@@ -14,9 +14,8 @@ from .._values.model import Action, ConsumerSpec, Delivery, Outcome, QoS, Return
 from ..actors.channel import ChannelActor, Epoch
 from ..actors.connection import ConnectionActor
 from ..actors.consumer import DesiredConsumer
-from ..actors.outcomes import outcome_error, too_late, unconfirmed
+from ..actors.outcomes import Receipt, outcome_error, too_late, unconfirmed
 from ..actors.publisher import WINDOW_BYTES, WINDOW_MESSAGES
-from ..actors.receipts import Receipt
 from ..actors.sending import send, wait_outcome
 from ..actors.topology_calls import TopologyCalls
 from ..errors import ConnectionLost, DeadlineExceeded, StaleDelivery

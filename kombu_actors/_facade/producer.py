@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 from ..compression import compress
 from ..serialization import dumps
 from ..utils.charsets import encode_text
-from ..utils.duration import milliseconds
 from ..utils.functional import ChannelPromise
+from ..utils.time import milliseconds
 from .declare import maybe_declare
 from .exchange import Exchange, maybe_delivery_mode
 from .queue import Queue

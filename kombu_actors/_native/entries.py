@@ -10,7 +10,7 @@ from ..actors.connection import ConnectionActor
 from ..protocols.ledger import Entry
 from ..serialization import dumps
 from ..supervisors._interrupts import unprotected
-from ..utils.duration import milliseconds
+from ..utils.time import milliseconds
 
 
 class MessageProperties(TypedDict, total=False):

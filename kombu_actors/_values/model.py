@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from .._frozen import Frozen, Record
-from ..utils.duration import milliseconds
+from ..utils.time import milliseconds
 
 Arguments = Mapping[str, Any]
 Properties = Mapping[str, object]

@@ -1,8 +1,8 @@
-"""Calls over wire channels, and whose error it is when the broker ends the whole session over one of them."""
+"""Calls over wire channels, and whose error it is when the broker ends a channel, or the session, over one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import TypeVar
 
 import trio
@@ -11,13 +11,39 @@ from amqp import exceptions as amqp_errors
 from ..errors import ConnectionLost
 from ..transport._contract import EndedByCall
 
-__all__ = ["Calls"]
+__all__ = ["CONSUMING", "Calls", "is_answer", "may_concern", "verdict"]
 
 T = TypeVar("T")
 E = TypeVar("E")
 
 ATTEMPTS = 5
 """Sessions that may end over the calls of others while one is being made."""
+CONSUMING = frozenset({(60, 20), (50, 10)})
+"""AMQP's ids of what subscribing takes: ``basic.consume``, and ``queue.declare`` for looking for the queue."""
+
+
+def is_answer(error: amqp_errors.AMQPError, methods: Collection[tuple[int, int]]) -> bool:
+    """Whether an error answers one of these methods; transports without AMQP's methods raise it where it belongs."""
+    method: Sequence[int] | None = error.method_sig
+    return method is None or tuple(method) in methods
+
+
+def verdict(error: BaseException) -> BaseException | None:
+    """The connection error with which the broker answered this very call: asking again ends the next session.
+
+    None when the session ended for another reason, or over a call that can't be told from this one.  Transports
+    that know the answer beforehand raise it as it is, and keep the session.
+    """
+    if isinstance(error, amqp_errors.IrrecoverableConnectionError):
+        found: BaseException = error
+        return found
+    return error.__cause__ if isinstance(error, EndedByCall) else None
+
+
+def may_concern(error: BaseException, methods: Collection[tuple[int, int]]) -> bool:
+    """Whether the session ended over a call like these: this one, or another's that can't be told from it."""
+    cause: object = error.__cause__
+    return isinstance(cause, amqp_errors.IrrecoverableConnectionError) and is_answer(cause, methods)
 
 
 class Calls:

@@ -20,7 +20,7 @@ from ..errors import ChannelLimitExceeded, ConnectionLost
 from ..supervisors import ActorContext, Backoff, Event, Hibernation
 from ..supervisors._interrupts import protected
 from ..transport._contract import DeliverySink, Link, LinkChannel
-from ._verdicts import CONSUMING, is_answer, may_concern, verdict
+from .calls import CONSUMING, is_answer, may_concern, verdict
 from .waitlist import Waiting, refused_again
 
 if TYPE_CHECKING:

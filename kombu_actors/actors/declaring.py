@@ -17,8 +17,8 @@ from ..errors import ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, Envelope
 from ..supervisors._interrupts import protected
 from ..transport._contract import Link
-from ._verdicts import verdict
 from ._waiting import Farewells
+from .calls import verdict
 from .restoring import Restorer
 from .sharing import Neighbour
 from .topology import Entity, Named, Topology

@@ -16,7 +16,7 @@ from .._logs import get_logger
 from .._values.model import BindingKind, BindingSpec, QueueInfo, QueueSpec
 from ..supervisors import ActorContext, Event
 from ..transport._contract import Link, LinkChannel
-from ._verdicts import verdict
+from .calls import verdict
 from .together import MANY, make_together
 from .topology import Entity, Named, Topology, describe
 from .waitlist import Waiting, Waitlist

@@ -14,9 +14,8 @@ import trio
 
 from .._values.model import Outcome, Returned
 from ..protocols.ledger import Entry
-from .outcomes import Tell, outcome_error, too_late
+from .outcomes import Receipt, Tell, outcome_error, too_late
 from .publisher import Publisher
-from .receipts import Receipt
 
 __all__ = ["begin", "leave", "send", "wait_outcome"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ._changes import Changes
+from ._lots import Changes
 from ._mailbox import Mailbox
 from ._outcome import Failure, Outcome, Stopped
 from ._policy import ChildState

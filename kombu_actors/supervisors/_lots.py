@@ -1,4 +1,4 @@
-"""Where tasks wait for something that others bring: the one thing that differs between trio's tasks and asyncio's."""
+"""Where tasks wait for something that others bring, or for anything to change."""
 
 from __future__ import annotations
 
@@ -70,3 +70,25 @@ class TrioLot:
     async def checkpoint_if_cancelled(self) -> None:
         """Be cancelled, if this task's scope is."""
         await trio.lowlevel.checkpoint_if_cancelled()
+
+
+@protected
+class Changes:
+    """As a trio ``ParkingLot``, for thousands of things: takes no memory, and no time, while nobody waits."""
+
+    __slots__ = ("_lot",)
+
+    def __init__(self) -> None:
+        self._lot: trio.lowlevel.ParkingLot | None = None
+
+    def unpark_all(self) -> None:
+        """Wake whoever waits."""
+        lot, self._lot = self._lot, None
+        if lot is not None:
+            lot.unpark_all()
+
+    async def park(self) -> None:
+        """Wait to be woken."""
+        if self._lot is None:
+            self._lot = trio.lowlevel.ParkingLot()
+        await self._lot.park()

@@ -11,7 +11,6 @@ import trio
 from ._actor import ActorRef, inside
 from ._errors import ActorDown, ChildStartError, SelfStop, SpecError, UnknownChild
 from ._interrupts import guarded, interrupt_in, protected
-from ._looking import look_at
 from ._lots import Lot
 from ._node import FirstStart, Node
 from ._outcome import Failed, Outcome, Stopped
@@ -20,7 +19,7 @@ from ._records import RestartChild, StopChild
 from ._spec import ChildSpec, SupervisorSpec
 from ._stream import EventStream
 from ._tree import Listener, Tree
-from ._views import ChildView
+from ._views import ChildView, look_at
 
 
 @protected

@@ -14,10 +14,10 @@ import trio
 from .._logs import get_logger
 from . import events as news
 from ._cell import Cell
-from ._changes import Changes
 from ._errors import ActorDown, ChildFailed, Escalation
 from ._incarnation import Incarnation
 from ._interrupts import came_after_another, protected, unprotected
+from ._lots import Changes
 from ._monitor import Monitor
 from ._node import Node
 from ._outcome import Outcome

@@ -6,8 +6,7 @@ There is no making transports of one's own here: deriving from ``Transport`` say
 from __future__ import annotations
 
 from .._facade.message import Message
-from .._facade.queue_arguments import RABBITMQ_QUEUE_ARGUMENTS, to_rabbitmq_queue_arguments
-from .._facade.standard import StdChannel
+from .._facade.standard import RABBITMQ_QUEUE_ARGUMENTS, StdChannel, to_rabbitmq_queue_arguments
 from .._facade.transports import Implements, Management, Transport
 
 __all__ = [
