@@ -27,9 +27,9 @@ from .states import ChannelState
 __all__ = ["DeliveryScanner"]
 
 CACHE_SIZE: Final = 1024
-"""Entries per cache.  A full cache is emptied: unique properties then cost no more than without it."""
+"""Entries per cache.  A full cache is emptied: what never repeats then costs no more than without it."""
 CACHED_PROPERTIES_MAX: Final = 512
-"""Bytes of properties worth remembering; bounds that cache to about a megabyte."""
+"""Bytes of properties worth remembering; bounds that cache to some megabytes."""
 
 _DELIVER: Final = method_id(spec.Basic.Deliver)
 # By length of the consumer tag: frame head, method id, tag, delivery tag, redelivered.
@@ -49,6 +49,9 @@ class DeliveryScanner:
         self._tags: dict[bytes, str] = {}
         self._routes: dict[bytes, tuple[str, str]] = {}
         self._properties: dict[bytes, dict[str, object]] = {}
+        self._come_once: set[int] = set()
+        """Hashes of properties, which are kept if they come again.  Those with an id never do: to keep a thousand of
+        them would be three megabytes held, and new memory for each message."""
 
     def scan(
         self,
@@ -147,7 +150,16 @@ class DeliveryScanner:
         except PeerProtocolError as error:
             return UndecodableProperties(error.text)
         if len(raw) <= CACHED_PROPERTIES_MAX:
+            self._keep_if_repeated(raw, properties)
+        return properties
+
+    def _keep_if_repeated(self, raw: bytes, properties: dict[str, object]) -> None:
+        fingerprint = hash(raw)
+        if fingerprint in self._come_once:
             if len(self._properties) >= CACHE_SIZE:
                 self._properties.clear()
             self._properties[raw] = properties
-        return properties
+        else:
+            if len(self._come_once) >= CACHE_SIZE:
+                self._come_once.clear()
+            self._come_once.add(fingerprint)

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from kombu_actors._values.model import Delivery, Returned
 from kombu_actors.protocols.amqp import PeerProtocolError, Preparer
-from kombu_actors.protocols.amqp.deliveries import CACHE_SIZE
 from kombu_actors.protocols.amqp.events import (
     ConsumerCancelled,
     Event,
@@ -315,21 +314,6 @@ def test_consecutive_deliveries_of_one_consumer_are_one_batch() -> None:
     assert [delivery.delivery_tag for delivery in event.deliveries] == list(range(1, 101))
     mixed = peer.delivery(1, 101, b"x") + peer.delivery(1, 102, b"x", consumer="b") + peer.delivery(1, 103, b"x")
     assert [len(event.deliveries) for event in engine.receive(mixed)] == [1, 1, 1]  # type: ignore[union-attr]
-
-
-def test_what_the_decoder_remembers_is_bounded() -> None:
-    """Routes, tags and properties that never repeat don't pile up."""
-    engine = engine_with_channel()
-    for tag in range(1, 3 * CACHE_SIZE):
-        engine.receive(
-            peer.delivery(1, tag, b"", consumer=f"c{tag}", routing_key=f"k{tag}", properties={"message_id": str(tag)})
-        )
-    scanner = engine._receiver._scanner
-    for cache in (scanner._tags, scanner._routes, scanner._properties):
-        assert 0 < len(cache) <= CACHE_SIZE
-    before = len(scanner._properties)
-    engine.receive(peer.delivery(1, 9999, b"", properties={"application_headers": {"big": "x" * 5000}}))
-    assert len(scanner._properties) == before
 
 
 def test_a_large_body_that_drips_in_costs_linear_time() -> None:
