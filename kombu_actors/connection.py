@@ -20,7 +20,6 @@ from ._bridge.loading import load
 from ._facade import dialling, retrying
 from ._facade.connection_view import ConnectionView
 from ._facade.consumer import Consumer
-from ._facade.contracts import EnsureOptions, EventLoop, RetryPolicy, Revivable
 from ._facade.dialling import DIAL_MARGIN
 from ._facade.parameters import CONNECT_TIMEOUT, Parameters
 from ._facade.producer import Producer
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from ._facade.channel import Channel
     from ._facade.channel_calls import ChannelCalls
     from ._facade.consumer import ConsumerOptions
+    from ._facade.contracts import EnsureOptions, EventLoop, RetryPolicy, Revivable
     from ._facade.exchange import Exchange
     from ._facade.management import ManagerOptions, RabbitMQManagement
     from ._facade.producer import ProducerOptions

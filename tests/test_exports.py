@@ -160,7 +160,7 @@ def test_a_first_connection_over_amqp_loads_what_it_needs() -> None:
     assert [name for name in ours if name not in NEEDED and not name.startswith(beneath)] == []
     assert {"_facade.management", "_bridge.looping", "_bridge.stay", "_bridge.supply"} & ours == set()
     assert loaded & NOT_NEEDED == set()
-    assert len(ours) <= 152
+    assert len(ours) <= 151
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from .._bridge.channel import ChannelHandle
 from .._bridge.connection import ConnectionHandle
@@ -13,8 +13,10 @@ from .._bridge.listener import Listener
 from ..transport._contract import Transport
 from .channel import Channel
 from .channel_calls import ChannelCalls
-from .contracts import ChannelHost, EventLoop
 from .parameters import Parameters
+
+if TYPE_CHECKING:
+    from .contracts import ChannelHost, EventLoop
 
 TURN = 0.005
 """Seconds after which an event loop is given back its turn, though there is more to drain."""
