@@ -11,118 +11,21 @@ import argparse
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import attrs
 import redis
 
 from kombu_actors.protocols.redis import consuming_calls as calls
-from kombu_actors.protocols.redis.scripts import ALL_SCRIPTS
-from tests.protocols.redis.driver import headers_member
-from tests.protocols.redis.member import Member, stock
+from tests.protocols.redis.member import stock
 from tests.support.redis_server import RedisNode
 
-SEP: Final = "\x06\x16"
-MILLION: Final = 1_000_000
-BINDINGS: Final = 50_000
-QUEUES: Final = 1_000
-MEGABYTE: Final = "x" * 1_000_000
-SAMPLES: Final = 200
-"""Calls that are looked at of what takes thousands."""
+from .redis_meter import BINDINGS, MEGABYTE, MILLION, QUEUES, SAMPLES, SEP, Scene
+
 BOUND_MS: Final = 50.0
 """What no call may exceed."""
-NAMES: Final = {script.sha1.encode(): name for name, script in ALL_SCRIPTS.items()}
-
-
-@attrs.define(eq=False)
-class Meter(Member):
-    """A member that knows how long each of its calls kept the server."""
-
-    schedstat: Path = Path()
-    ran: dict[str, list[float]] = attrs.field(factory=dict)
-
-    def another(self) -> Meter:
-        return Meter(self.client, self.layout, schedstat=self.schedstat, ran=self.ran)
-
-    def _served(self) -> float:
-        """Milliseconds."""
-        return int(self.schedstat.read_text().split()[0]) / 1e6
-
-    def send(self, command: tuple[bytes, ...]) -> Any:
-        before = self._served()
-        reply = super().send(command)
-        self.ran.setdefault(NAMES[command[1]], []).append(self._served() - before)
-        return reply
-
-
-@attrs.define(eq=False)
-class Scene:
-    """One member of an empty server."""
-
-    node: RedisNode
-    client: Any
-    scale: float
-    member: Meter = attrs.field(init=False)
-
-    @member.default
-    def _join(self) -> Meter:
-        self.client.flushall()
-        for script in ALL_SCRIPTS.values():
-            self.client.script_load(script.text)
-        task = Path(f"/proc/{self.node.pid}/task/{self.node.pid}/schedstat")
-        meter = Meter(self.client, schedstat=task)
-        meter.join()
-        return meter
-
-    def many(self, count: int) -> int:
-        return max(10, int(count * self.scale))
-
-    def fill(self, queue: str, count: int, envelope: bytes) -> None:
-        """Copies of one message, made in the server."""
-        script = "for _ = 1, ARGV[1] do redis.call('LPUSH', KEYS[1], ARGV[2]) end"
-        for _ in range(count // 5000 or 1):
-            self.client.eval(script, 1, queue, min(count, 5000), envelope)
-
-    def bind(self, exchange: str, count: int, *, topic: bool = False, queue: str | None = None) -> None:
-        """As stock kombu does."""
-        for first in range(0, count, 1000):
-            members = [
-                SEP.join(
-                    (
-                        f"a.{number}.*" if topic else f"key.{number}",
-                        "^.$" if topic else "",
-                        queue or f"to {number}",
-                    )
-                )
-                for number in range(first, min(first + 1000, count))
-            ]
-            self.client.sadd(f"_kombu.binding.{exchange}", *members)
-
-    def bind_headers(self, exchange: str, bindings: Iterable[Mapping[str, object]]) -> None:
-        """A queue by each, past the scripts."""
-        members = [headers_member(f"to {number}", arguments) for number, arguments in enumerate(bindings)]
-        for first in range(0, len(members), 1000):
-            page = members[first : first + 1000]
-            self.client.hset(self.member.key(f"bindings.{exchange}"), mapping=dict.fromkeys(page, ""))
-            self.client.sadd(self.member.key(f"bindings_permanent.{exchange}"), *page)
-
-    def publish_with(self, exchange: str, *headers: Mapping[str, object]) -> None:
-        """One batch, a message with each."""
-        self.member.publish_in_steps(*(self.member.message("", b"", exchange, headers=each) for each in headers))
-
-    def publish(self, keys: list[str], exchange: str, body: bytes = b"") -> None:
-        """One batch, however many calls it takes."""
-        self.member.publish_in_steps(*(self.member.message(key, body, exchange) for key in keys))
-
-    def repeat(self, step: Callable[[], bool]) -> None:
-        for _ in range(SAMPLES):
-            if step():
-                return
-
-    def claim(self, *queues: str, count: int = 250, channel: str = "1") -> int:
-        return len(self.member.claim(*queues, count=count, channel=channel).messages)
 
 
 def million(scene: Scene) -> None:
@@ -246,6 +149,62 @@ def everybody(scene: Scene) -> None:
     scene.publish(["all"], "f", MEGABYTE.encode())
 
 
+def exchanges(scene: Scene) -> None:
+    """a message that comes to 50,000 exchanges bound to one, in a chain, and in a tree; one that comes to none"""
+    names = [f"x{number}" for number in range(scene.many(BINDINGS))]
+    for kind in ("direct", "fanout", "topic"):
+        scene.declare(kind, ["e", *names])
+        scene.bind_exchanges(*(("e", name) for name in names))
+        scene.publish(["key"], "e")
+        scene.publish(["nobody's"], "e")
+        scene.client.flushdb()
+        scene.member.join()
+    scene.declare("direct", names)
+    scene.bind_exchanges(*pairwise(names))
+    scene.publish(["key"], names[0])
+    scene.client.flushdb()
+    scene.member.join()
+    scene.declare("direct", names)
+    scene.bind_exchanges(*((names[(number - 1) // 10], names[number]) for number in range(1, len(names))))
+    scene.publish(["key"], names[0])
+
+
+def lost(scene: Scene) -> None:
+    """50,000 bindings that the server has lost: of a headers exchange, of a direct one, to exchanges"""
+    count = scene.many(BINDINGS)
+    scene.member.exchange("h", "headers")
+    scene.bind_headers("h", ({"item": number} for number in range(count)))
+    scene.publish_with("h", {"item": 7})
+    scene.client.delete(scene.member.key("bindings.h"))
+    scene.publish_with("h", {"item": 7})
+    scene.member.exchange("d", "direct")
+    scene.bind("d", count)
+    scene.client.rename("_kombu.binding.d", "_kombu.binding_permanent.d")
+    scene.publish(["key.7"], "d")
+    scene.member.exchange("e", "fanout")
+    scene.bind_exchanges(*(("e", f"x{number}") for number in range(count)))
+    scene.client.delete(scene.member.key("bindings.e"))
+    scene.publish([""], "e")
+
+
+def restoring(scene: Scene) -> None:
+    """restore what a stock kombu claimed: a message to 50,000 queues, direct and headers; of 500 kB to 200"""
+    scene.member.exchange("d", "direct")
+    scene.bind("d", scene.many(BINDINGS))
+    scene.client.sadd("_kombu.binding.d", *(SEP.join(("all", "", f"large {i}")) for i in range(scene.many(200))))
+    scene.member.exchange("e", "direct")
+    for number in range(0, scene.many(BINDINGS), 1000):
+        scene.client.sadd("_kombu.binding.e", *(SEP.join(("all", "", f"to {number + i}")) for i in range(1000)))
+    scene.member.exchange("h", "headers")
+    scene.bind_headers("h", ({"x-match": "all"} for _ in range(scene.many(BINDINGS))))
+    for number, (exchange, body) in enumerate((("d", MEGABYTE[:500_000]), ("e", ""), ("h", ""))):
+        scene.client.hset("unacked", f"tag-{number}", f'[{stock(body).decode()}, "{exchange}", "all"]')
+        scene.client.zadd("unacked_index", {f"tag-{number}": 1})
+    for _ in range(10 * SAMPLES):
+        if scene.member.beat(queues=["to 1", "large 1"]).next_timer != 0:
+            break
+
+
 def ending(scene: Scene) -> None:
     """delete a queue with 50,000 bindings"""
     count = scene.many(BINDINGS)
@@ -279,7 +238,8 @@ def queues(scene: Scene) -> None:
 
 SCENES: Final = (
     *(million, expiry, give_back, give_back_large),
-    *(routing_direct, routing_topic, routing_headers, comparing_headers, everybody, ending, queues),
+    *(routing_direct, routing_topic, routing_headers, comparing_headers, everybody, exchanges, lost, restoring),
+    *(ending, queues),
 )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import redis
 
-from soak.redis_steps import BOUND_MS, SCENES, Scene, play
+from soak.redis_meter import Scene
+from soak.redis_steps import BOUND_MS, SCENES, play
 from tests.support.brokers import RedisNode
 
 SCALE = 0.04

@@ -200,6 +200,31 @@ def test_what_is_lost_is_made_anew(driver: Driver, lost: str) -> None:
     assert reached(driver) == ["to 7", "to new"]
 
 
+def test_a_table_that_is_lost_is_filled_in_steps(driver: Driver) -> None:
+    """Nobody goes by half of it, whoever fills it; who binds and unbinds meanwhile, or before, is heeded."""
+    driver.exchange("e", "headers")
+    crowd(driver, [{"w": number} for number in range(VERY_MANY)])
+    hash_, kept = driver.key("bindings.e"), driver.key("bindings_permanent.e")
+    driver.client.delete(hash_)
+    driver.queue("to new")
+    undone = driver.bind("e", "to new", w=8)
+    driver.bind("e", "to new", w=7)
+    assert driver.publish_all(message(driver, {"w": 7})).codes == []
+    assert 0 < driver.client.hlen(hash_) < VERY_MANY
+    driver.unbind(undone)
+    answers = driver.another().publish_in_steps(message(driver, {"w": 7}), message(driver, {"w": VERY_MANY - 1}))
+    assert len(answers) > 2
+    assert reached(driver) == [f"to {VERY_MANY - 1}", "to 7", "to new"]
+    assert set(driver.client.hkeys(hash_)) == driver.client.smembers(kept)
+    publish(driver, {"w": 8})
+    assert reached(driver) == ["to 8"]
+    assert not driver.client.exists(driver.key("refilling"))
+    driver.client.delete(hash_)
+    driver.publish_all(message(driver, {"w": 7}))
+    driver.delete_exchange("e")
+    assert not driver.client.exists(driver.key("refilling"))
+
+
 def test_what_never_agrees_needs_no_second_index(driver: Driver) -> None:
     """A binding that asks for any of nothing."""
     driver.exchange("e", "headers")

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kombu_actors._values.model import BindingKind, BindingSpec
+from kombu_actors.protocols.redis import publish_calls
 from kombu_actors.protocols.redis.publish_calls import Code
+from kombu_actors.protocols.redis.scripts import ALL_SCRIPTS, Script
 from kombu_actors.protocols.virtual import VirtualBroker
 from tests.protocols.virtual.client import Client as Model
 from tests.protocols.virtual.client import connect
@@ -57,13 +59,27 @@ def declare(who: Driver | Model, alternates: dict[str, str]) -> None:
         who.exchange(name, kind, arguments=arguments)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.fixture(params=["", "a step at a time"])
+def steps(request: pytest.FixtureRequest, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scripts as they are, and such as walk an exchange in each call, and have an index and pages for few bindings."""
+    if request.param:
+        text = ALL_SCRIPTS["publish"].text
+        for usual, tiny in (("STEP = 300", "1"), ("FEW = 200", "2"), ("MANY = 500", "1"), ("PAGE = 200", "1")):
+            assert usual in text
+            text = text.replace(usual, f"{usual.split()[0]} = {tiny}")
+        script = Script("publish", text)
+        client.script_load(script.text)
+        monkeypatch.setattr(publish_calls, "_PUBLISH", script)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     alternates=ALTERNATES,
     bindings=st.lists(TO_QUEUE | TO_EXCHANGE, max_size=10),
     undone=st.sets(st.integers(0, 9)),
     publishes=st.lists(PUBLISH, min_size=1, max_size=6),
 )
+@pytest.mark.usefixtures("steps")
 def test_routing_is_that_of_the_virtual_broker(
     driver: Driver, alternates: dict[str, str], bindings: list[BindingSpec], undone: set[int], publishes: list[Any]
 ) -> None:
@@ -104,7 +120,7 @@ def test_routing_is_that_of_the_virtual_broker(
         properties = {"headers": {**headers, **({"CC": copies} if copies else {})}}
         messages.append(driver.message(key, body, exchange, True, **properties))
         model.publish(key, body, exchange, True, **properties)
-    codes = [code for message in messages for code in driver.publish_all(message).codes]
+    codes = [code for message in messages for answer in driver.publish_in_steps(message) for code in answer.codes]
     returned = {int(item[2]) for item in model.heard() if item[0] == "return"}
     assert {queue: driver.bodies(queue) for queue in QUEUES} == {queue: model.drain(queue) for queue in QUEUES}
     assert {number for number, code in enumerate(codes) if code == Code.NO_ROUTE} == returned

@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 import redis
 
+from .driver import headers_member
 from .member import Member, body, numbers, put, seqs, server_ms, stock, unacked
 
 kombu: Any = import_module("kombu")
+
+MANY_QUEUES = 1500
+"""Into more than one call puts a message."""
 
 
 @pytest.fixture
@@ -90,6 +94,40 @@ def test_what_is_restored_waits_for_the_index_of_its_exchange(member: Member, ch
         beats += 1
     assert beats > 1
     assert (member.bodies("far"), member.client.exists(member.key("undecodable"))) == ([b"0"], 0)
+
+
+@pytest.mark.parametrize("kind", ["direct", "headers"])
+def test_what_goes_back_to_very_many_queues_goes_in_steps(member: Member, kind: str) -> None:
+    """By whoever beats, once it's begun; a large message as well.  It's a claim until all of them have it."""
+    member.exchange("e", kind)
+    queues = [f"to {number}" for number in range(MANY_QUEUES)]
+    if kind == "direct":
+        member.client.sadd("_kombu.binding.e", *(f"key\x06\x16\x06\x16{queue}" for queue in queues))
+    else:
+        bindings = [headers_member(queue, {}) for queue in queues]
+        member.client.hset(member.key("bindings.e"), mapping=dict.fromkeys(bindings, ""))
+    for number, content in enumerate(("small", "x" * 500_000)):
+        member.client.hset("unacked", "tag", json.dumps([json.loads(stock(content)), "e", "key"]))
+        member.client.zadd("unacked_index", {"tag": 1})
+        while not member.client.keys("to *"):
+            assert member.beat(queues=["to 1"]).next_timer == 0
+        assert len(member.client.keys("to *")) < 400
+        assert member.client.hexists("unacked", "tag")
+        other = member.another().join()
+        assert other.beat(queues=["elsewhere"]).next_timer == 0
+        while other.beat(queues=["elsewhere"]).next_timer == 0:
+            pass
+        assert not member.client.hexists("unacked", "tag")
+        other.close()
+        assert {member.client.llen(queue) for queue in queues} == {1}
+        assert body(member.raw("to 7")[0]) == content
+        assert not member.client.keys(member.key("restor*"))
+        member.client.delete(*queues)
+        if number == 0:
+            for queue in queues[300:]:
+                member.client.srem("_kombu.binding.e", f"key\x06\x16\x06\x16{queue}")
+                member.client.hdel(member.key("bindings.e"), headers_member(queue, {}))
+            del queues[300:]
 
 
 def test_at_most_some_are_restored_per_beat_and_the_order_holds(member: Member, channel: Any) -> None:

@@ -14,11 +14,6 @@ if not alive() then return fenced() end
 work_when_full()
 local deaths, again = {}, false
 
--- What was a script's argument stays in the server's Lua until that collects, which it does now and then, by calls; and
--- Redis 8 counts it as memory in use.  So one large message that was refused would keep a full server full for a minute.
-local LITTER = 8192 -- kB, of which our scripts are some 1500
-if collectgarbage('count') > LITTER then collectgarbage() end
-
 -- What can't be done (a key holds something else than it should) must not keep the rest from being done, beat after beat.
 local function attempt(deed, ...)
   local good, why = pcall(deed, ...)
@@ -131,8 +126,8 @@ local function restore_stock()
     local known = owner and (call('ZSCORE', OWNERS, owner) or call('SISMEMBER', DEPARTING, owner) == 1)
     local value = not known and call('HGET', UNACKED, field)
     local good, outcome = true, 'restored'
-    if value then good, outcome = attempt(restore, value, consumed) end
-    if outcome == UNFINISHED then break end -- it stays where it is until the index is made
+    if value then good, outcome = attempt(restore, field, value, consumed) end
+    if outcome == UNFINISHED then break end -- it stays where it is, and the next beat goes on
     if known or outcome == 'not ours' then
       skipped = skipped + 1
       toil(1)
@@ -164,4 +159,9 @@ if not watched or now() - watched >= WATCH or now() < watched then
     if owner ~= OWNER then others[#others + 1] = {owner, client or '', run or '', silent} end
   end
 end
+-- What was a script's argument stays in the server's Lua until that collects, which it does now and then, by calls; and
+-- Redis 8 counts it as memory in use.  So one large message that was refused would keep a full server full for a minute.
+local LITTER = 8192 -- kB, of which our scripts are some 1500
+if not weary() and collectgarbage('count') > LITTER then collectgarbage() end
+
 return {deaths, (again or weary()) and 0 or next_timer(), others}

@@ -5,8 +5,10 @@ local ACCEPTED, UNROUTED, MISSING, REFUSED, INTERNAL = 0, 1, 2, 3, 4
 -- Fanout subscribers, stock kombu's among them, get it now or never; returns how many there were.
 local function broadcast(settings, exchange, message)
   local expires = message.lifetime and now() + message.lifetime or 0
-  local text = with_metadata(message.envelope, 0, expires) -- tells it from what stock kombu publishes
+  message.text = message.text or with_metadata(message.envelope, 0, expires) -- tells it from what stock kombu publishes
+  local text = message.text
   local topic = P .. settings.fanout_prefix .. exchange
+  toil(0.5, #text / 4)
   if not settings.fanout_patterns then return call('PUBLISH', topic, text) end
   local receivers = 0
   for _, key in ipairs(message.keys) do
@@ -46,87 +48,106 @@ end
 
 local function may_have(queue, message) return not (message.skip[queue] or is_gone(queue)) end
 
--- Of very many bindings the queues of the next ones, and where those after them begin; nil: there are none.
--- text: what they begin with in the index, after: the last one before them; or false, and where they are in the hash.
-local PAGE = 200
-local function next_of_range(exchange, text, after)
-  local queues = {}
-  if text then
-    local size = size_of(exchange)
-    if size > 0 then ready_index(exchange, size) end
-    local members = beginning_with(exchange, text, PAGE, after)
-    for i, member in ipairs(members) do queues[i] = select(3, parse_member(member)) or false end
-    return queues, members[PAGE]
-  end
-  local page = call('HSCAN', NS .. 'bindings.' .. exchange, after, 'COUNT', PAGE)
-  for i = 1, #page[2], 2 do
-    local kind, destination = unpack(cjson.decode(page[2][i]))
-    queues[#queues + 1] = kind == 'queue' and destination
-  end
-  return queues, page[1] ~= '0' and page[1] or nil
+-- Whether a queue gets what is for its name; an unknown one, too, if it may: a stock consumer leaves no trace while its
+-- queue is empty.  Not one that we named (kombu's names have dashes): that has a record, or is gone.
+local function goes_by_name(queue, message)
+  if message.skip[queue] then return false end
+  return queue_of(queue).recorded or not (message.mandatory and not has_lists(queue) or string.find(queue, OUR_NAMES))
 end
 
--- Put the queues of a message's ranges into its parcel, which has each once, for a step; whether those were all.
-local function gather_ranges(message, ranges)
-  while #ranges > 0 do
-    local exchange, text, after = unpack(ranges[1])
-    local good, queues, rest = pcall(next_of_range, exchange, text, after)
-    if not good and queues == UNFINISHED then break end
-    if not good then error(queues, 0) end
-    local names = {}
-    for _, queue in ipairs(queues) do
-      if queue and may_have(queue, message) then names[#names + 1] = queue end
-    end
-    if #names > 0 then call('SADD', parcel_of(message), unpack(names)) end
-    if rest then ranges[1] = {exchange, text, rest} else table.remove(ranges, 1) end
-    toil(#queues / 2)
-    if weary() then break end
-  end
-  return #ranges == 0
-end
-
--- Route a message, and tell those who listen; returns the names of the queues that are to have it, and its state, with
--- the ranges in which there are more.
+-- Route a message, and tell those who listen; returns the names of the queues that are to have it, and its state.
 local function address(settings, message)
   local route = route_of(message)
-  local heard, wanted, ranges = route.transient, {}, {}
-  for exchange in pairs(route.listened) do
-    local receivers = broadcast(settings, exchange, message)
-    if receivers > 0 then
+  local topics = names_of(route.listened)
+  if #topics > 1 and #topics * #message.envelope > WIDE then error(UNFINISHED, 0) end
+  local heard, wanted = route.transient, {}
+  for _, exchange in ipairs(topics) do
+    if broadcast(settings, exchange, message) > 0 then
       heard = true
     else
-      for _, place in ipairs(route.instead[exchange] or {}) do
-        if type(place) == 'table' then ranges[#ranges + 1] = place else wanted[place] = true end
-      end
+      for _, queue in ipairs(route.instead[exchange] or {}) do wanted[queue] = true end
     end
   end
-  for _, range in ipairs(route.ranges) do ranges[#ranges + 1] = range end
   for queue in pairs(route.queues) do wanted[queue] = true end
   for queue in pairs(wanted) do
-    if is_gone(queue) then wanted[queue] = nil end
+    if not may_have(queue, message) then wanted[queue] = nil end
   end
   for queue in pairs(route.named) do
-    -- An unknown queue gets it all the same, if it may: a stock consumer leaves no trace while its queue is empty.
-    -- Not one that we named (kombu's names have dashes): that has a record, or is gone.
-    local recorded = queue_of(queue).recorded
-    if recorded or not (message.mandatory and not has_lists(queue) or string.find(queue, OUR_NAMES)) then
-      wanted[queue] = true
-    end
+    if goes_by_name(queue, message) then wanted[queue] = true end
   end
-  for queue in pairs(message.skip) do wanted[queue] = nil end
-  return names_of(wanted), {took = false, refused = false, heard = heard, ranges = ranges}
+  return names_of(wanted), {took = false, refused = false, heard = heard}
 end
 
--- Take the queues out of what was seen of headers exchanges.
-local function queues_seen(message)
-  local names = {}
-  for _, looked in pairs(message.looked) do
-    for queue in pairs(looked.queues) do
-      if may_have(queue, message) then names[#names + 1] = queue end
-    end
-    looked.queues = {}
+-- A way that is too long for one call is walked: NS"way." has all exchanges that the message has come to, each behind the
+-- number of its key among the message's, in the order in which it came there; at: how many of them it has left behind;
+-- here: how far it is with the next one.  NS"told." has those on whose topic it was published, and how many heard it.
+-- Its queues are in the parcel.  What is bound or unbound meanwhile may count, or not; all else does.
+
+local function way_of(message) return concat{NS, 'way.', OWNER, ':', message.parcel} end
+local function told_by(message) return concat{NS, 'told.', OWNER, ':', message.parcel} end
+
+local function come_to(message, number, exchange)
+  local way = way_of(message)
+  call('ZADD', way, 'NX', call('ZCARD', way), concat({number, exchange}, ' ')) -- behind all others
+end
+
+local function set_out(message)
+  call('DEL', parcel_of(message), way_of(message), told_by(message))
+  for number in ipairs(message.keys) do come_to(message, number, message.exchange) end
+  return {at = 0, took = false, refused = false, heard = false}
+end
+
+-- How many heard a message that came to this exchange; it's published there once, by however many of its keys it comes.
+local function tell_once(settings, exchange, message)
+  local told = told_by(message)
+  local receivers = call('HGET', told, exchange)
+  if not receivers then
+    receivers = broadcast(settings, exchange, message)
+    call('HSET', told, exchange, receivers)
   end
-  return names
+  return tonumber(receivers)
+end
+
+-- Be done with the next exchange of a way, for a step; whether there was none.
+local function go_on(settings, message, state)
+  local item = call('ZRANGE', way_of(message), state.at, state.at)[1]
+  if not item then return true end
+  local number, name = string.match(item, '^(%d+) (.*)$')
+  local key, parcel = message.keys[tonumber(number)], parcel_of(message)
+  if name == '' then
+    if key ~= '' and goes_by_name(key, message) then call('SADD', parcel, key) end
+  else
+    local kind = type_of(name)
+    local listened = (kind == 'fanout' or kind == 'stock') and tell_once(settings, name, message) > 0
+    state.heard = state.heard or listened
+    state.here = state.here or {}
+    look_around(name, kind, key, message, state.here, function(binding)
+      if binding.kind == 'exchange' then
+        come_to(message, number, binding.destination)
+      elseif kind == 'fanout' and binding.in_table then
+        state.heard = true
+      elseif not (kind == 'stock' and listened) and may_have(binding.destination, message) then
+        call('SADD', parcel, binding.destination)
+      end
+    end)
+  end
+  state.at, state.here = state.at + 1, nil
+  toil(1)
+  return false
+end
+
+-- Walk a message's way, for a step; whether it's at the end.
+local function walk(settings, message, state)
+  local good, done = true, false
+  while good and not done and not weary() do good, done = pcall(go_on, settings, message, state) end
+  if not good and done ~= UNFINISHED then
+    call('DEL', parcel_of(message), way_of(message), told_by(message))
+    error(done, 0)
+  end
+  if not good or not done then return false end
+  call('DEL', way_of(message), told_by(message))
+  state.at = nil
+  return true
 end
 
 -- settings: {fanout_prefix, fanout_patterns, deadletter_queue ("" for none)}
@@ -135,27 +156,18 @@ end
 -- Returns its code, or nil and its state when the call has done enough, and the message is to be sent again with that.
 -- Raises an error when all was done that could be, if some queue couldn't store it.
 local function deliver(deaths, settings, message)
-  local state, parcel = message.state, parcel_of(message)
-  local names, parcelled = nil, state ~= nil
-  if not state or state.looked then -- it isn't addressed yet
-    message.looked = state and state.looked or {}
+  local state, parcel, names = message.state, parcel_of(message), nil
+  if not state then
     local good
     good, names, state = pcall(address, settings, message)
     if not good then
       if names ~= UNFINISHED then error(names, 0) end
-      names, state = queues_seen(message), {looked = message.looked}
-    end
-    if not parcelled and (state.looked or #state.ranges > 0) then
-      call('DEL', parcel)
-      parcelled = true
-    end
-    if parcelled then
-      pack(parcel, names)
-      names = nil
+      names, state = nil, set_out(message)
     end
   end
-  if state.looked or not gather_ranges(message, state.ranges) then
-    call('EXPIRE', parcel, PARCEL_LIFE)
+  local parcelled = not names
+  if state.at and not walk(settings, message, state) then
+    for _, name in ipairs{parcel, way_of(message), told_by(message)} do call('EXPIRE', name, PARCEL_LIFE) end
     return nil, cjson.encode(state)
   end
   local function offer(queue)

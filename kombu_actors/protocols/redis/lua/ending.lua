@@ -72,6 +72,7 @@ local function uproot(exchange)
   call('UNLINK', PERMANENT .. exchange, NS .. 'bindings.' .. exchange, index_of(exchange))
   call('HDEL', EXCHANGES, exchange)
   call('HDEL', NS .. 'indexes', exchange)
+  call('HDEL', NS .. 'refilling', exchange)
   met[exchange] = nil
   set_aside('x:', exchange, bound_key('exchange', exchange))
 end

@@ -36,12 +36,3 @@ end
 local function kept_key(exchange) return NS .. 'bindings_permanent.' .. exchange end
 
 local function index_of(exchange) return NS .. 'index.' .. exchange end -- see indexing
-
-local function members_of_hash(exchange)
-  local members = call('HKEYS', NS .. 'bindings.' .. exchange)
-  if #members == 0 then
-    members = call('SMEMBERS', kept_key(exchange))
-    for _, member in ipairs(members) do call('HSET', NS .. 'bindings.' .. exchange, member, '') end
-  end
-  return members
-end

@@ -12,6 +12,34 @@ local UNFINISHED = {} -- raised by who can't go on in this call: nothing is undo
 
 local function note_compared(exchange) call('HSET', NS .. 'indexes', exchange, now()) end
 
+-- How many bindings an exchange's hash has.  One that lacks some of those that are kept beside it was lost, and is filled
+-- from them, for a step; nobody goes by it until it's whole, and who binds and unbinds meanwhile changes both.
+local hash_sizes = {}
+local function hash_size(exchange)
+  if hash_sizes[exchange] then return hash_sizes[exchange] end
+  local hash, kept = NS .. 'bindings.' .. exchange, kept_key(exchange)
+  local size = call('HLEN', hash)
+  if size >= call('SCARD', kept) then
+    hash_sizes[exchange] = size
+    return size
+  end
+  local cursor = call('HGET', NS .. 'refilling', exchange) or '0'
+  repeat
+    if weary() then error(UNFINISHED, 0) end
+    local page = call('SSCAN', kept, cursor, 'COUNT', 200)
+    cursor = page[1]
+    for first = 1, #page[2], 500 do
+      local fields = {}
+      for i = first, math.min(first + 499, #page[2]) do fields[#fields + 1], fields[#fields + 2] = page[2][i], '' end
+      call('HSET', hash, unpack(fields))
+    end
+    call('HSET', NS .. 'refilling', exchange, cursor)
+    toil(#page[2] / 5)
+  until cursor == '0'
+  call('HDEL', NS .. 'refilling', exchange)
+  return hash_size(exchange) -- ends: all is there, unless it was lost once more
+end
+
 -- Make an index, for a step: copy enters a page of bindings, and returns where the next one begins; made: its state then.
 local function make_index(exchange, cursor, copy, made)
   if weary() then error(UNFINISHED, 0) end
@@ -95,11 +123,14 @@ local function any_beginning_with(exchange, text)
   return under[asked]
 end
 
+-- A text as a pattern of the server's that it alone agrees with.
+local function literally(text) return (string.gsub(text, '[%*%?%[%]\\]', '\\%0')) end
+
 -- Before a key is looked for that isn't in the index, the table itself is asked: see the head of this file.
 local function see_to_key(exchange, key)
   if #beginning_with(exchange, key .. SEP, 1) > 0 then return end
   if weary() then error(UNFINISHED, 0) end
-  local pattern = string.gsub(key .. SEP, '[%*%?%[%]\\]', '\\%0') .. '*'
+  local pattern = literally(key .. SEP) .. '*'
   local cursor = '0'
   repeat
     local page = call('SSCAN', TABLE .. exchange, cursor, 'MATCH', pattern, 'COUNT', 100000)

@@ -64,44 +64,9 @@ local function add_table(found, members)
   end
 end
 
-local function add_members_of_hash(found, members)
-  for _, member in ipairs(members) do
-    local kind, destination, key, arguments = unpack(cjson.decode(member))
-    found[#found + 1] = {kind = kind, destination = destination, key = key, arguments = arguments}
-  end
-end
-
-local function add_hash(found, exchange) add_members_of_hash(found, members_of_hash(exchange)) end
-
--- The queues in a fanout exchange's hash; of very many, a range, and the exchanges beside them.
-local function add_fanout_hash(found, exchange)
-  local hash = NS .. 'bindings.' .. exchange
-  if call('HLEN', hash) <= MANY then return add_hash(found, exchange) end
-  local page = call('HSCAN', hash, '0', 'MATCH', '\\["exchange",*', 'COUNT', 1000000)
-  for i = 1, #page[2], 2 do add_members_of_hash(found, {page[2][i]}) end
-  found[#found + 1] = {kind = 'range', destination = {exchange, false, '0'}}
-end
-
-local hashes, tables = {}, {}
-local function bindings_in_hash(exchange)
-  local found = hashes[exchange]
-  if not found then
-    found = {}
-    add_hash(found, exchange)
-    hashes[exchange] = found
-  end
-  return found
-end
-
-local function bindings_of(exchange)
-  local found = tables[exchange]
-  if not found then
-    found = {}
-    add_table(found, call('SMEMBERS', TABLE .. exchange))
-    add_hash(found, exchange)
-    tables[exchange] = found
-  end
-  return found
+local function add_member_of_hash(found, member)
+  local kind, destination, key, arguments = unpack(cjson.decode(member))
+  found[#found + 1] = {kind = kind, destination = destination, key = key, arguments = arguments}
 end
 
 local sizes = {}
@@ -119,71 +84,47 @@ local function size_of(exchange)
 end
 
 -- What begins with a text in an exchange's index.  Of very many members the first stands for all, as they agree with the
--- same keys: its kind is "range", its destination what next_of_range takes.
+-- same keys: it has the range that they are in.
 local function add_beginning_with(found, exchange, text)
   local members = beginning_with(exchange, text, MANY + 1)
   if #members <= MANY then return add_table(found, members) end
   local key, pattern = parse_member(members[1])
-  found[#found + 1] = {kind = 'range', destination = {exchange, text}, key = key, pattern = pattern, in_table = true}
+  found[#found + 1] = {kind = 'queue', range = {'index', text}, key = key, pattern = pattern, in_table = true}
 end
 
-local function has_many_headers(exchange) return call('HLEN', NS .. 'bindings.' .. exchange) > FEW end
-
--- What was seen of the many bindings of a headers exchange: whether any agreed, with which exchanges and queues, and where
--- those begin that weren't looked at.
-local function nothing_seen() return {matched = false, exchanges = {}, queues = {}, at = 1} end
-
--- Look for those that agree, for a step, however much was done before; whether there are no more.
-local LOOKED_AT = 50
-local function look_through(exchange, headers, looked)
-  ready_headers_index(exchange, call('HLEN', NS .. 'bindings.' .. exchange))
-  local texts = {ANYTHING}
-  for name, value in pairs(headers) do
-    texts[#texts + 1] = text_of(name, cjson.null)
-    if value ~= cjson.null then texts[#texts + 1] = text_of(name, value) end
+-- The few bindings that an exchange's table and hash have.
+local tables, hashes = {}, {}
+local function bindings_in_table(exchange)
+  local found = tables[exchange]
+  if not found then
+    found = {}
+    add_table(found, call('SMEMBERS', TABLE .. exchange))
+    tables[exchange] = found
+    toil(0.5 + #found / 10)
   end
-  table.sort(texts) -- the same order in each call
-  toil(#texts / 10)
-  while looked.at <= #texts do
-    local text = texts[looked.at]
-    local entries = beginning_with(exchange, text, LOOKED_AT, looked.after)
-    for _, entry in ipairs(entries) do
-      local kind, destination, _, arguments = unpack(cjson.decode(string.sub(entry, #text + 1)))
-      if headers_agree(cjson.decode(arguments), headers) then
-        looked.matched = true
-        if kind == 'exchange' then table.insert(looked.exchanges, destination) else looked.queues[destination] = true end
-      end
-    end
-    toil(0.2 + #entries)
-    looked.after = entries[LOOKED_AT]
-    if not looked.after then looked.at = looked.at + 1 end
-    if weary() then break end
-  end
-  return looked.at > #texts
-end
-
--- The bindings among which all are that agree with a key: of few, all.  Of a headers exchange with many: see look_through.
-local function bindings_with(exchange, kind, key)
-  if kind == 'headers' then return bindings_in_hash(exchange) end
-  local size, found = size_of(exchange), {}
-  if kind == 'fanout' then
-    if size > 0 then found[1] = {kind = 'queue', destination = '', in_table = true} end -- for all: they have one topic
-    add_fanout_hash(found, exchange)
-    return found
-  end
-  if size <= FEW then return bindings_of(exchange) end
-  ready_index(exchange, size)
-  local literal = key .. SEP
-  if kind ~= 'topic' then
-    see_to_key(exchange, key)
-    add_beginning_with(found, exchange, literal)
-  end
-  for _, text in ipairs(kind ~= 'direct' and agreeing_patterns(exchange, words(key)) or {}) do
-    if kind == 'topic' or text ~= literal then add_beginning_with(found, exchange, text) end
-  end
-  add_hash(found, exchange)
   return found
 end
+
+local function bindings_in_hash(exchange)
+  local found = hashes[exchange]
+  if not found then
+    found = {}
+    for _, member in ipairs(call('HKEYS', NS .. 'bindings.' .. exchange)) do add_member_of_hash(found, member) end
+    hashes[exchange] = found
+    toil(0.5 + #found / 5)
+  end
+  return found
+end
+
+-- Of very many bindings a page is looked at at a time.  Where the next page begins is a range:
+--   {"index", text, after}   members of an exchange's index that begin with a text, after one of them (nil: from the first)
+--   {"hash", cursor}         of its hash
+--   {"headers", at, after}   of a headers exchange's index, from one of the texts of the message's headers on
+-- Each of PAGES returns the bindings of a page that agree with a message, and the next range; nil: that was all.
+
+local PAGE = 200
+local PAGES = {}
+local WIDE = 4 * 512 * STEP -- bytes of a message, as often as it is copied in one call
 
 local function topic_agrees(binding, key)
   local literal = binding.literal
@@ -211,74 +152,182 @@ local AGREES = {
   end,
 }
 
+-- All of them agree with the same keys; the first one did.
+function PAGES.index(exchange, _, _, _, text, after)
+  local size = size_of(exchange)
+  if size > 0 then ready_index(exchange, size) end
+  local members, found = beginning_with(exchange, text, PAGE, after), {}
+  add_table(found, members)
+  toil(#members / 2)
+  return found, members[PAGE] and {'index', text, members[PAGE]}
+end
+
+function PAGES.hash(exchange, kind, key, message, cursor)
+  hash_size(exchange)
+  -- The server finds a key faster than we do.
+  local direct = kind == 'direct'
+  local pattern = direct and concat{'*,', literally(cjson.encode(key)), ',*'} or '*'
+  local count = direct and 2000 or 100
+  local page, found = call('HSCAN', NS .. 'bindings.' .. exchange, cursor, 'MATCH', pattern, 'COUNT', count), {}
+  for i = 1, #page[2], 2 do add_member_of_hash(found, page[2][i]) end
+  local agreeing = {}
+  for _, binding in ipairs(found) do
+    if AGREES[kind](binding, key, message) then agreeing[#agreeing + 1] = binding end
+  end
+  toil(count / 50 + #found / 2)
+  return agreeing, page[1] ~= '0' and {'hash', page[1]} or nil
+end
+
+-- What is asked for by bindings that a message may agree with, in the same order in each call.
+local function texts_in(message)
+  if not message.texts then
+    local texts = {ANYTHING}
+    for name, value in pairs(headers_of(message)) do
+      texts[#texts + 1] = text_of(name, cjson.null)
+      if value ~= cjson.null then texts[#texts + 1] = text_of(name, value) end
+    end
+    table.sort(texts)
+    toil(#texts / 10)
+    message.texts = texts
+  end
+  return message.texts
+end
+
+local LOOKED_AT = 50
+function PAGES.headers(exchange, _, _, message, at, after)
+  ready_headers_index(exchange, hash_size(exchange))
+  local texts, found, seen = texts_in(message), {}, 0
+  repeat
+    local text = texts[at]
+    local entries = beginning_with(exchange, text, LOOKED_AT, after)
+    for _, entry in ipairs(entries) do
+      local kind, destination, _, arguments = unpack(cjson.decode(string.sub(entry, #text + 1)))
+      if headers_agree(cjson.decode(arguments), headers_of(message)) then
+        found[#found + 1] = {kind = kind, destination = destination}
+      end
+    end
+    toil(0.2 + #entries)
+    seen, after = seen + #entries, entries[LOOKED_AT]
+    if not after then at = at + 1 end
+  until at > #texts or seen >= LOOKED_AT or weary()
+  return found, at <= #texts and {'headers', at, after} or nil
+end
+
+-- The bindings among which all are that agree with a key: of few, all; and ranges, in which there are more.
+local function bindings_with(exchange, kind, key)
+  local in_hash, found, ranges = hash_size(exchange), {}, {}
+  if kind == 'headers' then
+    if in_hash > FEW then return {}, {{'headers', 1}} end
+    return in_hash > 0 and bindings_in_hash(exchange) or {}, ranges
+  end
+  local size = size_of(exchange)
+  if kind == 'fanout' then
+    if size > 0 then found[1] = {kind = 'queue', destination = '', in_table = true} end -- for all: they have one topic
+  elseif size > FEW then
+    ready_index(exchange, size)
+    local literal = key .. SEP
+    if kind ~= 'topic' then
+      see_to_key(exchange, key)
+      add_beginning_with(found, exchange, literal)
+    end
+    for _, text in ipairs(kind ~= 'direct' and agreeing_patterns(exchange, words(key)) or {}) do
+      if kind == 'topic' or text ~= literal then add_beginning_with(found, exchange, text) end
+    end
+  elseif size > 0 then
+    found = bindings_in_table(exchange)
+  end
+  if in_hash > MANY then
+    ranges[1] = {'hash', '0'}
+  elseif in_hash > 0 then
+    local all = {unpack(found)}
+    for _, binding in ipairs(bindings_in_hash(exchange)) do all[#all + 1] = binding end
+    found = all
+  end
+  return found, ranges
+end
+
+-- Go through an exchange's bindings, and have `take` each that agrees with a message of this key; if none does, one to the
+-- alternate exchange.  place: how far that has come; when UNFINISHED is raised, to be called with again.
+local function look_around(exchange, kind, key, message, place, take)
+  if not place.ranges then
+    local bindings, ranges = bindings_with(exchange, kind, key)
+    toil(#bindings / (kind == 'headers' and 4 or 50))
+    place.ranges, place.matched = ranges, false
+    for _, binding in ipairs(bindings) do
+      if AGREES[kind](binding, key, message) then
+        place.matched = true
+        if binding.range then table.insert(ranges, binding.range) else take(binding) end
+      end
+    end
+  end
+  local ranges = place.ranges
+  while ranges[1] do
+    local range = ranges[1]
+    local bindings, rest = PAGES[range[1]](exchange, kind, key, message, unpack(range, 2))
+    for _, binding in ipairs(bindings) do
+      place.matched = true
+      take(binding)
+    end
+    if rest then ranges[1] = rest else table.remove(ranges, 1) end
+    if ranges[1] and weary() then error(UNFINISHED, 0) end -- with a page at least in each call it ends
+  end
+  local declared = exchange_of(exchange)
+  local alternate = declared and declared.arguments and declared.arguments['alternate-exchange']
+  if alternate and not place.matched then take{kind = 'exchange', destination = alternate} end
+end
+
+local function type_of(exchange)
+  local declared = exchange_of(exchange)
+  return declared and declared.type or 'stock'
+end
+
 -- Where a message with this key goes from this exchange:
 --   queues     set of names that get it into their lists
---   ranges     list of bindings of very many more, as next_of_range takes them
 --   named      the same, by way of the default exchange: nothing says that they exist
 --   listened   set of exchanges on whose fanout topic it is published
---   instead    exchange -> list of the queues, and ranges, of a stock exchange that get it if nobody listens (it's no
---              fanout then)
+--   instead    exchange -> list of the queues of a stock exchange that get it if nobody listens (it's no fanout then)
 --   transient  whether a fanout binding was met whose queue gets it only while somebody listens
 --   constant   whether the next message with this key goes the same way
+--   begun      whether it has been anywhere yet
+-- Raises UNFINISHED when the way is too long for one call: then it's walked, see delivering.
 local function follow(route, start, key, message)
   local seen, waiting = {[start] = true}, {start}
   while #waiting > 0 do
+    if route.begun and weary() then error(UNFINISHED, 0) end
+    route.begun = true
     local name = table.remove(waiting)
-    local exchange = exchange_of(name)
     if name == '' then
       if key ~= '' then route.named[key] = true end
     else
-      local kind = exchange and exchange.type or 'stock'
-      local matched, following = false, {}
+      local kind = type_of(name)
       if kind == 'fanout' or kind == 'stock' then route.listened[name] = true end
       if kind == 'stock' then route.instead[name] = route.instead[name] or {} end
       if kind == 'headers' then route.constant = false end
-      local bindings = {}
-      if kind == 'headers' and has_many_headers(name) then
-        local looked = message.looked[name] or nothing_seen()
-        message.looked[name] = looked
-        if not look_through(name, headers_of(message), looked) then error(UNFINISHED, 0) end
-        matched = looked.matched
-        for i, other in ipairs(looked.exchanges) do following[i] = other end
-        for queue in pairs(looked.queues) do route.queues[queue] = true end
-      else
-        bindings = bindings_with(name, kind, key)
-      end
-      toil(#bindings / (kind == 'headers' and 4 or 50))
-      for _, binding in ipairs(bindings) do
-        if AGREES[kind](binding, key, message) then
-          matched = true
-          if binding.kind == 'exchange' then
-            following[#following + 1] = binding.destination
-          elseif kind == 'stock' then
-            table.insert(route.instead[name], binding.destination)
-          elseif kind == 'fanout' and binding.in_table then
-            route.transient = true
-          elseif binding.kind == 'range' then
-            table.insert(route.ranges, binding.destination)
-          else
-            route.queues[binding.destination] = true
+      look_around(name, kind, key, message, {}, function(binding)
+        local destination = binding.destination
+        if binding.kind == 'exchange' then
+          if not seen[destination] then
+            seen[destination] = true
+            waiting[#waiting + 1] = destination
           end
+        elseif kind == 'stock' then
+          table.insert(route.instead[name], destination)
+        elseif kind == 'fanout' and binding.in_table then
+          route.transient = true
+        else
+          route.queues[destination] = true
         end
-      end
-      local alternate = exchange and exchange.arguments and exchange.arguments['alternate-exchange']
-      if not matched and alternate then following[1] = alternate end
-      for _, other in ipairs(following) do
-        if not seen[other] then
-          seen[other] = true
-          waiting[#waiting + 1] = other
-        end
-      end
+      end)
     end
   end
 end
 
 local routes = {}
-local function route_of(message) -- may raise UNFINISHED: what was seen until then is in message.looked
+local function route_of(message)
   local way = message.exchange .. '\0' .. concat(message.keys, '\0')
   local route = routes[way]
   if not route then
-    route = {queues = {}, ranges = {}, named = {}, listened = {}, instead = {}, transient = false, constant = true}
+    route = {queues = {}, named = {}, listened = {}, instead = {}, transient = false, constant = true, begun = false}
     for _, key in ipairs(message.keys) do follow(route, message.exchange, key, message) end
     if route.constant then routes[way] = route end
   end
