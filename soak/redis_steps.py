@@ -65,7 +65,7 @@ def give_back(scene: Scene) -> None:
 def give_back_large(scene: Scene) -> None:
     """give back claims of 1 MB; claim, requeue and publish of 1 MB"""
     scene.member.queue("q")
-    scene.fill("q", scene.many(100), stock(MEGABYTE))
+    scene.fill("q", scene.many(100), stock(MEGABYTE, delivery_tag="large"))
     other = scene.member.another().join()
     while other.claim("q", count=250, limit=1).messages:
         pass
@@ -188,7 +188,7 @@ def lost(scene: Scene) -> None:
 
 
 def restoring(scene: Scene) -> None:
-    """restore what a stock kombu claimed: a message to 50,000 queues, direct and headers; of 500 kB to 200"""
+    """restore what a stock kombu claimed: a message to 50,000 queues, direct and headers; of 1 MB to 200"""
     scene.member.exchange("d", "direct")
     scene.bind("d", scene.many(BINDINGS))
     scene.client.sadd("_kombu.binding.d", *(SEP.join(("all", "", f"large {i}")) for i in range(scene.many(200))))
@@ -197,8 +197,10 @@ def restoring(scene: Scene) -> None:
         scene.client.sadd("_kombu.binding.e", *(SEP.join(("all", "", f"to {number + i}")) for i in range(1000)))
     scene.member.exchange("h", "headers")
     scene.bind_headers("h", ({"x-match": "all"} for _ in range(scene.many(BINDINGS))))
-    for number, (exchange, body) in enumerate((("d", MEGABYTE[:500_000]), ("e", ""), ("h", ""))):
-        scene.client.hset("unacked", f"tag-{number}", f'[{stock(body).decode()}, "{exchange}", "all"]')
+    for number, (exchange, body) in enumerate((("d", MEGABYTE), ("e", ""), ("h", ""))):
+        scene.client.hset(
+            "unacked", f"tag-{number}", f'[{stock(body, delivery_tag="tag").decode()}, "{exchange}", "all"]'
+        )
         scene.client.zadd("unacked_index", {f"tag-{number}": 1})
     for _ in range(10 * SAMPLES):
         if scene.member.beat(queues=["to 1", "large 1"]).next_timer != 0:
