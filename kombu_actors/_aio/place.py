@@ -112,7 +112,8 @@ class LoopPlace:
         self._messages += messages
         self._bytes += body_bytes
         if self._messages * EACH + self._bytes >= self._step:
-            self._handle.to_runtime.post(self._block.shrank, self._messages, self._bytes)
+            with suppress(RuntimeStopped):  # then it reads nothing more
+                self._handle.to_runtime.post(self._block.shrank, self._messages, self._bytes)
             self._messages = self._bytes = 0
 
     def lot(self) -> LoopLot:

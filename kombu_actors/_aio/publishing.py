@@ -38,6 +38,7 @@ class LoopPublishing:
 
         Where there is nothing to wait for before it can be accepted it goes with the bundle, and needs no task.
         """
+        self._place.check_open()
         channel = self._runtime.channel.open
         if channel is None or entry.size > LARGE or not self._has_room(channel.publisher):
             await self._place.run(self._runtime.send, entry, timeout)
@@ -51,6 +52,9 @@ class LoopPublishing:
         try:
             handle.to_runtime.post(self._begin, publisher, entry, timeout, future)
             await future
+        except RuntimeStopped:
+            self._place.check_open()
+            raise
         except asyncio.CancelledError:
             with suppress(RuntimeStopped):
                 handle.to_runtime.post(leave, publisher, entry)
