@@ -35,19 +35,41 @@ class Greenlet(Protocol):
         """Whether it has ended."""
 
 
+class Calls:
+    """What is to be called, whichever greenlet does it; a relay whose thread has ended leaves them to the next."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Callable[[], object]] = deque()
+        self._left_out = 0
+
+    def put(self, call: Callable[[], object]) -> None:
+        """One more, if there is room."""
+        if len(self.waiting) < BOUND:
+            self.waiting.append(call)
+        else:
+            self._left_out += 1
+
+    def make(self) -> None:
+        """Make those that wait, in this greenlet."""
+        while self.waiting:
+            self.waiting.popleft()()
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            logger.error("%d lines of the runtime's were not logged: no greenlet had its turn meanwhile", left_out)
+
+
+_calls = Calls()
+os.register_at_fork(after_in_child=_calls.waiting.clear)  # the parent makes them
+
+
 class GreenRelay:
-    """A greenlet in the thread that made this; it makes calls for all threads, and keeps no hub from ending.
+    """A greenlet in the thread that made this; it makes calls for all threads, and keeps no hub from ending."""
 
-    ``calls`` are those that wait already.
-    """
-
-    def __init__(self, library: str, calls: deque[Callable[[], object]]) -> None:
-        self.calls = calls
-        self.pid = os.getpid()
+    def __init__(self, library: str) -> None:
+        self._pid = os.getpid()
         self._library = library
         self._get_ident = pristine("_thread").get_ident
         self._home: int = self._get_ident()
-        self._left_out = 0
         self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._spawn: Callable[..., Greenlet] = importlib.import_module(library).spawn
         self._greenlet = self._spawn(self._run)
@@ -58,7 +80,7 @@ class GreenRelay:
     @property
     def alive(self) -> bool:
         """Whether calls are made: not in a forked child, nor when the thread has ended."""
-        return self.pid == os.getpid() and not self._greenlet.dead
+        return self._pid == os.getpid() and not self._greenlet.dead
 
     def is_home(self) -> bool:
         """Whether the caller is in its thread."""
@@ -67,33 +89,23 @@ class GreenRelay:
 
     def post(self, call: Callable[[], object]) -> None:
         """Have a call made soon, which must not wait for long: the next one waits for its end.  Any thread."""
-        if len(self.calls) >= BOUND:
-            self._left_out += 1
-            return
-        self.calls.append(call)
+        _calls.put(call)
         os.eventfd_write(self._descriptor, 1)
 
     def spawn(self, call: Callable[[], object]) -> None:
-        """Have a greenlet made for a call.  Any thread."""
-        self.post(partial(self._spawn, call))
-
-    def make_calls(self) -> None:
-        """Make those that wait, in this greenlet."""
-        while self.calls and self.pid == os.getpid():
-            self.calls.popleft()()
-        if self._left_out:
-            left_out, self._left_out = self._left_out, 0
-            logger.error("%d lines of the runtime's were not logged: no greenlet had its turn meanwhile", left_out)
+        """Have a greenlet made for a call, however many wait: who asks has one under way at most.  Any thread."""
+        _calls.waiting.append(partial(self._spawn, call))
+        os.eventfd_write(self._descriptor, 1)
 
     def _run(self) -> None:
         wait = self._waiting()
         while True:
+            _calls.make()
             wait()
-            if self.pid != os.getpid():
+            if self._pid != os.getpid():
                 return  # what is to be read is for the parent
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self._descriptor)
-            self.make_calls()
 
     def _waiting(self) -> Callable[[], object]:
         if self._library == "gevent":
@@ -102,20 +114,10 @@ class GreenRelay:
         return partial(importlib.import_module("eventlet.hubs").trampoline, self._descriptor, read=True)
 
 
-_relays: list[GreenRelay] = []
-
-
 def ensure_relay(library: str) -> None:
-    """Have the runtime's calls made in this thread, unless another one makes them."""
+    """Have what waits, and what the runtime will want, called in this thread, unless another one does so."""
     if _logs.present_relay() is None:
-        mine = [relay.calls for relay in _relays if relay.pid == os.getpid()]  # whose thread has ended
-        _relays[:] = [GreenRelay(library, mine[0] if mine else deque())]
-        _logs.relay_by(_relays[0])
+        _logs.relay_by(GreenRelay(library))
 
 
-def _call_at_exit() -> None:
-    for relay in _relays:
-        relay.make_calls()
-
-
-exiting.afterwards.append(_call_at_exit)
+exiting.afterwards.append(_calls.make)
