@@ -30,8 +30,9 @@ __all__ = ["CONSUMER_BACKOFF", "DesiredConsumer", "ConsumerActor", "Subscription
 
 logger = get_logger("kombu_actors.channel")
 
-CONSUMER_BACKOFF = Backoff(first=0.0, base=0.25, maximum=3.0, reset_after=10.0)
-"""The cap of 3 s keeps a consumer's recovery within 5 s."""
+CONSUMER_BACKOFF = Backoff(first=0.0, base=0.1, factor=1.5, maximum=3.0, reset_after=10.0)
+"""A queue that another program makes, in its own recovery, is consumed from at most half as much later again as it
+was away, since a wait is at most half of those before it; the cap of 3 s keeps a consumer's recovery within 5 s."""
 
 
 SinkMaker = Callable[["Epoch"], DeliverySink]

@@ -84,11 +84,20 @@ class Theatre:
         self.node.kill9()
         await self.node.start_async()
 
-    async def flush(self) -> None:
+    async def empty(self) -> None:
+        """FLUSHALL under their sessions, which go on."""
+        await self._lose_everything(("FLUSHALL",))
+
+    async def come_back_empty(self) -> None:
+        """What a restart without persistence does: nobody is connected any more, and nothing is there."""
+        kills = [("CLIENT", "KILL", "TYPE", kind) for kind in ("normal", "pubsub")]
+        await self._lose_everything(*kills, ("FLUSHALL",))
+
+    async def _lose_everything(self, *commands: tuple[str, ...]) -> None:
         attempted = self.native.history.report().attempted
         for receiver in (self.native, self.blocking):
             self.gone.update(number for number in receiver.history.missing() if isinstance(number, int))
-        await trio.to_thread.run_sync(self.node.flush)
+        await trio.to_thread.run_sync(self.node.ask_at_once, *commands)
         # The last one before may have been under way, as were those that came meanwhile.
         self.gone.update(range(attempted - 1, self.native.history.report().attempted))
 
@@ -144,13 +153,14 @@ async def test_consumers_deliver_again_within_five_seconds_of_twenty_faults_of_e
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("harm", [Theatre.empty, Theatre.come_back_empty], ids=["emptied", "came back empty"])
 async def test_everything_comes_back_after_a_flush_and_no_later_publish_is_lost(
-    node_directory: Path, capsys: pytest.CaptureFixture[str]
+    node_directory: Path, capsys: pytest.CaptureFixture[str], harm: Callable[[Theatre], Awaitable[None]]
 ) -> None:
-    """FLUSHALL under load, 5 times: exchanges, queues, bindings, leases and consumers are there again within 5 s.
+    """Emptied under load, 5 times: exchanges, queues, bindings, leases and consumers are there again within 5 s.
     What lay in Redis at that moment is gone; every publish that was confirmed and had begun later is received."""
     with theatre("flushed", node_directory / "recovery") as flushed:
-        await flushed.play(flushed.flush, times=5, patience=0.5)
+        await flushed.play(partial(harm, flushed), times=5, patience=0.5)
     with capsys.disabled():
         print(f"\n  5 x FLUSHALL: delivering again after at most {max(flushed.recoveries):.2f} s")
     for receiver in (flushed.native, flushed.blocking):

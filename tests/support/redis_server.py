@@ -96,6 +96,12 @@ class RedisNode(ServerProcess):
         with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
             return self._answer(connection, words)
 
+    def ask_at_once(self, *commands: tuple[Any, ...]) -> None:
+        """Send commands that nobody's come between."""
+        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+            for words in (("MULTI",), *commands, ("EXEC",)):
+                self._answer(connection, words)
+
     def _answer(self, connection: socket.socket, words: tuple[Any, ...]) -> Any:
         parser = hiredis.Reader()
         connection.sendall(hiredis.pack_command(words))
