@@ -144,7 +144,7 @@ def test_a_connection_loads_the_transport_of_its_url_alone(scheme: str, others: 
 
 NEEDED = (
     *("_bridge", "_facade", "_frozen", "_logs", "_values", "actors", "errors", "supervisors", "transport", "utils"),
-    *("protocols", "protocols._content", "protocols.amqp", "protocols.blame", "protocols.ledger"),
+    *("protocols", "protocols._content", "protocols.amqp", "protocols.blame", "protocols.ledger", "protocols.numbers"),
     *("connection", "messaging", "compression", "serialization"),
 )
 """What a connection over AMQP is made of: modules, and of all but ``protocols`` what is in them."""

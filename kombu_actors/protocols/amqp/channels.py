@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterator
 from typing import Final
 
-from ...errors import ChannelLimitExceeded
+from ..numbers import ChannelNumbers
 from .errors import LocalProtocolError, PeerProtocolError
 from .fields import Arguments
 from .states import ChannelState, ChannelStep, channel_after
@@ -96,9 +95,10 @@ class ChannelTable:
 
     def __init__(self) -> None:
         self.by_number: dict[int, Channel] = {}
-        self._released: list[int] = []
+        self._numbers = ChannelNumbers(
+            "this connection", "close some, open another connection, or raise channel_max on both sides"
+        )
         self._echoing: set[int] = set()
-        self._unused = 1
 
     def allocate(self, channel_max: int, kept: bool = False) -> Channel:
         """Take the lowest free number, or the ``kept`` one, which is the highest.
@@ -106,24 +106,14 @@ class ChannelTable:
         Raises:
             ChannelLimitExceeded: it is in use, or all others are.
         """
-        number = channel_max if kept else self._released[0] if self._released else self._unused
-        if number in self.by_number or (number >= channel_max and not kept):
-            raise ChannelLimitExceeded(
-                f"all {channel_max} channels of this connection are in use (one is kept for declarations): close some, "
-                "open another connection, or raise channel_max on both sides"
-            )
-        if not kept and self._released:
-            heapq.heappop(self._released)
-        elif not kept:
-            self._unused += 1
+        number = self._numbers.take(channel_max, kept=kept)
         channel = self.by_number[number] = Channel(number, echoing=number in self._echoing)
         return channel
 
     def release(self, channel: Channel) -> None:
         """Free the number of a closed channel."""
         del self.by_number[channel.number]
-        if channel.number < self._unused:
-            heapq.heappush(self._released, channel.number)
+        self._numbers.give_back(channel.number)
 
     def closed_by_peer(self, channel: Channel) -> None:
         """Free the number of a channel that the broker closed.

@@ -15,9 +15,9 @@ from amqp.exceptions import AMQPError
 
 from ...errors import ConnectionClosed
 from ...protocols import virtual
+from ...protocols.numbers import ChannelNumbers
 from .._alarm import Alarm, AlarmWatcher
 from .._contract import Upstream
-from .._numbers import free_number
 from .._waiting import OneLife, PendingReply
 from .channel import MemoryChannel
 from .dispatch import MemoryDispatcher
@@ -75,6 +75,7 @@ class MemoryLink(OneLife):
         """Whether the broker has stopped reading from us."""
         self.channels: dict[int, MemoryChannel | None] = {}
         """By number; None for one whose opening is under way."""
+        self._numbers = ChannelNumbers(f"the connection to {self.name}", "close some, or open another connection")
         self._awaiting: set[Callable[[BaseException], None]] = set()
         """Whom to tell why there will be no answer."""
 
@@ -164,12 +165,13 @@ class MemoryLink(OneLife):
         """
         self._ending.check()
         await trio.lowlevel.checkpoint_if_cancelled()
-        number = free_number(self.channels, self._limits[0], kept, self.name)
+        number = self._numbers.take(self._limits[0], kept=kept)
         self.channels[number] = None
 
         def take_back(engine: virtual.Channel) -> None:
             self.send(engine.close)
             self.channels.pop(number, None)
+            self._numbers.give_back(number)
 
         engine = await self.call(partial(self.session.open_channel, number), undo=take_back)
         channel = self.channels[number] = MemoryChannel(self, engine)
@@ -206,6 +208,7 @@ class MemoryLink(OneLife):
         """Take note that the broker has forgotten a channel: its number is free."""
         if self.channels.get(channel.number) is channel:
             del self.channels[channel.number]
+            self._numbers.give_back(channel.number)
 
     def send(self, command: Callable[..., object], *args: object, **kwargs: object) -> None:
         """Have the broker carry out a command, after those it has not read yet."""

@@ -10,7 +10,7 @@ queues, arrives here and is put into the list.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -58,8 +58,8 @@ class BroadcastQueue:
     backlog: Backlog
     durable: bool = False
     """Its list gets what is published too."""
-    patterns: set[bytes] = attrs.field(factory=set)
-    """Of the topics it is subscribed to."""
+    topics: dict[bytes, Listened] = attrs.field(factory=dict)
+    """What is listened to for it, by pattern."""
     members: deque[tuple[RedisChannel, WireConsumer]] = attrs.field(factory=deque)
     watchers: dict[str, OnDropped] = attrs.field(factory=dict)
     """By consumer: who is to be told what was dropped."""
@@ -86,6 +86,15 @@ class BroadcastQueue:
                 idle += 1
 
 
+@attrs.define(eq=False)
+class Listened:
+    """One pattern that is subscribed to, and the queues that it is subscribed to for."""
+
+    said: trio.Event = attrs.field(factory=trio.Event)
+    """Set once the server has said that it is, and when it never will."""
+    queues: dict[str, BroadcastQueue] = attrs.field(factory=dict)
+
+
 Leftovers = dict[str, Backlog]
 """By queue: the broadcasts that a dead link had heard and nobody has settled."""
 
@@ -102,13 +111,15 @@ class Fanout:
         self._adopting = Adopting(link)
         self._ended = False
         self._queues: dict[str, BroadcastQueue] = {}
-        self._listening: dict[bytes, trio.Event] = {}
-        """Patterns subscribed to; the event is set once the server has said so."""
+        self._broadcast: dict[str, BroadcastQueue] = {}
+        """Those of them that may have something to deliver: of a thousand, mostly none."""
+        self._listening: dict[bytes, Listened] = {}
+        """By pattern."""
 
     def watch_gaps(self, queue: str, consumer: str, watcher: OnDropped) -> bool:
         """Whether only Pub/Sub has the broadcasts of a queue; then the watcher is told of those that are dropped."""
         found = self._queues.get(queue)
-        if found is None or not found.patterns or found.durable:
+        if found is None or not found.topics or found.durable:
             return False
         found.watchers[consumer] = watcher
         return True
@@ -118,12 +129,14 @@ class Fanout:
         name = subscription.spec.queue
         queue = self._queues.get(name)
         if queue is None:
-            backlog = self._leftovers.pop(name) if name in self._leftovers else Backlog(name)
-            queue = self._queues[name] = BroadcastQueue(name, backlog)
+            left = self._leftovers.pop(name, None)
+            queue = self._queues[name] = BroadcastQueue(name, left or Backlog(name))
+            if left is not None:
+                self._broadcast[name] = queue
         queue.members.append((channel, subscription))
         self._listen(queue, topics)
-        for heard in [self._listening[pattern] for pattern in queue.patterns]:
-            await heard.wait()
+        for listened in list(queue.topics.values()):
+            await listened.said.wait()
 
     def changed(self, name: str, topics: Sequence[Topic]) -> None:
         """The bindings of a queue have changed."""
@@ -133,32 +146,35 @@ class Fanout:
 
     def _listen(self, queue: BroadcastQueue, topics: Sequence[Topic]) -> None:
         queue.durable = any(topic.durable for topic in topics)
-        queue.patterns = {
-            pattern for topic in topics for pattern in self._link.layout.subscriptions(topic.exchange, topic.key)
-        }
-        for pattern in queue.patterns:
-            if pattern not in self._listening:
-                self._listening[pattern] = trio.Event()
+        wanted = {pattern for topic in topics for pattern in self._link.layout.subscriptions(topic.exchange, topic.key)}
+        for pattern in wanted - queue.topics.keys():
+            listened = self._listening.get(pattern)
+            if listened is None:
+                listened = self._listening[pattern] = Listened()
                 self._link.listening.subscribe("PSUBSCRIBE", pattern, partial(self._listens, pattern))
-        self._listen_no_longer()
+            listened.queues[queue.name] = self._broadcast[queue.name] = queue
+            queue.topics[pattern] = listened
+        self._listen_no_longer(queue, queue.topics.keys() - wanted)
 
     def _listens(self, pattern: bytes, refusal: Exception | None) -> None:
-        if pattern not in self._listening:
+        listened = self._listening.get(pattern)
+        if listened is None:
             return
-        if refusal is None:
-            self._listening[pattern].set()
-            return
-        self._listening.pop(pattern).set()
-        for queue in list(self._queues.values()):
-            if pattern in queue.patterns:
+        listened.said.set()
+        if refusal is not None:
+            del self._listening[pattern]
+            for queue in list(listened.queues.values()):
                 for channel, _ in tuple(queue.members):
                     channel.die(refusal)
 
-    def _listen_no_longer(self) -> None:
-        wanted = {pattern for queue in self._queues.values() for pattern in queue.patterns}
-        for pattern in self._listening.keys() - wanted:
-            self._listening.pop(pattern).set()
-            self._link.listening.subscribe("PUNSUBSCRIBE", pattern)
+    def _listen_no_longer(self, queue: BroadcastQueue, patterns: Collection[bytes]) -> None:
+        for pattern in patterns:
+            listened = queue.topics.pop(pattern)
+            del listened.queues[queue.name]
+            if not listened.queues and self._listening.get(pattern) is listened:  # else the server has refused it
+                del self._listening[pattern]
+                listened.said.set()
+                self._link.listening.subscribe("PUNSUBSCRIBE", pattern)
 
     def unsubscribe(self, subscription: WireConsumer) -> None:
         """A consumer gets no more; the last one's queue is listened for no longer."""
@@ -170,18 +186,21 @@ class Fanout:
         if queue.members:
             return
         del self._queues[queue.name]
-        self._listen_no_longer()
+        self._broadcast.pop(queue.name, None)
+        self._listen_no_longer(queue, list(queue.topics))
 
     def heard(self, pattern: bytes, raw: bytes) -> None:
         """A broadcast has come."""
-        queues = [queue for queue in self._queues.values() if pattern in queue.patterns]
+        listened = self._listening.get(pattern)
+        if listened is None:
+            return  # it was on its way when nobody listened any more
         try:
             envelope = decode(raw)
         except UndecodableEnvelope as error:
             logger.warning("a broadcast to %r can't be decoded and is dropped: %s", pattern, error)
             return
         body_max = self._link.terms.body_max
-        for queue in queues:
+        for queue in list(listened.queues.values()):
             if len(envelope.body) > body_max and not queue.durable:
                 report_oversized(
                     len(envelope.body),
@@ -198,19 +217,19 @@ class Fanout:
 
     def pump(self) -> None:
         """Some consumer has room again."""
-        for queue in self._queues.values():
+        for queue in self._broadcast.values():
             if queue.backlog:
                 queue.pump(self._link)
 
     def end(self) -> None:
         """The link is dead: nobody waits for its subscriptions, and no consumer leaves its queue any more."""
         self._ended = True
-        for heard in self._listening.values():
-            heard.set()
+        for listened in self._listening.values():
+            listened.said.set()
 
     def keep_leftovers(self) -> None:
         """After the channels have given back what they had: keep it for the next link."""
-        for name, queue in self._queues.items():
+        for name, queue in self._broadcast.items():
             queue.backlog.tell()
             if queue.backlog:
                 queue.backlog.on_dropped = None

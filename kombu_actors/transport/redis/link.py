@@ -17,6 +17,7 @@ import trio
 
 from ..._logs import get_logger
 from ...errors import ConnectionClosed
+from ...protocols.numbers import ChannelNumbers
 from ...protocols.redis import consuming_calls as consuming
 from ...protocols.redis.calls import Call
 from ...protocols.redis.consuming_calls import Left
@@ -24,7 +25,6 @@ from ...protocols.redis.layout import Layout
 from ...protocols.redis.options import RedisOptions
 from .._alarm import AlarmWatcher
 from .._contract import Upstream
-from .._numbers import free_number
 from .._waiting import OneLife
 from .caller import Caller, Terms, Wires
 from .channel import RedisChannel
@@ -74,6 +74,7 @@ class RedisLink(OneLife):
         self.server_properties = server_properties
         self.paused = False
         self._channels: dict[int, RedisChannel] = {}
+        self._numbers = ChannelNumbers(f"the connection to {self.name}", "close some, or open another connection")
         self._caller = caller = Caller(wires, terms, self._ending, self.kill)
         self._schedule = schedule = Schedule()
         self.settling = Settling(caller, schedule)
@@ -267,10 +268,10 @@ class RedisLink(OneLife):
         """Open a channel; raises ``ChannelLimitExceeded`` when no number is left."""
         self._ending.check()
         await trio.lowlevel.checkpoint()
-        self._ending.check()
         if kept and CHANNEL_MAX in self._channels:
             await self._channels[CHANNEL_MAX].aclose()  # it died of an answer just now
-        number = free_number(self._channels, CHANNEL_MAX, kept, self.name)
+        self._ending.check()
+        number = self._numbers.take(CHANNEL_MAX, kept=kept)
         channel = self._channels[number] = RedisChannel(self, number)
         return channel
 
@@ -304,6 +305,7 @@ class RedisLink(OneLife):
     def _left(self, channel: RedisChannel, done: Callable[[], None]) -> None:
         if self._channels.get(channel.number) is channel:
             del self._channels[channel.number]
+            self._numbers.give_back(channel.number)
         done()
 
     async def wait_settled(self) -> None:
