@@ -1,6 +1,6 @@
 """The trio API: a topic exchange, two subscribers, everything inside the caller's own nursery.
 
-    python examples/native_publish_subscribe.py [URL]
+python examples/native_publish_subscribe.py [URL]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A chat: whoever is in a room hears what is said there; a queue of one's own, named by the broker.
 
-    python examples/trio_chat.py [URL]
+python examples/trio_chat.py [URL]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A worker that stops as an orchestrator wants it: SIGTERM, finish what is begun, give the rest back, leave.
 
-    python examples/trio_graceful_stop.py [URL]
+python examples/trio_graceful_stop.py [URL]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What fails is tried again later, three times, and then kept: a delay queue, made of a time to live and dead letters.
 
-    python examples/trio_retry_later.py [URL]
+python examples/trio_retry_later.py [URL]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Asking and answering: a service that computes, and clients that ask it.
 
-    python examples/trio_rpc.py [URL]
+python examples/trio_rpc.py [URL]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A pool of workers: ten jobs at a time, and those of one customer in their order.
 
-    python examples/trio_worker_pool.py [URL]
+python examples/trio_worker_pool.py [URL]
 """
 
 from __future__ import annotations
