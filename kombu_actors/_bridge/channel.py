@@ -5,7 +5,7 @@ What threads hand over goes alone and at once, or with all that others hand over
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import monotonic
 from typing import TypeVar
@@ -30,7 +30,7 @@ from .leaving import Leaving
 from .portal import Portal
 from .refusals import Refusals
 
-__all__ = ["ChannelHandle", "TopologyCalls"]
+__all__ = ["ChannelHandle", "DesiredConsumer", "TopologyCalls"]
 
 T = TypeVar("T")
 LONE_AFTER = 0.0001
@@ -296,9 +296,14 @@ class ChannelHandle:
 
     # Awaited in the runtime
 
-    async def subscribe(self, consumer: DesiredConsumer) -> None:
-        """Wish for a consumer and wait for its consume-ok; see ``Consumers.add``."""
-        await self._owner.consumers.add(self.actor, consumer)
+    async def subscribe(self, consumers: Sequence[DesiredConsumer], granted: set[DesiredConsumer]) -> None:
+        """Wish for consumers, one after the other, each once the one before has its consume-ok; see ``Consumers.add``.
+
+        ``granted`` has those that are subscribed, also for who is interrupted or refused one.
+        """
+        for consumer in consumers:
+            await self._owner.consumers.add(self.actor, consumer)
+            granted.add(consumer)
 
     async def unsubscribe(self, tag: str) -> None:
         """Wish for a consumer no more, and wait for cancel-ok."""

@@ -7,12 +7,13 @@ all epochs, so a stale one is recognised and never sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
 from amqp.exceptions import ChannelError, error_for_code
 
+from .._bridge.channel import DesiredConsumer
 from .._bridge.feeds import Arrival, ChannelNotice
 from .._bridge.portal import CannotWait
 from .._values.model import (
@@ -33,6 +34,8 @@ T = TypeVar("T")
 
 Prepared = tuple[bytes, dict[str, object]]
 """Body and properties, as ``prepare_message`` makes them and ``basic_publish`` takes them."""
+Subscription = tuple[ConsumerSpec, Callable[[Message], object] | None, Callable[[str], object] | None]
+"""A consumer, its callback, and who is told when the broker has ended it."""
 FRAME_OVERHEAD = 256
 """Bytes that a publish's frames, headers and bookkeeping take beside its body, roughly."""
 
@@ -185,29 +188,43 @@ class Channel(ChannelTopology):
         The subscription is restored after every fault.  ``on_cancel(tag)`` is called when the
         broker ended it (its queue was deleted), while supervision is already restoring it.
         """
-        handle = self._present
         tag = consumer_tag or uuid()
         spec = ConsumerSpec(
             tag=tag, queue=queue, no_ack=no_ack, exclusive=exclusive, no_local=no_local, arguments=arguments or {}
         )
-        if handle.consumes(tag):  # checked before its callback is replaced
-            raise ValueError(f"consumer tag {tag!r} is already in use on channel {self.channel_id}; cancel it first")
-        cancelled = ChannelNotice(self.channel_id, "cancelled", tag) if on_cancel is not None else None
-        consumer = handle.subscription(spec, cancelled)
-        try:
-            if callback is not None:
-                self.callbacks[tag] = callback
-            if cancelled is not None and on_cancel is not None:
-                self.hearers[cancelled] = on_cancel
-            if no_ack:
-                self.no_ack_consumers.add(tag)
-            self._call(handle.subscribe, consumer)
-        except BaseException:
-            if handle.wishes_for(consumer):  # interrupted when it had been added
-                self.cancel_soon(tag)
-            self._forget_consumer(tag)
-            raise
+        self.subscribe([(spec, callback, on_cancel)])
         return tag
+
+    def subscribe(self, subscriptions: Sequence[Subscription]) -> None:
+        """``basic_consume`` for several, one after the other: what was granted before a refusal, or an interrupt, is
+        consumed from, what comes after it isn't."""
+        handle = self._present
+        for spec, *_ in subscriptions:
+            if handle.consumes(spec.tag):  # checked before its callback is replaced
+                raise ValueError(
+                    f"consumer tag {spec.tag!r} is already in use on channel {self.channel_id}; cancel it first"
+                )
+        consumers: list[DesiredConsumer] = []
+        granted: set[DesiredConsumer] = set()
+        try:
+            for spec, callback, on_cancel in subscriptions:
+                cancelled = ChannelNotice(self.channel_id, "cancelled", spec.tag) if on_cancel is not None else None
+                consumers.append(handle.subscription(spec, cancelled))
+                if callback is not None:
+                    self.callbacks[spec.tag] = callback
+                if cancelled is not None and on_cancel is not None:
+                    self.hearers[cancelled] = on_cancel
+                if spec.no_ack:
+                    self.no_ack_consumers.add(spec.tag)
+            self._call(handle.subscribe, consumers, granted)
+        except BaseException:
+            for consumer in consumers:
+                if consumer in granted:
+                    continue
+                if handle.wishes_for(consumer):  # interrupted when it had been added
+                    self.cancel_soon(consumer.spec.tag)
+                self._forget_consumer(consumer.spec.tag)
+            raise
 
     def basic_cancel(self, consumer_tag: str, nowait: bool = False) -> None:
         """End a subscription: what its callback has had stays to be acknowledged, what came too late goes back.

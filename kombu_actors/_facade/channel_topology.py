@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from time import monotonic, sleep
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from amqp.exceptions import ResourceLocked
 
 from .._bridge.feeds import ChannelNotice
-from .._values.model import Arguments, BindingKind, BindingSpec, ExchangeSpec, QueueSpec
+from .._values.model import Arguments, BindingKind, BindingSpec, Declaration, ExchangeSpec, QueueSpec
 from .channel_calls import ChannelCalls
 
 LOCKED = 5.0
@@ -33,6 +33,10 @@ class ChannelTopology(ChannelCalls):
 
     ``nowait`` is accepted everywhere and waits all the same: an answer nobody reads is an error nobody sees.
     """
+
+    def declare_all(self, declarations: Sequence[Declaration]) -> None:
+        """Declare all of these in their order, many queues that follow one another together."""
+        self._call_after_publishes(self._topology_calls.declare_all, declarations)
 
     def exchange_declare(
         self,

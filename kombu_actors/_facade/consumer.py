@@ -15,9 +15,11 @@ from ..utils.functional import maybe_list
 from .message import Message
 from .queue import Queue
 from .surface import Bindable, connection_of, known_name, maybe_channel
+from .together import batches, consumed_over, declare_all, subscription
 
 if TYPE_CHECKING:
     from ..connection import Connection
+    from .channel import Channel
 
 __all__ = ["Consumer", "ConsumerOptions", "ConsumerSettings"]
 
@@ -93,7 +95,7 @@ class Consumer:
         self.callbacks: list[Callback] = list(self.callbacks or []) if callbacks is None else callbacks
         self.on_message = on_message
         self.tag_prefix = tag_prefix
-        self._active: dict[str, tuple[str, bool | None]] = {}
+        self._active: dict[str, tuple[str, bool]] = {}
         if auto_declare is not None:
             self.auto_declare = auto_declare
         if on_decode_error is not None:
@@ -106,21 +108,18 @@ class Consumer:
     @property
     def queues(self) -> list[Queue]:
         """The queues to consume from, bound to the channel."""
-        return list(self._queues)
+        return list(self._queues.values())
 
     @queues.setter
     def queues(self, queues: Iterable[Queue]) -> None:
-        self._queues: list[Queue] = []
+        self._queues: dict[str | int, Queue] = {}
+        """By what each is filed under: those still without name are all different."""
         for queue in queues:
             self._put(queue)
 
     def _put(self, queue: Queue) -> None:
-        """Add a queue in place of one with the same name; those still without name are all different."""
-        for index, known in enumerate(self._queues):
-            if known is queue or (queue.name and known.name == queue.name):
-                self._queues[index] = queue
-                return
-        self._queues.append(queue)
+        """Add a queue, in place of one with the same name."""
+        self._queues[self._key(queue) or id(queue)] = queue
 
     @property
     def connection(self) -> Connection | None:
@@ -131,22 +130,23 @@ class Consumer:
         """Move to another channel, and there consume from what was consumed from here."""
         active, self._active = self._active, {}
         channel = self.channel = maybe_channel(channel)
-        self._queues = [queue(channel) for queue in self._queues]
-        for queue in self._queues:
+        bound = [queue(channel) for queue in self.queues]
+        for queue in bound:
             queue.revive(channel)  # also one that a subclass returned bound elsewhere
+        self.queues = bound
         if self.auto_declare:
             self.declare()
         if self.prefetch_count is not None:
             self.qos(prefetch_count=self.prefetch_count)
-        for queue in self._queues:
-            key = self._key(queue)
-            if key in active:
-                self._basic_consume(queue, no_ack=active[key][1])
+        self._consume((queue, active[key][1]) for queue in self.queues if (key := self._key(queue)) in active)
 
     def declare(self) -> None:
-        """Declare queues, exchanges and bindings."""
-        for queue in self._queues:
-            queue.declare()
+        """Declare queues, exchanges and bindings.
+
+        The first refusal is raised; what comes after it may have been declared or not.
+        """
+        declare_all(self.queues)
+        self.queues = self.queues  # those that had no name have theirs now
 
     def register_callback(self, callback: Callback) -> None:
         """Add a callback, to be called after the others with ``(body, message)``."""
@@ -163,22 +163,41 @@ class Consumer:
     def consume(self, no_ack: bool | None = None) -> None:
         """Start consuming from all queues that aren't consumed from yet."""
         no_ack = self.no_ack if no_ack is None else no_ack
-        for queue in self._queues:
-            self._basic_consume(queue, no_ack=no_ack)
+        self._consume((queue, no_ack) for queue in self.queues)
 
-    def _basic_consume(self, queue: Queue, consumer_tag: str | None = None, no_ack: bool | None = None) -> str:
-        key = self._key(queue)
-        if key in self._active:
-            return self._active[key][0]
-        no_ack = queue.no_ack if no_ack is None else no_ack
-        tag = consumer_tag or f"{self.tag_prefix}{next(self._tags)}"  # "None1" without prefix: kombu's tags
+    def _consume(self, queues: Iterable[tuple[Queue, bool | None]]) -> None:
+        """Start consuming from queues, given with ``no_ack``, that aren't consumed from yet."""
+        wishes: list[tuple[Queue, str, tuple[str, bool]]] = []
+        for queue, no_ack in queues:
+            key = self._key(queue)
+            if key not in self._active:
+                tag = f"{self.tag_prefix}{next(self._tags)}"  # "None1" without prefix: kombu's tags
+                wishes.append((queue, key, (tag, bool(queue.no_ack if no_ack is None else no_ack))))
+        for channel, batch in batches(wishes, lambda wish: consumed_over(wish[0])):
+            if channel is None:
+                for queue, key, wish in batch:
+                    self._consume_alone(queue, key, wish)
+            else:
+                self._consume_together(channel, batch)
+
+    def _consume_alone(self, queue: Queue, key: str, wish: tuple[str, bool]) -> None:
+        tag, no_ack = wish
         try:
-            self._active[key] = (tag, no_ack)
+            self._active[key] = wish
             queue.consume(tag, self._receive_callback, no_ack=no_ack)
         except BaseException:
             self._active.pop(key, None)
             raise
-        return tag
+
+    def _consume_together(self, channel: Channel, wishes: list[tuple[Queue, str, tuple[str, bool]]]) -> None:
+        try:
+            self._active.update((key, wish) for _, key, wish in wishes)
+            channel.subscribe([subscription(queue, *wish, self._receive_callback) for queue, _, wish in wishes])
+        except BaseException:
+            for _, key, (tag, _) in wishes:
+                if tag not in channel.callbacks:  # it was refused, or is behind one that was
+                    self._active.pop(key, None)
+            raise
 
     def cancel(self) -> None:
         """Stop consuming.  Messages that were received before can still be acknowledged.
@@ -203,7 +222,7 @@ class Consumer:
     def cancel_by_queue(self, queue: Queue | str) -> None:
         """Stop consuming from one queue, and forget it."""
         key = self._key(queue)
-        self._queues = [known for known in self._queues if self._key(known) != key]
+        self.queues = [known for known in self.queues if self._key(known) != key]
         if key in self._active:
             self.channel.basic_cancel(self._active[key][0])
             self._active.pop(key, None)
@@ -218,7 +237,7 @@ class Consumer:
 
     def purge(self) -> int:
         """Delete all ready messages of all queues; returns how many there were."""
-        return sum(queue.purge() for queue in self._queues)
+        return sum(queue.purge() for queue in self.queues)
 
     def flow(self, active: bool) -> None:
         """Have the broker stop (``False``) or go on (``True``) sending; RabbitMQ refuses to stop: use ``qos``."""

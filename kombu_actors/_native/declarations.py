@@ -6,13 +6,11 @@ import math
 from functools import partial
 from typing import overload
 
-from .._values.model import BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from .._values.model import BindingSpec, Declaration, ExchangeSpec, QueueInfo, QueueSpec
 from ..actors.connection import ConnectionActor
 from ..actors.waitlist import Waiting
 from ..supervisors._interrupts import protected
 from .place import CALL_TIMEOUT, Place
-
-Entity = ExchangeSpec | QueueSpec | BindingSpec
 
 
 @protected
@@ -23,37 +21,28 @@ class Declarations:
     _place: Place
 
     @overload
-    async def declare(self, queue: QueueSpec, /, *more: Entity, timeout: float = ...) -> QueueInfo: ...
+    async def declare(self, queue: QueueSpec, /, *more: Declaration, timeout: float = ...) -> QueueInfo: ...
     @overload
     async def declare(
-        self, exchange: ExchangeSpec, queue: QueueSpec, /, *more: Entity, timeout: float = ...
+        self, exchange: ExchangeSpec, queue: QueueSpec, /, *more: Declaration, timeout: float = ...
     ) -> QueueInfo: ...
     @overload
-    async def declare(self, *entities: Entity, timeout: float = ...) -> QueueInfo | None: ...
+    async def declare(self, *entities: Declaration, timeout: float = ...) -> QueueInfo | None: ...
 
-    async def declare(self, *entities: Entity, timeout: float = CALL_TIMEOUT) -> QueueInfo | None:
-        """Declare entities, in order, now and in every later session.
+    async def declare(self, *entities: Declaration, timeout: float = CALL_TIMEOUT) -> QueueInfo | None:
+        """Declare entities, in order, now and in every later session; many queues that follow one another, with
+        bindings to them, together, so that a thousand take a second.
 
         Returns what the last queue among them answered: its name, and how many messages and consumers it has.
 
         Raises:
             PreconditionFailed, AccessRefused, ResourceLocked: the broker's refusal; nobody else is disturbed.
+                Of queues that were declared together those behind the refused one may have been declared.
 
         Cancellation, and the deadline, leave the declaration under way: it may or may not happen.
         """
-
-        async def declare_all() -> QueueInfo | None:
-            info = None
-            for entity in entities:
-                if isinstance(entity, ExchangeSpec):
-                    await self._actor.topology_calls.declare_exchange(entity)
-                elif isinstance(entity, QueueSpec):
-                    info = await self._actor.topology_calls.declare_queue(entity)
-                else:
-                    await self._actor.topology_calls.bind(entity)
-            return info
-
-        return await self._place.call("declaring", timeout, declare_all)
+        declare = partial(self._actor.topology_calls.declare_all, entities)
+        return await self._place.call("declaring", timeout, declare)
 
     async def inspect_queue(self, name: str, *, timeout: float = CALL_TIMEOUT) -> QueueInfo:
         """How many messages and consumers a queue has; ``NotFound`` when there is none."""

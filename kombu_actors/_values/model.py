@@ -152,6 +152,10 @@ class BindingSpec(_WithArguments):
     routing_key: str = ""
 
 
+Declaration = ExchangeSpec | QueueSpec | BindingSpec
+"""What is declared over a connection, and restored in each of its sessions."""
+
+
 class ConsumerSpec(_WithArguments):
     """A subscription as wished for; the tag is the client's and stays over restarts."""
 

@@ -5,14 +5,14 @@ It does one thing at a time: what a caller deletes can't be restored by a retry 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 
 import trio
 from amqp import exceptions as amqp_errors
 
 from .._frozen import Record
-from .._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from .._values.model import BindingKind, BindingSpec, Declaration, ExchangeSpec, QueueInfo, QueueSpec
 from ..errors import ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, Envelope
 from ..supervisors._interrupts import protected
@@ -21,6 +21,7 @@ from ._waiting import Farewells
 from .calls import verdict
 from .restoring import Restorer
 from .sharing import Neighbour
+from .together import MANY, Wish, grouped, make_together
 from .topology import Entity, Named, Topology
 from .waitlist import Waitlist
 
@@ -43,6 +44,8 @@ class TopologyActor:
         self._present: Restorer | None = None
         self._one_by_one = False
         """Whether the last session ended over what was restored in it."""
+        self._declare_one_by_one = False
+        """Whether a session ended over what callers had declared together."""
 
     async def serve(self, ctx: ActorContext, link: Link, farewells: Farewells) -> None:
         """Restore everything, say ready, then work until told to stop."""
@@ -144,16 +147,64 @@ class TopologyActor:
         known = self.topology.names.known(spec.name)
         if passive:
             return await self._restorer.look(spec.name)
-        if known in self.topology.queues and not self.topology.queues[known].name:
-            await self._restorer.restore_queue(known)  # the broker named it, and declares no such name
+        if self._is_named_by_broker(known):
+            await self._restorer.restore_queue(known)  # which declares no such name
             return await self._restorer.look(known)
         info = await (await self._restorer.channel()).queue_declare(spec)
+        self._declared(spec, info)
+        return info
+
+    def _is_named_by_broker(self, known: str) -> bool:
+        return known in self.topology.queues and not self.topology.queues[known].name
+
+    def _declared(self, spec: QueueSpec, info: QueueInfo) -> None:
         is_new = info.name not in self.topology.queues  # else its bindings of before may be gone
         self.topology.queue_declared(spec, info.name)
         if is_new:
             self._restorer.made(info.name)
         self._restorer.settled(Named("queue", info.name))
-        return info
+
+    async def declare_all(self, entities: Sequence[Declaration]) -> QueueInfo | None:
+        """Declare entities in their order, many queues that follow one another together; answers with the last queue's.
+
+        What is refused is refused by itself: the first refusal is raised, and what follows may have been declared.
+        """
+        last: QueueInfo | None = None
+        try:
+            for entity in grouped(entities):
+                if isinstance(entity, dict):
+                    last = await self._declare_queues(entity)
+                elif isinstance(entity, ExchangeSpec):
+                    await self.declare_exchange(entity, False)
+                elif isinstance(entity, QueueSpec):
+                    last = await self.declare_queue(entity, False)
+                else:
+                    await self.bind(entity)
+        except ConnectionLost as lost:
+            self._declare_one_by_one = isinstance(lost.__cause__, amqp_errors.IrrecoverableConnectionError)
+            raise
+        self._declare_one_by_one = False
+        return last
+
+    async def _declare_queues(self, wishes: Mapping[str, Wish]) -> QueueInfo | None:
+        """Declare queues with their bindings; answers with the last one's."""
+        made: dict[str, QueueInfo] = {}
+        if len(wishes) >= MANY and not self._declare_one_by_one:
+            names = self.topology.names
+            ours = {name: wish for name, wish in wishes.items() if not self._is_named_by_broker(names.known(name))}
+            made = await make_together(await self._restorer.channel(), ours)
+        for name, info in made.items():
+            self._declared(wishes[name].queue, info)
+            for binding in wishes[name].bindings:
+                self._bound(binding)
+        last: QueueInfo | None = None
+        for name, wish in wishes.items():
+            last = made.get(name)
+            if last is None:
+                last = await self.declare_queue(wish.queue, False)
+                for binding in wish.bindings:
+                    await self.bind(binding)
+        return last
 
     async def delete_queue(self, name: str, if_unused: bool, if_empty: bool) -> int:
         """Delete it, then forget it; returns how many messages went with it."""
@@ -178,6 +229,9 @@ class TopologyActor:
     async def bind(self, binding: BindingSpec) -> None:
         """Make a binding, then remember it, as do those who restore what it leads to."""
         await self._restorer.bind(binding)
+        self._bound(binding)
+
+    def _bound(self, binding: BindingSpec) -> None:
         self.topology.bound(binding)
         for other in self.neighbour.others():
             other.bound_elsewhere(binding)

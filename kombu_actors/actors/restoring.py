@@ -97,8 +97,8 @@ class Restorer:
         if len(wishes) < MANY:
             return set()
         made = await make_together(await self.channel(), wishes)
-        self._made |= made
-        return made
+        self._made.update(made)
+        return set(made)
 
     async def attempt(self, entity: Entity) -> None:
         """Restore one entity; what the broker refuses waits, and the rest goes on."""

@@ -219,7 +219,7 @@ class Topology:
         for binding in self.bindings:
             if binding.kind is BindingKind.QUEUE:
                 bindings.setdefault(binding.destination, []).append(binding)
-        wishes = {name: Wish(spec, bindings.get(name, ())) for name, spec in self.queues.items() if spec.name}
+        wishes = {name: Wish(spec, tuple(bindings.get(name, ()))) for name, spec in self.queues.items() if spec.name}
         return {
             name: wish
             for name, wish in wishes.items()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import trio
 
-from .._values.model import BindingSpec, ExchangeSpec, QueueInfo, QueueSpec
+from .._values.model import BindingSpec, Declaration, ExchangeSpec, QueueInfo, QueueSpec
 from ..errors import ConnectionLost
 from ..supervisors import ActorDown
 from ..supervisors._interrupts import protected
@@ -94,6 +94,10 @@ class TopologyCalls:
     async def declare_queue(self, spec: QueueSpec, *, passive: bool = False) -> QueueInfo:
         """Declare a queue, now and in every later session; passively only ask how it stands."""
         return await self._request(lambda actor: actor.declare_queue(spec, passive))
+
+    async def declare_all(self, entities: Sequence[Declaration]) -> QueueInfo | None:
+        """Declare entities in order, now and in every later session; see ``TopologyActor.declare_all``."""
+        return await self._request(lambda actor: actor.declare_all(entities))
 
     async def declare_own_queue(self, own: OwnQueue) -> str:
         """Declare a queue that the broker names, once, whoever gives up waiting for that; returns its name."""

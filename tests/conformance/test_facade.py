@@ -40,10 +40,11 @@ def test_a_consumer_goes_on_after_a_loss(realm: Realm, connection: Connection, h
             assert realm.depths() == {"mine": 2}
             epochs = connection.connect().sessions
             getattr(realm, harm)()
-            wait_until(_later_session(connection, epochs), timeout=PATIENCE, waiting_for="the next session")
+            wait_until(later_session(connection, epochs), timeout=PATIENCE, waiting_for="the next session")
 
 
-def _later_session(connection: Connection, epochs: int) -> Callable[[], bool]:
+def later_session(connection: Connection, epochs: int) -> Callable[[], bool]:
+    """Whether a session after that one is up."""
     session = connection.connect().actor.session
     return lambda: connection.connected and session.epochs > epochs
 
