@@ -36,15 +36,24 @@ class LoopWire:
 
     def ack(self, tag: int) -> None:
         """Have it acknowledged, if the channel lives then."""
-        self._handle.to_runtime.post(_ack, self._wire, tag)
+        self._decide(_ack, tag)
 
     def reject(self, tag: int) -> None:
         """Have it dead-lettered, if the channel lives then."""
-        self._handle.to_runtime.post(_reject, self._wire, tag)
+        self._decide(_reject, tag)
 
     def nack(self, tag: int, *, requeue: bool = True) -> None:
         """Have it put back, if the channel lives then."""
-        self._handle.to_runtime.post(_nack, self._wire, tag, requeue)
+        self._decide(_nack, tag, requeue)
+
+    def _decide(self, settle: Callable[..., None], *args: object) -> None:
+        handle = self._handle
+        try:
+            handle.to_runtime.post(settle, self._wire, *args)
+        except RuntimeStopped:
+            if not handle.portal.ended:  # this is a forked child
+                raise
+            # The loop has yet to hear of it: what is settled now is lost as in a session that is lost right then.
 
 
 def _ack(wire: Settles, tag: int) -> None:

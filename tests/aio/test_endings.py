@@ -256,6 +256,28 @@ async def test_when_the_runtime_dies_every_waiting_call_is_told(memory: str) -> 
         await queue(again, "q")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@in_loop
+async def test_a_settlement_before_the_loop_hears_of_the_runtimes_end_is_no_error(memory: str) -> None:
+    """It is lost as in a session that ends right then; what waits is told why."""
+
+    async def settle_late() -> None:
+        async with open_broker(memory) as broker:
+            await queue(broker, "q")
+            for number in range(3):
+                await broker.publish(number, routing_key="q")
+            async with broker.subscribe("q") as messages:
+                first, second, third = [await anext(messages) for _ in range(3)]
+                kill_runtime(broker._handle.portal)  # in the loop's thread, which hears of it at its next step
+                assert first.ack()
+                assert second.reject()
+                assert third.requeue()
+                await anext(messages)
+
+    with pytest.raises(RuntimeDied):
+        await settle_late()
+
+
 # -- the end of a loop ------------------------------------------------------------------------------------
 
 
