@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, Unpack, overload
 from uuid import NAMESPACE_OID, uuid3, uuid4
 
-from ._facade.consumer import Callback, Consumer, ConsumerSettings
+from ._facade.consumer import Callback, Consumer
 from ._facade.declare import maybe_declare
 from ._facade.exchange import Exchange
 from ._facade.message import Message
@@ -26,7 +26,7 @@ from .utils.uuid import uuid
 if TYPE_CHECKING:
     from ._facade.accepted import Accepted
     from ._facade.channel import Channel
-    from ._facade.contracts import Retries
+    from ._facade.contracts import ConsumerSettings, Retries
     from .connection import Connection
 
 __all__ = [

@@ -17,9 +17,8 @@ from .messaging import Producer as _Producer
 if TYPE_CHECKING:
     from ._facade.accepted import Accepted
     from ._facade.channel import Channel
-    from ._facade.consumer import ConsumerOptions
+    from ._facade.contracts import ConsumerOptions, ProducerOptions
     from ._facade.message import Message
-    from ._facade.producer import ProducerOptions
     from ._facade.surface import Bindable
     from .connection import Connection
 

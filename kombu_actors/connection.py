@@ -33,11 +33,9 @@ if TYPE_CHECKING:
     from ._bridge.sessions import SessionWatch
     from ._facade.channel import Channel
     from ._facade.channel_calls import ChannelCalls
-    from ._facade.consumer import ConsumerOptions
-    from ._facade.contracts import EnsureOptions, EventLoop, RetryPolicy, Revivable
+    from ._facade.contracts import ConsumerOptions, EnsureOptions, EventLoop, ProducerOptions, RetryPolicy, Revivable
     from ._facade.exchange import Exchange
     from ._facade.management import ManagerOptions, RabbitMQManagement
-    from ._facade.producer import ProducerOptions
     from ._facade.queue import Queue
     from ._facade.running import ConnectionTree
     from ._facade.surface import Bindable

@@ -143,7 +143,8 @@ def test_a_connection_loads_the_transport_of_its_url_alone(scheme: str, others: 
 
 
 NEEDED = (
-    *("_bridge", "_facade", "_frozen", "_logs", "_values", "actors", "errors", "supervisors", "transport", "utils"),
+    *("_bridge", "_facade", "_frozen", "_homes", "_logs", "_values"),
+    *("actors", "errors", "supervisors", "transport", "utils"),
     *("protocols", "protocols._content", "protocols.amqp", "protocols.blame", "protocols.ledger", "protocols.numbers"),
     *("connection", "messaging", "compression", "serialization"),
 )

@@ -19,6 +19,7 @@ ROOT_FILES = {
     "compression": "codecs",
     "errors": "errors",
     "_frozen": "records",
+    "_homes": "homes",
     "_logs": "logs",
     "__main__": "cli",
 }
@@ -32,7 +33,7 @@ NAMES_BELOW = {
     "transport.virtual",
 }
 
-_ENGINES = {"errors", "records", "logs", "utils", "_values", "codecs", "protocols"}
+_ENGINES = {"errors", "records", "homes", "logs", "utils", "_values", "codecs", "protocols"}
 _ACTORS = _ENGINES | {"supervisors", "transport", "actors"}
 
 # What each layer may import besides itself, from the top down.  Threads reach the actors through the bridge, trio
@@ -52,15 +53,16 @@ MAY_IMPORT = {
     "_bridge": _ACTORS,
     "native": _ACTORS,
     "actors": _ACTORS - {"actors", "codecs"},
-    "supervisors": {"errors", "records", "logs"},  # generic: knows no message, queue or URL
+    "supervisors": {"errors", "records", "homes", "logs"},  # generic: knows no message, queue or URL
     "transport": _ENGINES - {"codecs"},
     "protocols": {"errors", "records", "utils", "_values"},
     "codecs": {"errors", "utils"},
     "_values": {"errors", "records", "utils"},
     "migrate": set(),  # looks at names, and imports none of ours of itself
-    "utils": {"errors"},
+    "utils": {"errors", "homes"},
     "errors": set(),
     "records": set(),
+    "homes": set(),
     "logs": {"records"},
 }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from .._values.model import Action, ConsumerSpec, Delivery, Outcome, QoS, Returned
 from ..actors.channel import ChannelActor, Epoch
@@ -20,7 +20,6 @@ from ..actors.sending import send, wait_outcome
 from ..actors.topology_calls import TopologyCalls
 from ..errors import ConnectionLost, DeadlineExceeded, StaleDelivery
 from ..protocols.ledger import Entry
-from ..transport._contract import DeliverySink
 from .bells import new_bell
 from .ensuring import in_ensure
 from .feeds import Arrival, ChannelNotice, Feed
@@ -29,6 +28,9 @@ from .inbox import Addressee, Inbox
 from .leaving import Leaving
 from .portal import Portal
 from .refusals import Refusals
+
+if TYPE_CHECKING:
+    from ..transport._contract import DeliverySink
 
 __all__ = ["ChannelHandle", "DesiredConsumer", "TopologyCalls"]
 
@@ -166,11 +168,8 @@ class ChannelHandle:
         """Write a publish past the runtime, if it comes alone."""
         now = monotonic()
         alone, self._last_publish = now - self._last_publish > LONE_AFTER, now
-        return (
-            alone
-            and self._leaving.submissions.idle
-            and self._leaving.write(partial(self.actor.publisher.publish_now, entry))
-        )
+        free = alone and self._leaving.submissions.idle
+        return free and self._leaving.write(partial(self.actor.publisher.publish_now, entry))
 
     def _sent(self, entry: Entry, receipt: Receipt) -> bool:
         """Write a publish past the runtime, for somebody who is going to wait for its receipt: the broker has it by the

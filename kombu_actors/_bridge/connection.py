@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._values.endpoint import Endpoint, FailoverStrategy, LinkOptions
 from ..actors.connection import ConnectionActor
 from ..actors.waitlist import Waiting
 from ..errors import DeadlineExceeded
 from ..supervisors import Supervisor
-from ..transport._contract import Transport
 from . import leases
 from .channel import ChannelHandle
 from .inbox import Inbox
 from .portal import Portal, check_interpreter, new_lock
 from .tenant import Tenant
+
+if TYPE_CHECKING:
+    from ..transport._contract import Transport
 
 __all__ = ["ConnectionHandle"]
 

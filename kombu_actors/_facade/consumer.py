@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable
 from itertools import count
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from .._bridge.feeds import HANDS_OVER
 from ..errors import ContentDisallowed
@@ -21,29 +21,11 @@ if TYPE_CHECKING:
     from ..connection import Connection
     from .channel import Channel
 
-__all__ = ["Consumer", "ConsumerOptions", "ConsumerSettings"]
+__all__ = ["Consumer"]
 
 logger = logging.getLogger(__name__)
 
 Callback = Callable[[Any, Message], object]
-
-
-class ConsumerSettings(TypedDict, total=False):
-    """What a ``Consumer`` may be told beside channel, queues and callbacks."""
-
-    no_ack: bool | None
-    auto_declare: bool | None
-    on_decode_error: Callable[[Message, Exception], object] | None
-    on_message: Callable[[Message], object] | None
-    accept: Collection[str] | None
-    prefetch_count: int | None
-    tag_prefix: str | None
-
-
-class ConsumerOptions(ConsumerSettings, total=False):
-    """That, and the callbacks."""
-
-    callbacks: list[Callback] | None
 
 
 class Consumer:

@@ -1,11 +1,12 @@
-"""What the facade's parts ask of the connection they belong to, and nothing else.
+"""What the facade's parts ask of the connection they belong to, and what they may be told by name.
 
-``Connection`` is made of these parts, so they can't import it; here they say what they need.
+``Connection`` is made of these parts, so they can't import it; here they say what they need.  It is for type checkers:
+no module imports it at run time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, Unpack
 
 if TYPE_CHECKING:
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from ..transport._contract import Transport
     from .channel import Channel
     from .channel_calls import ChannelCalls
+    from .consumer import Callback
+    from .message import Message
+    from .producer import OnReturn
 
 T = TypeVar("T")
 
@@ -67,6 +71,43 @@ class EventLoop(Protocol):
 
     def remove_reader(self, fd: FileDescriptorLike, /) -> object:
         """Watch that file no longer."""
+
+
+class ConnectionParams(TypedDict, total=False):
+    """What is used where a URL says nothing."""
+
+    hostname: str
+    port: int | None
+    userid: str
+    password: str
+    login_method: str
+
+
+class ConsumerSettings(TypedDict, total=False):
+    """What a ``Consumer`` may be told beside channel, queues and callbacks."""
+
+    no_ack: bool | None
+    auto_declare: bool | None
+    on_decode_error: Callable[[Message, Exception], object] | None
+    on_message: Callable[[Message], object] | None
+    accept: Collection[str] | None
+    prefetch_count: int | None
+    tag_prefix: str | None
+
+
+class ConsumerOptions(ConsumerSettings, total=False):
+    """That, and the callbacks."""
+
+    callbacks: list[Callback] | None
+
+
+class ProducerOptions(TypedDict, total=False):
+    """What a ``Producer`` may be told beside channel, exchange and routing key."""
+
+    serializer: str | None
+    auto_declare: bool | None
+    compression: str | None
+    on_return: OnReturn | None
 
 
 class RetryPolicy(TypedDict, total=False):

@@ -10,12 +10,12 @@ from .._bridge.channel import ChannelHandle
 from .._bridge.connection import ConnectionHandle
 from .._bridge.inbox import NothingCame, Taken
 from .._bridge.listener import Listener
-from ..transport._contract import Transport
 from .channel import Channel
 from .channel_calls import ChannelCalls
 from .parameters import Parameters
 
 if TYPE_CHECKING:
+    from ..transport._contract import Transport
     from .contracts import ChannelHost, EventLoop
 
 TURN = 0.005

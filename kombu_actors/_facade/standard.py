@@ -10,9 +10,10 @@ from ..utils.time import maybe_s_to_ms
 
 if TYPE_CHECKING:
     from .channel import Channel
-    from .consumer import Consumer, ConsumerOptions
+    from .consumer import Consumer
+    from .contracts import ConsumerOptions, ProducerOptions
     from .exchange import Exchange
-    from .producer import Producer, ProducerOptions
+    from .producer import Producer
     from .queue import Queue
 
 __all__ = ["RABBITMQ_QUEUE_ARGUMENTS", "StdChannel", "to_rabbitmq_queue_arguments"]

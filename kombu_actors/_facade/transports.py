@@ -7,7 +7,7 @@ program's own can be made here.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, ClassVar, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, ClassVar, TypeVar, Unpack, overload
 
 from amqp import exceptions as amqp_errors
 
@@ -18,7 +18,7 @@ from ..utils.url import sanitize_url
 if TYPE_CHECKING:
     from ..connection import Connection
     from .channel import Channel
-    from .contracts import EventLoop
+    from .contracts import ConnectionParams, EventLoop
     from .management import Json, ManagerOptions, RabbitMQManagement
     from .running import ConnectionTree
 
@@ -48,16 +48,6 @@ class Implements(Record):
     """Whether an event loop may drain it: see ``Connection.register_with_event_loop``."""
     batch_publish: bool = False
     """Nothing to ask for: publishes that come together travel together."""
-
-
-class ConnectionParams(TypedDict, total=False):
-    """What is used where a URL says nothing."""
-
-    hostname: str
-    port: int | None
-    userid: str
-    password: str
-    login_method: str
 
 
 class Management:

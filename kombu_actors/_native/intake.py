@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -14,11 +14,13 @@ from ..actors.consumer import DesiredConsumer
 from ..actors.renewing import Renewal, is_expected, renew
 from ..errors import ConnectionClosed
 from ..supervisors._interrupts import protected
-from ..transport._contract import DeliverySink
 from .backlog import Backlog
 from .delivered import Settles
 from .place import Place
 from .streams import OFFSET, StreamPosition, StreamWire
+
+if TYPE_CHECKING:
+    from ..transport._contract import DeliverySink
 
 AT_ONCE = 100
 """Subscriptions of one broker that begin at a time: no slower than more, since broker and this side have enough to do

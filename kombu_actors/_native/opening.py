@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from ssl import SSLContext
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import trio
 
@@ -22,7 +22,9 @@ from ..actors.connection import ConnectionActor
 from ..errors import InvalidURL
 from ..supervisors import Backoff, Event
 from ..transport import transport_for
-from ..transport._contract import Transport
+
+if TYPE_CHECKING:
+    from ..transport._contract import Transport
 
 NEGOTIATED = ("frame_max", "channel_max")
 """Transport options that the two ends agree on."""

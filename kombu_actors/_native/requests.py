@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
@@ -17,11 +18,13 @@ from ..actors.topology_calls import OwnQueue
 from ..errors import ConnectionLost, PublishUnknown
 from ..protocols.ledger import Entry
 from ..supervisors._interrupts import protected
-from ..transport._contract import DeliverySink
 from ..utils.uuid import uuid
 from .channels import SharedChannel
 from .delivered import Delivered, Terms
 from .publishing import RuntimePublishing
+
+if TYPE_CHECKING:
+    from ..transport._contract import DeliverySink
 
 logger = get_logger("kombu_actors.requests")
 

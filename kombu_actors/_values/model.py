@@ -190,6 +190,15 @@ class QoS(Frozen):
         return not (self.prefetch_size or self.apply_global)
 
 
+class Capabilities(Record):
+    """What a transport can do, for facade attributes and the table in docs."""
+
+    heartbeats: bool
+    confirms: bool
+    exchange_types: frozenset[str]
+    server_named_queues: bool = True
+
+
 class QueueInfo(Record):
     """What ``queue.declare-ok`` says."""
 

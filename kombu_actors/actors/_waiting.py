@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import trio
 
 from ..supervisors import ActorContext
-from ..transport._contract import Link
+
+if TYPE_CHECKING:
+    from ..transport._contract import Link
 
 CLOSE_GRACE = 2.0
 """Seconds to wait for close-ok or cancel-ok while stopping."""

@@ -9,7 +9,7 @@ import trio
 from amqp import exceptions as amqp_errors
 
 from ..errors import ConnectionLost
-from ..transport._contract import EndedByCall
+from ..transport._waiting import EndedByCall
 
 __all__ = ["CONSUMING", "Calls", "is_answer", "may_concern", "verdict"]
 

@@ -33,7 +33,6 @@ from ..supervisors import (
     root_cause,
 )
 from ..supervisors._interrupts import protected
-from ..transport._contract import Link, LinkChannel
 from ._waiting import CLOSE_GRACE
 from .calls import Calls
 from .consumer import CONSUMER_BACKOFF, ConsumerActor, DesiredConsumer
@@ -44,6 +43,7 @@ from .session import Session
 from .topology import Topology
 
 if TYPE_CHECKING:
+    from ..transport._contract import Link, LinkChannel
     from .ordering import Publishes
     from .submissions import Submissions
     from .topology_calls import TopologyCalls

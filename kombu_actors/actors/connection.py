@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 from amqp import exceptions as amqp_errors
@@ -43,7 +43,6 @@ from ..supervisors import (
     root_cause,
 )
 from ..supervisors._interrupts import guarded, protected
-from ..transport._contract import Transport
 from ..utils.dice import new_dice
 from ._waiting import CLOSE_GRACE
 from .calls import Calls
@@ -59,6 +58,9 @@ from .sharing import identity
 from .submissions import Submissions
 from .topology import Topology
 from .topology_calls import TopologyCalls
+
+if TYPE_CHECKING:
+    from ..transport._contract import Transport
 
 T = TypeVar("T")
 logger = get_logger("kombu_actors.connection")

@@ -19,11 +19,11 @@ from .._values.model import ConsumerSpec, Delivery
 from ..errors import ChannelLimitExceeded, ConnectionLost
 from ..supervisors import ActorContext, Backoff, Event, Hibernation
 from ..supervisors._interrupts import protected
-from ..transport._contract import DeliverySink, Link, LinkChannel
 from .calls import CONSUMING, is_answer, may_concern, verdict
 from .waitlist import Waiting, refused_again
 
 if TYPE_CHECKING:
+    from ..transport._contract import DeliverySink, Link, LinkChannel
     from .channel import ChannelActor, Epoch
 
 __all__ = ["CONSUMER_BACKOFF", "DesiredConsumer", "ConsumerActor", "SubscriptionGap", "child_id"]
@@ -35,7 +35,7 @@ CONSUMER_BACKOFF = Backoff(first=0.0, base=0.1, factor=1.5, maximum=3.0, reset_a
 was away, since a wait is at most half of those before it; the cap of 3 s keeps a consumer's recovery within 5 s."""
 
 
-SinkMaker = Callable[["Epoch"], DeliverySink]
+SinkMaker = Callable[["Epoch"], "DeliverySink"]
 """Makes what takes the deliveries of one epoch."""
 
 

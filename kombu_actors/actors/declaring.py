@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
+from typing import TYPE_CHECKING
 
 import trio
 from amqp import exceptions as amqp_errors
@@ -16,7 +17,6 @@ from .._values.model import BindingKind, BindingSpec, Declaration, ExchangeSpec,
 from ..errors import ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, Envelope
 from ..supervisors._interrupts import protected
-from ..transport._contract import Link
 from ._waiting import Farewells
 from .calls import verdict
 from .restoring import Restorer
@@ -24,6 +24,9 @@ from .sharing import Neighbour
 from .together import MANY, Wish, grouped, make_together
 from .topology import Entity, Named, Topology
 from .waitlist import Waitlist
+
+if TYPE_CHECKING:
+    from ..transport._contract import Link
 
 
 class Request(Record):

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
 from .._logs import get_logger
-from ..transport._contract import Link
 from .channel import ChannelActor
 from .submissions import Submissions
+
+if TYPE_CHECKING:
+    from ..transport._contract import Link
 
 __all__ = ["Publishes"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 from amqp.exceptions import AMQPError
@@ -19,11 +19,13 @@ from ..errors import ConnectionClosed, ConnectionLost
 from ..protocols.blame import Blame, judge
 from ..protocols.ledger import Entry, Ledger
 from ..supervisors._interrupts import protected
-from ..transport._contract import Link, LinkChannel, LonePublish
 from ._waiting import first_of
 from .deadlines import Deadlines
 from .outcomes import RefusalWatcher, cut_off, destination, given_up, outcome_error, unfit
 from .quarantine import Quarantine
+
+if TYPE_CHECKING:
+    from ..transport._contract import Link, LinkChannel, LonePublish
 
 logger = get_logger("kombu_actors.publisher")
 
@@ -164,10 +166,8 @@ class Publisher:
         for entry in [*self.ledger.written.values(), *self.ledger.waiting]:
             watcher = entry.watcher
             if watcher is not None:
-                error = reason
-                if self.abandon(entry) is Outcome.UNKNOWN:
-                    error = cut_off(entry, reason)
-                watcher(entry, Outcome.UNKNOWN, error)
+                unknown = self.abandon(entry) is Outcome.UNKNOWN
+                watcher(entry, Outcome.UNKNOWN, cut_off(entry, reason) if unknown else reason)
         self._wake()
 
     async def attach(self, channel: LinkChannel, link: Link) -> None:

@@ -8,6 +8,7 @@ consumer's channel with it.
 from __future__ import annotations
 
 from random import Random
+from typing import TYPE_CHECKING
 
 import trio
 from amqp import exceptions as amqp_errors
@@ -15,11 +16,13 @@ from amqp import exceptions as amqp_errors
 from .._logs import get_logger
 from .._values.model import BindingKind, BindingSpec, QueueInfo, QueueSpec
 from ..supervisors import ActorContext, Event
-from ..transport._contract import Link, LinkChannel
 from .calls import verdict
 from .together import MANY, make_together
 from .topology import Entity, Named, Topology, describe
 from .waitlist import Waiting, Waitlist
+
+if TYPE_CHECKING:
+    from ..transport._contract import Link, LinkChannel
 
 logger = get_logger("kombu_actors.topology")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -17,8 +17,10 @@ from .._values.endpoint import Endpoint, EndpointSelector, LinkOptions
 from ..errors import BrokerUnreachable, ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, ChildSpec
 from ..supervisors._interrupts import protected
-from ..transport._contract import Link, Transport
 from ._waiting import CLOSE_GRACE, Farewells, first_of
+
+if TYPE_CHECKING:
+    from ..transport._contract import Link, Transport
 
 T = TypeVar("T")
 logger = get_logger("kombu_actors.session")

@@ -8,14 +8,17 @@ that others had made; whoever declared a queue or an exchange restores it, with 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 import trio
 
 from .._frozen import Record
 from .._values.endpoint import Endpoint
-from ..transport._contract import Link
 from .topology import Topology
+
+if TYPE_CHECKING:
+    from ..transport._contract import Link
 
 
 class BrokerIdentity(Record):

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from .._logs import get_logger
 from .._values.model import Action
 from ..protocols.ledger import Entry
-from ..transport._contract import LinkChannel
 
 if TYPE_CHECKING:
+    from ..transport._contract import LinkChannel
     from .channel import ChannelActor, Epoch
 
 __all__ = ["Settlement", "Submissions"]

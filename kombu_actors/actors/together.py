@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import trio
 from amqp.exceptions import AMQPError
 
 from .._frozen import Record
 from .._values.model import BindingKind, BindingSpec, Declaration, QueueInfo, QueueSpec
-from ..transport._contract import LinkChannel
+
+if TYPE_CHECKING:
+    from ..transport._contract import LinkChannel
 
 __all__ = ["MANY", "Wish", "grouped", "make_together"]
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import AsyncGenerator
+from typing import TYPE_CHECKING
 
 import trio
 
 from .._values.endpoint import Endpoint, LinkOptions
 from ..errors import AccessRefused, BrokerUnreachable, NotAllowed
-from ..transport._contract import Link, Transport
 from ._network import Unwell, speaks_http
 from .findings import Finding, Verdict
+
+if TYPE_CHECKING:
+    from ..transport._contract import Link, Transport
 
 __all__ = ["AMQP_CHECKS", "amqp_findings", "no_broker"]
 

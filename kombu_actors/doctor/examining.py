@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from ssl import SSLContext
+from typing import TYPE_CHECKING
 
 from .._native.opening import endpoints_and_transport
 from .._values.endpoint import Endpoint, LinkOptions, split_urls
-from ..transport._contract import Transport
 from ._amqp import AMQP_CHECKS, amqp_findings
 from ._machine import open_files_finding
 from ._network import Unwell, name_finding, port_finding, tls_finding
@@ -16,6 +16,9 @@ from ._redis import REDIS_CHECKS, redis_findings
 from ._sentinel import SENTINEL_CHECKS, sentinel_findings
 from ._session import permissions_finding
 from .findings import Finding, Verdict
+
+if TYPE_CHECKING:
+    from ..transport._contract import Transport
 
 __all__ = ["TIMEOUT", "examine"]
 

@@ -8,6 +8,9 @@
         ...
 """
 
+from typing import TYPE_CHECKING
+
+from .._homes import names_from
 from . import events
 from ._actor import ActorContext, ActorRef, Hibernation
 from ._backoff import Backoff, Delays, LinearBackoff
@@ -27,7 +30,6 @@ from ._errors import (
     UnexpectedReturn,
     UnknownChild,
 )
-from ._log import log_events
 from ._mailbox import Envelope, MailboxReader
 from ._monitor import Down, Monitor
 from ._outcome import Failed, Failure, Outcome, Returned, Stopped, leaves, root_cause
@@ -35,8 +37,17 @@ from ._policy import AutoShutdown, ChildState, OnLimit, Restart, RestartLimit, S
 from ._spec import ChildSpec, SupervisorSpec
 from ._stream import EventStream
 from ._supervisor import Supervisor, SupervisorHandle, open_supervisor
-from ._views import ChildDocument, ChildView
+from ._views import ChildView
 from .events import Event
+
+if TYPE_CHECKING:
+    from ._documents import ChildDocument
+    from ._log import log_events
+else:  # a broker's connection needs neither
+    __getattr__ = names_from(
+        __name__,
+        {"ChildDocument": f"{__name__}._documents:ChildDocument", "log_events": f"{__name__}._log:log_events"},
+    )
 
 __all__ = [
     "ActorContext",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -14,23 +14,8 @@ from ._policy import HELD, ChildState
 from ._spec import SupervisorSpec
 from .events import describe
 
-
-class ChildDocument(TypedDict):
-    """A ``ChildView`` as JSON; the names mean what they mean there."""
-
-    id: str
-    path: str
-    state: str
-    epoch: int
-    restarts: int
-    attempt: int
-    next_attempt_in: float | None
-    last_failure: dict[str, str] | None
-    degraded: str | None
-    mailbox: dict[str, int] | None
-    budget_left: int | None
-    strategy: str | None
-    children: list[ChildDocument]
+if TYPE_CHECKING:
+    from ._documents import ChildDocument
 
 
 class ChildView(Record):

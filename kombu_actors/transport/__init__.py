@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .._homes import names_from
 from ..errors import UnsupportedScheme
-from ..utils.homes import names_from
 
 if TYPE_CHECKING:
     from ._contract import Transport

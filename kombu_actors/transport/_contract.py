@@ -3,6 +3,8 @@
 A ``Link`` is one live connection to a broker.  It has one life: it is opened, serves, dies,
 and is thrown away; making the next one is its supervisor's business.  Everything here runs
 in the trio thread; methods without ``async`` never block.
+
+It is for type checkers: no module imports it at run time.
 """
 
 from __future__ import annotations
@@ -10,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .._frozen import Record
 from .._values.endpoint import Endpoint, LinkOptions
 from .._values.model import (
     BindingSpec,
+    Capabilities,
     ConsumerSpec,
     Delivery,
     ExchangeSpec,
@@ -23,7 +25,6 @@ from .._values.model import (
     Returned,
     Sent,
 )
-from ..errors import ConnectionLost
 from ._alarm import AlarmWatcher
 
 if TYPE_CHECKING:
@@ -34,19 +35,6 @@ Prepared = Any
 
 DeliverySink = Callable[[list[Delivery]], None]
 """Takes one batch, in order; called in the trio thread, must not block or raise."""
-
-
-class EndedByCall(ConnectionLost):
-    """The broker ended the connection over this very call (540, 503, ...): ``__cause__`` is its answer."""
-
-
-class Capabilities(Record):
-    """What a transport can do, for facade attributes and the table in docs."""
-
-    heartbeats: bool
-    confirms: bool
-    exchange_types: frozenset[str]
-    server_named_queues: bool = True
 
 
 class Upstream(Protocol):
@@ -77,6 +65,24 @@ class Mortal(Protocol):
 
     async def wait_closed(self) -> BaseException:
         """Wait until it is dead and say why."""
+
+
+class Pulsing(Mortal, Protocol):
+    """One wire to a peer.  Times are trio's clock's, in seconds."""
+
+    @property
+    def last_heard(self) -> float:
+        """When bytes last came, or when somebody last had reason not to look."""
+
+    @property
+    def last_sent(self) -> float:
+        """When bytes last went."""
+
+    def beat(self) -> None:
+        """Have the peer hear from us, unless it is about to anyway."""
+
+    def lose(self, text: str) -> None:
+        """The peer is gone."""
 
 
 class LinkChannel(Mortal, Protocol):

@@ -6,32 +6,16 @@ so its silence means that it can't.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
 from ..protocols.amqp.heartbeats import Verdict, pulse
-from ._contract import Mortal
 
-__all__ = ["Pulsing", "keep_pulse"]
+if TYPE_CHECKING:
+    from ._contract import Pulsing
 
-
-class Pulsing(Mortal, Protocol):
-    """One wire to a peer.  Times are trio's clock's, in seconds."""
-
-    @property
-    def last_heard(self) -> float:
-        """When bytes last came, or when somebody last had reason not to look."""
-
-    @property
-    def last_sent(self) -> float:
-        """When bytes last went."""
-
-    def beat(self) -> None:
-        """Have the peer hear from us, unless it is about to anyway."""
-
-    def lose(self, text: str) -> None:
-        """The peer is gone."""
+__all__ = ["keep_pulse"]
 
 
 async def keep_pulse(wire: Pulsing, interval: float, beats: str) -> None:

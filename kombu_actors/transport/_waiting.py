@@ -8,9 +8,15 @@ from typing import Generic, TypeVar
 
 import trio
 
-__all__ = ["Ending", "OneLife", "Outbox", "PendingReply", "ReadGate"]
+from ..errors import ConnectionLost
+
+__all__ = ["EndedByCall", "Ending", "OneLife", "Outbox", "PendingReply", "ReadGate"]
 
 T = TypeVar("T")
+
+
+class EndedByCall(ConnectionLost):
+    """The broker ended the connection over this very call (540, 503, ...): ``__cause__`` is its answer."""
 
 
 class Ending:

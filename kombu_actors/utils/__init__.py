@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .._homes import names_from
 from .functional import fxrange, fxrangemax, maybe_list, reprcall, reprkwargs, retry_over_time
-from .homes import names_from
 from .uuid import uuid
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from .._homes import names_from
 from .encoding import safe_repr
-from .homes import names_from
 
 if TYPE_CHECKING:
     from .caches import LRUCache, memoize

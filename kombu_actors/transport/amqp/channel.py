@@ -17,12 +17,12 @@ from ...protocols.amqp import LocalProtocolError, PeerProtocolError, Prepared
 from ...protocols.amqp.events import Confirmed, Got, MessageDelivered, Oversized, Replied
 from ...protocols.amqp.methods import request
 from ...protocols.amqp.sender import Lone
-from .._contract import DeliverySink
 from .._oversized import report_oversized, too_large
 from .._waiting import PendingReply
 from .declaring import DeclaringChannel
 
 if TYPE_CHECKING:
+    from .._contract import DeliverySink
     from .link import AMQPLink
 
 __all__ = ["AMQPChannel"]

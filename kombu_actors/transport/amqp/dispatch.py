@@ -10,7 +10,7 @@ from amqp import exceptions as amqp_errors
 from ...errors import ConnectionClosed, ConnectionLost
 from ...protocols.amqp import events
 from .._alarm import Alarm
-from .._contract import EndedByCall
+from .._waiting import EndedByCall
 from .channel import AMQPChannel
 from .declaring import waiter
 

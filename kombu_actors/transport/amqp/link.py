@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
@@ -19,7 +19,6 @@ from ...protocols.amqp import AMQPEngine, PeerProtocolError, events
 from ...protocols.amqp.sender import Lone
 from ...protocols.amqp.states import ConnectionState
 from .._alarm import Alarm, AlarmWatcher
-from .._contract import Upstream
 from .._pulse import keep_pulse
 from .._stream import STREAM_ERRORS, ByteStream
 from .._waiting import Ending, OneLife, PendingReply, ReadGate
@@ -27,6 +26,9 @@ from .channel import AMQPChannel
 from .declaring import waiter
 from .dispatch import AMQPDispatcher, parted
 from .writer import Writer
+
+if TYPE_CHECKING:
+    from .._contract import Upstream
 
 __all__ = ["ROLES", "AMQPLink"]
 

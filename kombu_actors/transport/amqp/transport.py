@@ -14,6 +14,7 @@ import trio
 from amqp import exceptions as amqp_errors
 
 from ..._values.endpoint import Endpoint, LinkOptions, body_max_of
+from ..._values.model import Capabilities
 from ...errors import BrokerUnreachable, HandshakeFailed
 from ...protocols.amqp import (
     AMQPEngine,
@@ -28,7 +29,6 @@ from ...protocols.amqp import (
 from ...protocols.amqp.events import ConnectionClosedByPeer, ConnectionOpened, Event
 from ...protocols.amqp.negotiation import Credentials, check_wishes
 from ...protocols.amqp.states import ConnectionState
-from .._contract import Capabilities
 from .._stream import STREAM_ERRORS, ByteStream, dial
 from .._tls import explain_tls
 from .link import AMQPLink

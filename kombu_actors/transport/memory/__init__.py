@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...utils.homes import names_from
+from ..._homes import names_from
 from .transport import MemoryBroker, MemoryLink, MemoryTransport, forget_memory_broker, memory_broker
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from ..._values.model import BindingSpec, ConsumerSpec, Delivery, ExchangeSpec, 
 from ...errors import ConnectionClosed
 from ...protocols.virtual import EXCHANGE_TYPES, Channel, Confirmed, Consumer, MessageReturned
 from .._checks import check, check_binding
-from .._contract import DeliverySink, LonePublish, Prepared
 from .._oversized import report_oversized, too_large
 from .._waiting import OneLife
 
 if TYPE_CHECKING:
+    from .._contract import DeliverySink, LonePublish, Prepared
     from .link import MemoryLink
 
 __all__ = ["MemoryChannel", "WireConsumer"]

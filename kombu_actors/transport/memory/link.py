@@ -17,12 +17,12 @@ from ...errors import ConnectionClosed
 from ...protocols import virtual
 from ...protocols.numbers import ChannelNumbers
 from .._alarm import Alarm, AlarmWatcher
-from .._contract import Upstream
 from .._waiting import OneLife, PendingReply
 from .channel import MemoryChannel
 from .dispatch import MemoryDispatcher
 
 if TYPE_CHECKING:
+    from .._contract import Upstream
     from .broker import MemoryBroker
 
 __all__ = ["ROLES", "MemoryLink"]

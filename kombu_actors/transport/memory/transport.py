@@ -14,11 +14,10 @@ from typing import Final
 import trio
 
 from ..._values.endpoint import Endpoint, LinkOptions, body_max_of
-from ..._values.model import BODY_MAX, Properties
+from ..._values.model import BODY_MAX, Capabilities, Properties
 from ..._values.originals import pristine
 from ...protocols._content import refuse_size, validate_content
 from ...protocols.virtual import EXCHANGE_TYPES, Message, new_message
-from .._contract import Capabilities
 from .broker import MemoryBroker
 from .link import MemoryLink
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...utils.homes import names_from
+from ..._homes import names_from
 from .client_errors import ErrorClasses as error_classes_t
 from .client_errors import get_redis_ConnectionError, get_redis_error_classes
 from .transport import RedisTransport

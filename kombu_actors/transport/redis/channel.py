@@ -17,7 +17,6 @@ from ...errors import ConnectionClosed
 from ...protocols.redis import consuming_calls as consuming
 from ...protocols.redis.preparing import PreparedMessage
 from .._checks import check
-from .._contract import DeliverySink, LonePublish
 from .._oversized import too_large
 from .._waiting import PendingReply
 from .claims import WireConsumer, delivery
@@ -28,6 +27,7 @@ from .publishing import Answer, Publish
 from .settling import Decision
 
 if TYPE_CHECKING:
+    from .._contract import DeliverySink, LonePublish
     from .link import RedisLink
 
 __all__ = ["RedisChannel"]

@@ -23,11 +23,11 @@ from ...errors import ConnectionBlocked
 from ...protocols.redis import consuming_calls as calls
 from ...protocols.redis.calls import Call
 from ...protocols.redis.envelope import Envelope
-from .._contract import DeliverySink
 from .listening import Sentry
 from .settling import Decision
 
 if TYPE_CHECKING:
+    from .._contract import DeliverySink
     from .channel import RedisChannel
     from .deliveries import Deliveries
     from .link import RedisLink

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import uuid4
 
 import trio
@@ -24,7 +24,6 @@ from ...protocols.redis.consuming_calls import Left
 from ...protocols.redis.layout import Layout
 from ...protocols.redis.options import RedisOptions
 from .._alarm import AlarmWatcher
-from .._contract import Upstream
 from .._waiting import OneLife
 from .caller import Caller, Terms, Wires
 from .channel import RedisChannel
@@ -39,6 +38,9 @@ from .publishing import Publishing
 from .schedule import Schedule
 from .settling import Settlements, Settling
 from .wire import parted
+
+if TYPE_CHECKING:
+    from .._contract import Upstream
 
 __all__ = ["RedisLink"]
 

@@ -14,12 +14,11 @@ from uuid import uuid4
 import trio
 
 from ..._values.endpoint import Endpoint, LinkOptions, body_max_of
-from ..._values.model import Properties
+from ..._values.model import Capabilities, Properties
 from ...errors import BrokerUnreachable, ConnectionLost
 from ...protocols.redis.options import RedisOptions
 from ...protocols.redis.preparing import PreparedMessage, prepare
 from ...protocols.virtual import EXCHANGE_TYPES
-from .._contract import Capabilities
 from .caller import Terms, Wires
 from .dial import OpenedWire, Role, open_wire, until_moved
 from .handover import Handover
