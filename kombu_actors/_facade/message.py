@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from .._values.model import Delivery
-from ..compression import decompress
 from ..errors import DecodeError, MessageStateError
 from ..serialization import loads, registry
 from ..utils.charsets import SKIP_DECODE, decode_text
@@ -171,6 +170,8 @@ class Message:
         self.errors = []
         try:
             if compression:
+                from ..compression import decompress  # where nothing is compressed it need not be loaded
+
                 body = decompress(body, compression)
             if postencode and isinstance(body, str):
                 body = body.encode(postencode)

@@ -13,23 +13,23 @@ from urllib.parse import quote
 from .._frozen import Frozen
 from .._values.endpoint import (
     FAILOVER_STRATEGIES,
-    SINGLE_SLASH,
     SOCKET_SCHEME,
     TLS_SCHEMES,
     Endpoint,
     FailoverStrategy,
     LinkOptions,
+    has_single_slash,
     parse_url,
     shared_by_group,
     split_urls,
 )
 from .._values.model import freeze
-from .._values.tls_settings import tls_settings
 from ..errors import InvalidURL
 from ..transport import module_for, transport_for
 from ..utils.url import as_url, parse_ssl_cert_reqs
 
 if TYPE_CHECKING:
+    from .._values.tls_settings import TLSSettings
     from ..transport._contract import Transport
 
 CONNECT_TIMEOUT = 5.0
@@ -166,13 +166,13 @@ class Parameters(Frozen):
     def _alone(self, text: str) -> Endpoint:
         scheme, separator, rest = text.partition("://")
         if not separator:
-            if SINGLE_SLASH.match(text):
+            if has_single_slash(text):
                 raise InvalidURL("a broker URL looks like amqp://user:password@host:5672/vhost; this one has no '://'")
             text = f"{self.transport or 'amqp'}://{bracketed(text)}"
         elif self.transport and scheme.lower() not in (*TLS_SCHEMES, SOCKET_SCHEME):
             text = f"{self.transport}://{rest}"
         defaults = {name: getattr(self, name) for name in ("userid", "password", "virtual_host", "port")}
-        return parse_url(text, tls=tls_settings(self.ssl), defaults=defaults)
+        return parse_url(text, tls=self._tls(), defaults=defaults)
 
     def check_tls(self) -> None:
         """Look at the files that TLS needs.
@@ -180,9 +180,16 @@ class Parameters(Frozen):
         Raises:
             TypeError, ValueError, OSError: an option is unknown or can't be used, a file can't be read.
         """
-        settings = tls_settings(self.ssl)
+        settings = self._tls()
         if settings is not None:
             settings.check()
+
+    def _tls(self) -> TLSSettings | None:
+        if self.ssl is None or self.ssl is False:
+            return None
+        from .._values.tls_settings import tls_settings  # plain connections do without it
+
+        return tls_settings(self.ssl)
 
     def require_picklable(self) -> None:
         """Refuse to be pickled with what can't be.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Self, Unpack, cast
 
-from ..compression import compress
 from ..serialization import dumps
 from ..utils.charsets import encode_text
 from ..utils.functional import ChannelPromise
@@ -24,18 +23,9 @@ if TYPE_CHECKING:
     from .contracts import EnsureOptions
     from .message import Message
 
-__all__ = ["Producer", "ProducerOptions"]
+__all__ = ["Producer"]
 
 OnReturn = Callable[[Exception, str, str, "Message"], object]
-
-
-class ProducerOptions(TypedDict, total=False):
-    """What a ``Producer`` may be told beside channel, exchange and routing key."""
-
-    serializer: str | None
-    auto_declare: bool | None
-    compression: str | None
-    on_return: OnReturn | None
 
 
 class Producer:
@@ -186,6 +176,8 @@ class Producer:
         if compression is None:
             compression = self.compression
         if compression:
+            from ..compression import compress  # where nothing is compressed it need not be loaded
+
             body, method = compress(body, compression)
             headers = {**(headers or {}), "compression": method}
         elif headers is None:

@@ -8,18 +8,20 @@ place, or no URL at all when it can't tell where the password ends.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from itertools import cycle
+from string import ascii_letters, digits
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, unquote
 
 from .._frozen import Frozen
 from ..errors import InvalidURL
 from .model import BODY_MAX
-from .tls_settings import TLSSettings
+
+if TYPE_CHECKING:
+    from .tls_settings import TLSSettings
 
 T = TypeVar("T")
 
@@ -38,9 +40,7 @@ REDIS_SCHEMES = frozenset({"redis", "rediss", "redis+socket", "sentinel"})
 """Those whose virtual host is the number of a database."""
 SOCKET_SCHEME = "redis+socket"
 """The one whose path is a file's: ``redis+socket:///run/redis.sock?virtual_host=1``, as kombu writes it."""
-_SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.\-]*$")
-SINGLE_SLASH = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:/")
-"""A URL written with one slash: taken for a host name, its password would be shown as a virtual host."""
+_IN_SCHEMES = frozenset(ascii_letters + digits + "+.-")
 
 
 class Endpoint(Frozen):
@@ -159,7 +159,17 @@ def split_urls(given: object) -> list[str]:
     scheme, separator, _ = texts[0].partition("://")
     if not separator:
         return texts
-    return [text if "://" in text or SINGLE_SLASH.match(text) else f"{scheme}://{text}" for text in texts]
+    return [text if "://" in text or has_single_slash(text) else f"{scheme}://{text}" for text in texts]
+
+
+def has_single_slash(text: str) -> bool:
+    """Whether a URL is written with one slash: taken for a host name, its password would be shown as a virtual host."""
+    scheme, _, path = text.partition(":")
+    return path.startswith("/") and _is_scheme(scheme)
+
+
+def _is_scheme(text: str) -> bool:
+    return text[:1].isalpha() and _IN_SCHEMES.issuperset(text)
 
 
 def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str, object] | None = None) -> Endpoint:
@@ -177,7 +187,7 @@ def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str
     scheme = scheme.lower()  # RFC 3986, 3.1: case-insensitive
     if not separator:
         raise InvalidURL("a broker URL looks like amqp://user:password@host:5672/vhost; this one has no '://'")
-    if not _SCHEME.match(scheme):
+    if not _is_scheme(scheme):
         raise InvalidURL("a broker URL starts with a scheme made of letters and digits, e.g. amqp://")
     if "#" in rest:
         raise InvalidURL(f"'#' in a {scheme}:// URL must be written as %23 (so must any in the password)")
@@ -202,6 +212,8 @@ def parse_url(url: str, *, tls: TLSSettings | None = None, defaults: Mapping[str
         secured = tls is not None and f"{scheme}s" in TLS_SCHEMES
         given["port"] = DEFAULT_PORTS.get(f"{scheme}s" if secured else scheme)
     if scheme in TLS_SCHEMES and tls is None:
+        from .tls_settings import TLSSettings  # plain connections do without it
+
         tls = TLSSettings()
     endpoint = Endpoint(
         scheme=scheme,

@@ -11,13 +11,15 @@ import posix
 import socket
 import ssl
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from .._values.tls_settings import TLSSettings
 from ..errors import BrokerUnreachable, HandshakeFailed
 from ._tls import explain_tls
+
+if TYPE_CHECKING:
+    from .._values.tls_settings import TLSSettings
 
 __all__ = ["ByteStream", "STREAM_ERRORS", "dial", "dial_unix"]
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import sys
 from collections.abc import Callable
 from datetime import date, datetime, time
@@ -116,12 +115,12 @@ def object_hook(o: dict[str, Any]) -> Any:
 _scan: Final = make_scanner(json.JSONDecoder())  # type: ignore[arg-type]  # typeshed wants a scanner here
 _plain: Final = json.JSONDecoder()
 _extended: Final = json.JSONDecoder(object_hook=object_hook)
-_ESCAPED_ASCII: Final = re.compile(r"\\u00[0-7]")
+_ESCAPED_ASCII: Final = tuple(f"\\u00{digit}" for digit in range(8))
 """Part of a key may be written as an escape: the envelope's name must still be recognised."""
 
 
 def _has_envelope(text: str) -> bool:
-    return "__type__" in text or ("\\u00" in text and _ESCAPED_ASCII.search(text) is not None)
+    return "__type__" in text or ("\\u00" in text and any(escape in text for escape in _ESCAPED_ASCII))
 
 
 def loads(
