@@ -10,8 +10,8 @@ their bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from amqp import spec
 
@@ -32,14 +32,23 @@ CACHED_PROPERTIES_MAX: Final = 512
 """Bytes of properties worth remembering; bounds that cache to some megabytes."""
 
 _DELIVER: Final = method_id(spec.Basic.Deliver)
-# By length of the consumer tag: frame head, method id, tag, delivery tag, redelivered.
-_HEADS: Final = tuple(struct.Struct(f">BHII{length + 1}pQB").unpack_from for length in range(256))
 # End octet of the method frame, then the content header's frame head, class, weight and body size.
 _HEADER: Final = struct.Struct(">BBHIHHQ").unpack_from
 # End octet of the header frame, then the body's frame head.
 _BODY: Final = struct.Struct(">BBHI").unpack_from
 _OPEN: Final = ChannelState.OPEN
 _new: Final = tuple.__new__
+
+
+class _Heads(dict[int, Callable[..., tuple[Any, ...]]]):
+    """By length of the consumer tag: frame head, method id, tag, delivery tag, redelivered."""
+
+    def __missing__(self, length: int) -> Callable[..., tuple[Any, ...]]:
+        head = self[length] = struct.Struct(f">BHII{length + 1}pQB").unpack_from
+        return head
+
+
+_HEADS: Final = _Heads()
 
 
 class DeliveryScanner:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .errors import PeerProtocolError
 from .fields import read_short_string, read_table
-from .tables import encode_table
+from .tables import OCTETS, encode_table
 
 __all__ = ["PROPERTIES", "UndecodableProperties", "decode_properties", "encode_properties"]
 
@@ -37,7 +37,6 @@ PROPERTIES: Final = (
 _FLAGS: Final = struct.Struct(">H")
 _STAMP: Final = struct.Struct(">Q")
 _BITS: Final = tuple((name, kind, 1 << (15 - index)) for index, (name, kind) in enumerate(PROPERTIES))
-_OCTETS: Final = tuple(bytes([value]) for value in range(256))
 _UNDEFINED: Final = 0b11
 """The two lowest bits: one beyond basic's fourteen properties, and 'another flag word follows'."""
 
@@ -100,10 +99,10 @@ def encode_properties(properties: Mapping[str, Any]) -> bytes:
         flags |= bit
         if kind == "s":
             raw = value.encode()
-            parts.append(_OCTETS[len(raw)] + raw)
+            parts.append(OCTETS[len(raw)] + raw)
         elif kind == "F":
             parts.append(encode_table(value))
         else:
-            parts.append(_OCTETS[value] if kind == "o" else _STAMP.pack(value))
+            parts.append(OCTETS[value] if kind == "o" else _STAMP.pack(value))
     parts[0] = _FLAGS.pack(flags)
     return b"".join(parts)

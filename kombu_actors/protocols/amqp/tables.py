@@ -13,13 +13,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-__all__ = ["encode_table"]
+__all__ = ["OCTETS", "encode_table"]
 
 _SIZE: Final = struct.Struct(">I")
 _STRING: Final = struct.Struct(">cI")
 _INTEGER: Final = struct.Struct(">ci")
 _LONG: Final = struct.Struct(">cq")
-_OCTETS: Final = tuple(bytes([value]) for value in range(256))
+OCTETS: Final = tuple(bytes([value]) for value in range(256))
 
 
 def encode_table(table: Mapping[str, object]) -> bytes:
@@ -28,7 +28,7 @@ def encode_table(table: Mapping[str, object]) -> bytes:
     add = parts.append
     for key, value in table.items():
         raw = key.encode()
-        add(_OCTETS[len(raw)])
+        add(OCTETS[len(raw)])
         add(raw)
         if type(value) is str:
             raw = value.encode()
