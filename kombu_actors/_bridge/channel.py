@@ -105,6 +105,14 @@ class ChannelHandle:
         return self._owner.failure or self.actor.failure
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is open, or being opened for the first time, with nothing in its way."""
+        actor = self.actor
+        return self.epoch is not None or (
+            not actor.has_been_open and actor.obstacle is None and actor.failure is None and self._owner.session.is_up
+        )
+
+    @property
     def has_qos(self) -> bool:
         """Whether anybody has bounded what may be unacknowledged."""
         return self._prefetch_set or self.actor.qos is not None
@@ -310,6 +318,8 @@ class ChannelHandle:
 
     async def set_qos(self, qos: QoS) -> None:
         """Bound what may be unacknowledged, in this epoch and all later ones."""
+        if not self.actor.has_been_open:
+            await self.wait_open()  # else a refusal would be said to nobody, and met at each attempt to open it
         await self.actor.set_qos(qos)
 
     async def get(self, queue: str, no_ack: bool, got: list[tuple[Arrival, int]]) -> None:

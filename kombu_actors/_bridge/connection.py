@@ -180,6 +180,19 @@ class ConnectionHandle:
         """Open a channel, found in ``opened`` then, also by those who were interrupted."""
         self.call(_open_channel, self.actor, self.portal, self.inbox, predecessor, opened, timeout=timeout)
 
+    def promise_channel(self, promised: list[ChannelHandle]) -> None:
+        """A channel whose opening the next call waits for, found in ``promised`` also by those who were interrupted.
+
+        Only where it can surely be opened (``may_promise``).
+        """
+        actor = self.actor.new_channel(self.inbox.fail)
+        promised.append(ChannelHandle(self.portal, self.inbox, self.actor, actor))
+        self.portal.post(self.actor.promise_channel, actor)
+
+    def may_promise(self, channels: int) -> bool:
+        """Whether a channel more than so many need not be waited for."""
+        return self.actor.may_promise(channels)
+
     def take_back(self, opened: list[ChannelHandle]) -> None:
         """Close what was opened for somebody who was interrupted."""
         for channel in opened:

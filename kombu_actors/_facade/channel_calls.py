@@ -84,7 +84,7 @@ class ChannelCalls(StdChannel):
     @property
     def is_open(self) -> bool:
         """Whether the channel is usable at this moment."""
-        return not self._closed and self.handle.epoch is not None
+        return not self._closed and self.handle.is_open
 
     @property
     def closed(self) -> bool:

@@ -36,7 +36,10 @@ class ConnectionTree(ConnectionHandle):
         """Open a channel of that connection."""
         opened: list[ChannelHandle] = []
         try:
-            self.open_channel(opened, timeout)
+            if self.may_promise(len(self.channels)):
+                self.promise_channel(opened)
+            else:
+                self.open_channel(opened, timeout)
             channel = Channel(connection, opened[0], self.inbox)
             self.channels[channel.channel_id] = channel
         except BaseException:

@@ -97,15 +97,16 @@ class ChannelActor:
 
     __slots__ = (
         "_former_tags",
-        "_has_been_open",
         "consumers",
         "failure",
+        "has_been_open",
         "live",
         "number",
         "obstacle",
         "on_epoch",
         "on_gone",
         "owner",
+        "promised",
         "publisher",
         "qos",
     )
@@ -129,7 +130,9 @@ class ChannelActor:
         """Why supervision gave up on it; None while it is supervised."""
         self.obstacle: ChannelLimitExceeded | None = None
         """Why it can't be opened at this moment, though there is a session; it is tried again."""
-        self._has_been_open = False
+        self.has_been_open = False
+        self.promised = False
+        """Whether its maker doesn't wait for it to be opened: then the first time is as any other."""
         self._former_tags = 0
         """The highest delivery tag that anybody has been shown, over all former epochs."""
 
@@ -231,7 +234,7 @@ class ChannelActor:
                 await self._apply_qos(wire)
             self._enter(Epoch(wire, self.highest_tag))
             self.failure = None
-            self._has_been_open = True
+            self.has_been_open = True
             ctx.ready()
             with ctx.until_stopping():
                 await self.publisher.attach(wire, link)
@@ -283,7 +286,7 @@ class ChannelActor:
         return wire
 
     def _meets(self, obstacle: ChannelLimitExceeded) -> None:
-        if self._has_been_open and self.obstacle is None:
+        if (self.has_been_open or self.promised) and self.obstacle is None:
             logger.error(
                 "channel %d (%d consumers, %d publishes under way) can't be opened again: %s; it is tried again until "
                 "it succeeds",
@@ -295,7 +298,7 @@ class ChannelActor:
         """Whether it can't be opened for the first time, as it was asked for: who waits for it is told, and nobody
         else needs it yet."""
         answers = (ChannelLimitExceeded, ValueError, amqp_errors.ChannelError, amqp_errors.IrrecoverableConnectionError)
-        return isinstance(error, answers) and not self._has_been_open
+        return isinstance(error, answers) and not (self.has_been_open or self.promised)
 
     def _enter(self, epoch: Epoch | None) -> None:
         self._former_tags = self.highest_tag

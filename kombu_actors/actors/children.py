@@ -73,6 +73,15 @@ class Children:
                 return
         await self.wait_ready(path)
 
+    def start_soon(self, parent: str, spec: ChildSpec | SupervisorSpec) -> None:
+        """Have a child started that the desired state already knows, and again until it serves; waits for nothing."""
+        handle = self.tree.nested(parent) if self.tree is not None else None
+        if handle is not None:
+            try:
+                handle.start_child_nowait(spec)
+            except (ActorDown, SpecError):
+                logger.debug("%s/%s is started by its supervisor", parent, spec.id)
+
     async def stop(self, parent: str, child: str) -> None:
         """Stop a child that the desired state knows no more, and wait for its end."""
         handle = self.tree.nested(parent) if self.tree is not None else None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
@@ -76,6 +77,8 @@ STOP_DEADLINE = 10.0
 """Seconds for the whole tree to stop; below the 30 s that orchestrators allow a process."""
 TOPOLOGY_MAILBOX = 64
 """Declarations waiting for the topology actor; more callers wait with their own deadlines."""
+SPARE_CHANNELS = 64
+"""Channels of a session that nobody may count on: those being closed, and those that a call has for itself."""
 
 PERMANENT = (amqp_errors.AccessRefused, amqp_errors.NotAllowed, InvalidURL)
 """Answers that asking again won't change: wrong password, no such virtual host."""
@@ -130,7 +133,7 @@ class ConnectionActor:
         self.on_failure: Callable[[BaseException], None] | None = None
         """Told the root cause when supervision gives up."""
         self._listener = listener
-        self._next_channel = 1
+        self._numbers = count(1)
 
     @guarded
     async def running(self) -> AsyncIterator[Supervisor]:
@@ -260,6 +263,21 @@ class ConnectionActor:
             await self.session.dialler.dial_now()
         await self.topology_calls.wait_ready()
 
+    def new_channel(self, on_gone: Callable[[BaseException], None] | None) -> ChannelActor:
+        """A channel that is to be opened.  Any thread."""
+        return ChannelActor(next(self._numbers), self, on_gone)
+
+    def may_promise(self, channels: int) -> bool:
+        """Whether one channel more than so many can surely be opened in the present session.  Any thread."""
+        link = self.session.link
+        return link is not None and link.closed is None and channels + SPARE_CHANNELS < link.channel_max
+
+    def promise_channel(self, channel: ChannelActor) -> None:
+        """Add a channel to the desired state; what is asked of it waits until it is open."""
+        channel.promised = True
+        self.channels[channel.number] = channel
+        self._children.start_soon("channels", channel.spec())
+
     async def open_channel(
         self,
         on_gone: Callable[[BaseException], None] | None = None,
@@ -272,11 +290,10 @@ class ConnectionActor:
         Raises:
             ChannelLimitExceeded: the connection has no channel left; then nothing is left behind.
         """
-        channel = ChannelActor(self._next_channel, self, on_gone)
+        channel = self.new_channel(on_gone)
         channel.qos = qos
         if predecessor is not None:
             channel.succeed(predecessor)
-        self._next_channel += 1
         self.channels[channel.number] = channel
         try:
             await self._children.start("channels", channel.spec())

@@ -132,10 +132,11 @@ class Node:
         child = Child(spec.id, spec.restart, spec.significant, static, trial, epoch=cell.epoch)
         return child.but(limit=spec.limit, backoff=spec.backoff) if isinstance(spec, ChildSpec) else child
 
-    def add(self, spec: ChildSpec | SupervisorSpec, first: FirstStart) -> None:
-        """Start a dynamic child; ``first`` learns how its first start went."""
-        self.first_starts[spec.id] = first
-        self.feed(ChildAdded(self.record(spec, trial=True)))
+    def add(self, spec: ChildSpec | SupervisorSpec, first: FirstStart | None) -> None:
+        """Start a dynamic child; ``first`` learns how its first start went, which is a trial then."""
+        if first is not None:
+            self.first_starts[spec.id] = first
+        self.feed(ChildAdded(self.record(spec, trial=first is not None)))
 
     def child_ready(self, cell: Cell) -> None:
         self.feed(Ready(_id(cell), cell.epoch, trio.current_time()))

@@ -49,12 +49,7 @@ class SupervisorHandle:
         it is gone for good, and when this supervisor restarts (see ``SupervisorSpec.children``).
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        node = self._node()
-        node.check_open()
-        node.spec.check_children((spec,))
-        child = node.child(spec.id)
-        if child is not None and child.state not in FINAL:
-            raise SpecError(f"supervisor {node.name!r} already has a child named {spec.id!r} ({child.state.value})")
+        node = self._node_for(spec)
         first = FirstStart()
         self._tree.later(node.add, spec, first)
         try:
@@ -70,6 +65,23 @@ class SupervisorHandle:
                 raise ChildStartError(path, f"{type(error).__name__}: {error}") from failed.whole()
             case other:
                 raise ChildStartError(path, str(other))
+
+    def start_child_nowait(self, spec: ChildSpec | SupervisorSpec) -> None:
+        """``start_child`` without waiting: a first start that fails is a failure as any other, and restarts follow.
+
+        Raises ``SpecError`` when the spec doesn't fit or the id is taken.
+        """
+        self._tree.later(self._node_for(spec).add, spec, None)
+
+    def _node_for(self, spec: ChildSpec | SupervisorSpec) -> Node:
+        """The supervisor, if it can start that child."""
+        node = self._node()
+        node.check_open()
+        node.spec.check_child(spec)
+        child = node.child(spec.id)
+        if child is not None and child.state not in FINAL:
+            raise SpecError(f"supervisor {node.name!r} already has a child named {spec.id!r} ({child.state.value})")
+        return node
 
     async def stop_child(self, id: str, *, reason: str = "stop_child") -> Outcome:
         """Stop a child for good and wait until it is gone; return how it ended.

@@ -221,6 +221,10 @@ class Link(Mortal, Protocol):
     upstream: Upstream | None
     """Set by its owner."""
 
+    @property
+    def channel_max(self) -> int:
+        """How many channels it can have open at a time, the kept one included."""
+
     def neighbours(self) -> Sequence[Upstream]:
         """Those of the other links of this process to its broker, when that lives in this process, too."""
 

@@ -295,6 +295,7 @@ def test_a_channel_whose_close_ran_out_of_time_delivers_what_it_accepted_and_goe
     with subject.connection as connection:
         subject.on_channel().declare()
         channel = connection.channel()
+        channel.wait_open(DEADLINE)
         kept = [row["channels"] for row in node.list_connections("deadlines")]
         proxy.blackhole()
         Producer(channel).publish("accepted", routing_key="parting")

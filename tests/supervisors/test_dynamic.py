@@ -26,7 +26,7 @@ from kombu_actors.supervisors import (
     root_cause,
 )
 
-from .actors import Diary, broken, forever, never_ready
+from .actors import Diary, broken, failing_times, forever, never_ready
 
 
 async def test_start_child_returns_when_it_is_ready(autojump_clock: MockClock) -> None:
@@ -43,6 +43,17 @@ async def test_start_child_returns_when_it_is_ready(autojump_clock: MockClock) -
         assert trio.current_time() - began == 3
         assert (ref.path, ref.value) == ("a", "hello")
         assert sup.children() == ("a",)
+
+
+async def test_a_child_that_nobody_waits_for_is_restarted_from_its_first_start_on(autojump_clock: MockClock) -> None:
+    """Its failures cost restarts of the budget; a spec that doesn't fit is refused at once."""
+    async with open_supervisor(SupervisorSpec(id="s")) as sup:
+        sup.start_child_nowait(ChildSpec(id="a", start=failing_times(2, OSError("not yet"))))
+        with pytest.raises(SpecError, match="already has a child named 'a'"):
+            sup.start_child_nowait(ChildSpec(id="a", start=forever))
+        assert sup.snapshot().children[0].state is ChildState.STARTING
+        await sup.wait_ready("a")
+        assert sup.snapshot().budget_left == 3
 
 
 async def test_a_failed_first_start_is_the_callers_error(autojump_clock: MockClock) -> None:

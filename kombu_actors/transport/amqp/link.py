@@ -93,6 +93,11 @@ class AMQPLink(OneLife):
         return self.engine.server_properties
 
     @property
+    def channel_max(self) -> int:
+        """How many channels have been agreed on."""
+        return self.engine.limits.channel_max
+
+    @property
     def is_rabbitmq(self) -> bool:
         """Whether the broker says it is RabbitMQ."""
         return bool(self.server_properties.get("product") == "RabbitMQ")

@@ -70,7 +70,8 @@ class MemoryLink(OneLife):
         """Bytes of the largest message body that is taken."""
         self._broker = broker
         self._token = trio.lowlevel.current_trio_token()
-        self._limits = (channel_max, goodbye_timeout)
+        self.channel_max = channel_max
+        self._goodbye_timeout = goodbye_timeout
         self.alarm = Alarm()
         """Whether the broker has stopped reading from us."""
         self.channels: dict[int, MemoryChannel | None] = {}
@@ -124,7 +125,7 @@ class MemoryLink(OneLife):
         self.dispatcher.leaving = True
         self.wake()
         try:
-            with trio.move_on_after(BLOCKED_GOODBYE_TIMEOUT if self.session.blocked else self._limits[1]):
+            with trio.move_on_after(BLOCKED_GOODBYE_TIMEOUT if self.session.blocked else self._goodbye_timeout):
                 self.send(self._say_goodbye, closed)
                 async with trio.open_nursery() as nursery:
                     if not self.dispatcher.serving:  # whoever served the link may have been cancelled already
@@ -165,7 +166,7 @@ class MemoryLink(OneLife):
         """
         self._ending.check()
         await trio.lowlevel.checkpoint_if_cancelled()
-        number = self._numbers.take(self._limits[0], kept=kept)
+        number = self._numbers.take(self.channel_max, kept=kept)
         self.channels[number] = None
 
         def take_back(engine: virtual.Channel) -> None:

@@ -100,6 +100,11 @@ class RedisLink(OneLife):
         return self.terms.layout
 
     @property
+    def channel_max(self) -> int:
+        """As many as RabbitMQ allows."""
+        return CHANNEL_MAX
+
+    @property
     def options(self) -> RedisOptions:
         """How the connection uses Redis."""
         return self.terms.options
