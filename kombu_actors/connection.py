@@ -362,7 +362,8 @@ class Connection(ConnectionView):
     def register_with_event_loop(self, loop: EventLoop) -> None:
         """Have an event loop, kombu's ``Hub`` or asyncio's, drain events from now on: callbacks run in its thread.
 
-        The runtime goes on reading the socket; the loop watches a file that becomes readable when there is news.  What
+        The loop watches a file that becomes readable when there is news, and on AMQP without TLS the socket of the
+        session: deliveries it reads itself; all else, and what comes while it is busy, the runtime does.  What
         callbacks raise, and the root cause once supervision has given up, is raised in the loop.  Connects first when
         there is no session.  It ends with ``release()``; the loop's own ``reset()`` forgets it.
         """

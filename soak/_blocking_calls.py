@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from kombu_actors import Connection, Exchange, Producer, Queue
 from kombu_actors._bridge import leases
+from kombu_actors.asynchronous import Hub
+from kombu_actors.errors import StaleDelivery
 from kombu_actors.message import Message
 from kombu_actors.pools import ConnectionPool, ProducerPool
 from kombu_actors.simple import SimpleQueue
@@ -233,6 +235,50 @@ class Draining(BlockingCall):
         self.send()  # for the next time
 
 
+class Turning(Draining):
+    """Turns of an event loop until a message is there.  On AMQP the loop reads it: the runtime's reader is paused."""
+
+    name = "event loop, turns"
+
+    def __init__(self, url: str) -> None:
+        self.hub = Hub()
+        self.sender = Connection(url)
+        self.sender.connect()
+        super().__init__(url)
+        self.other = Producer(self.sender.default_channel)
+        self.connection.register_with_event_loop(self.hub)
+
+    def between(self) -> None:
+        if self._settle():
+            if self.url.startswith("amqp"):
+                tree = self.connection._runs.running()
+                tree.portal.post(tree.actor.pause_reading)
+                self.queue.queue_declare(passive=True)  # the last that the runtime reads unasked
+            self.send()
+
+    def act(self) -> None:
+        while not self.received:
+            self.hub.run_once()
+
+    def _settle(self) -> int:
+        try:
+            return super()._settle()
+        except StaleDelivery:  # interrupted between reading and handing over: the session was lost
+            return 1
+
+    def check(self) -> None:
+        tree = self.connection._runs.running()
+        tree.portal.post(tree.actor.resume_reading)
+        super().check()
+        self.act()
+        self.between()
+
+    def close(self) -> None:
+        super().close()
+        self.sender.release()
+        self.hub.close()
+
+
 class Consuming(BlockingCall):
     """Entering and leaving a consumer."""
 
@@ -395,6 +441,7 @@ BLOCKING_CALLS: dict[str, type[BlockingCall]] = {
         PublishingLarge,
         PublishingConfirmed,
         Draining,
+        Turning,
         Consuming,
         Getting,
         SimplyQueueing,

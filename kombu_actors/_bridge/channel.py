@@ -184,7 +184,7 @@ class ChannelHandle:
         time that the runtime hears of it."""
         publisher = self.actor.publisher
         publisher.check(entry)
-        if entry.size > LARGE or not publisher.has_room() or self.portal.interrupted_write():
+        if entry.size > LARGE or not publisher.has_room() or self.portal.interrupted_past():
             return False
         entry.watcher = receipt.note
         try:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .._values.endpoint import Endpoint, FailoverStrategy, LinkOptions
+from .._values.originals import green
 from ..actors.connection import ConnectionActor
 from ..actors.waitlist import Waiting
 from ..errors import DeadlineExceeded
@@ -15,6 +16,7 @@ from ..supervisors import Supervisor
 from . import leases
 from .channel import ChannelHandle
 from .inbox import Inbox
+from .listener import LoopReader
 from .portal import Portal, check_interpreter, new_lock
 from .tenant import Tenant
 
@@ -124,6 +126,12 @@ class ConnectionHandle:
             AttributeError: the transport has no socket.
         """
         return self.actor.session.require_link().sock
+
+    def loop_reader(self) -> LoopReader | None:
+        """What reads the present session's socket in an event loop's thread; None where only the runtime can."""
+        link = self.actor.session.link
+        reader = link.second_reader() if link is not None and green() is None else None
+        return LoopReader(self.portal, reader) if reader is not None else None
 
     # Calls into the runtime
 

@@ -118,11 +118,15 @@ class Inbox:
             # Each time: the session, and with it who reads, may be another one.
             self._bound = MESSAGES
             self._pause()
-            self.look()  # all of it may have been taken while it was measured
+            self._have_it_looked()  # all of it may have been taken while it was measured
         elif waiting > self._bound:
             self._bound = MESSAGES
             self._read_seldom()
-            self.look()
+            self._have_it_looked()
+
+    def _have_it_looked(self) -> None:
+        if self.post is not None:
+            self.post(self.look)
 
     def look(self) -> None:
         """Have reading go on as usual, if it doesn't and few items are left."""
@@ -200,8 +204,8 @@ class Inbox:
             NothingCame: nothing came within ``timeout`` seconds.
             whatever ``fail`` was given: once; what ``close`` was given: always.
         """
-        if self._bound > BEHIND and self.post is not None and len(self.waiting) < FEW:
-            self.post(self.look)
+        if self._bound > BEHIND and len(self.waiting) < FEW:
+            self._have_it_looked()
         try:
             for item in self._oldest:  # ``_take_oldest``, without a call for each message
                 taken.append(item)

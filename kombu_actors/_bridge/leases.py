@@ -103,7 +103,7 @@ def stop_tree(tenant: Tenant, drain: float) -> int:
     portal = _leases.get(tenant)
     if portal is None:
         return 0
-    if portal.interrupted_write():
+    if portal.interrupted_past():
         abandon_tree(tenant, drain)
         return 0
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import get_ident, main_thread
 
 from .._values.model import Sent
 from ..actors.channel import ChannelActor
@@ -29,21 +28,9 @@ class Leaving:
 
     def write(self, send: Callable[[], Sent]) -> bool:
         """Have ``send`` write past the runtime; whether it did, and if only in part the runtime writes the rest."""
-        portal = self._portal
-        in_main = get_ident() == main_thread().ident
-        outer = in_main and portal.main_writes  # a signal handler may write in the middle of a write
-        try:
-            if in_main:
-                portal.main_writes = True
-            sent = send()
-        except BaseException:
-            portal.post(self._actor.flush)  # interrupted, perhaps half-way
-            raise
-        finally:
-            if in_main:
-                portal.main_writes = outer
+        sent = self._portal.past(send, self._actor.flush)
         if sent is Sent.PART:
-            portal.post(self._actor.flush)
+            self._portal.post(self._actor.flush)
         return sent is not Sent.NOTHING
 
     def submit(self, item: Entry | Settlement) -> None:

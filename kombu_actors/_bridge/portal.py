@@ -59,8 +59,8 @@ class Portal:
         """Whether the process is exiting: a tree that starts now is drained by nobody, so each publish waits."""
         self.ended = False
         """Whether it has ended, or is ending: whoever comes now needs another."""
-        self.main_writes = False
-        """Whether the main thread, where signal handlers run, is writing past the runtime just now."""
+        self._main_is_past = False
+        """Whether the main thread, where signal handlers run, is at a socket just now, past the runtime."""
         self._failure: BaseException | None = None
         self._doorbell = Doorbell()
         self._sockets = OwnSockets()
@@ -106,10 +106,11 @@ class Portal:
                 "a blocking call was made from kombu_actors' own runtime thread, where it would wait for itself; "
                 "in trio code use kombu_actors.broker.open_broker instead"
             )
-        if self.interrupted_write():
+        if self.interrupted_past():
             raise CannotWait(
-                "a signal handler that interrupted a publish or an ack can't wait for the broker: those bytes come "
-                "first.  It may publish, ack, wake, release and close; leave the rest to the program"
+                "a signal handler that interrupted a publish, an ack or an event loop's reading can't wait for the "
+                "broker: those bytes come first.  It may publish, ack, wake, release and close; leave the rest to the "
+                "program"
             )
         job = Job(fn, args, timeout)
         try:
@@ -139,9 +140,28 @@ class Portal:
         except RuntimeStopped:
             raise self._stopped() from self._failure
 
-    def interrupted_write(self) -> bool:
-        """Whether the caller is a signal handler in the middle of a write past the runtime, which waits for its end."""
-        return self.main_writes and self._get_ident() == threading.main_thread().ident
+    def past(self, act: Callable[[], T], amend: Callable[[], object]) -> T:
+        """Have ``act`` read or write at a socket in the calling thread, past the runtime.
+
+        The runtime may have to wait for its end.  Interrupted, ``amend`` is called there.
+        """
+        in_main = threading.get_ident() == threading.main_thread().ident
+        outer = in_main and self._main_is_past  # a signal handler may write in the middle of a write
+        try:
+            if in_main:
+                self._main_is_past = True
+            return act()
+        except BaseException:
+            self.post(amend)  # perhaps half-way
+            raise
+        finally:
+            if in_main:
+                self._main_is_past = outer
+
+    def interrupted_past(self) -> bool:
+        """Whether the caller is a signal handler in the middle of what is done ``past`` the runtime, which waits for
+        that."""
+        return self._main_is_past and self._get_ident() == threading.main_thread().ident
 
     def _withdraw(self, job: Job) -> None:
         try:

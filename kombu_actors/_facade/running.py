@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import time
 from typing import TYPE_CHECKING, cast
 
 from .._bridge.channel import ChannelHandle
 from .._bridge.connection import ConnectionHandle
-from .._bridge.inbox import NothingCame, Taken
-from .._bridge.listener import Listener
+from .._bridge.inbox import Taken
 from .channel import Channel
 from .channel_calls import ChannelCalls
 from .parameters import Parameters
@@ -17,9 +14,7 @@ from .parameters import Parameters
 if TYPE_CHECKING:
     from ..transport._contract import Transport
     from .contracts import ChannelHost, EventLoop
-
-TURN = 0.005
-"""Seconds after which an event loop is given back its turn, though there is more to drain."""
+    from .watching import Watch
 
 
 class ConnectionTree(ConnectionHandle):
@@ -28,7 +23,7 @@ class ConnectionTree(ConnectionHandle):
     def __init__(self, driver: Transport, parameters: Parameters, *, holder: object | None = None) -> None:
         self.channels: dict[int, Channel] = {}
         self.default_channel: Channel | None = None
-        self.watched_by: list[EventLoop] = []
+        self.watches: list[Watch] = []
         """The program's event loops that drain it."""
         super().__init__(driver, parameters.endpoints, parameters.link_options(), parameters.strategy(), holder=holder)
 
@@ -111,40 +106,16 @@ class ConnectionTree(ConnectionHandle):
 
     def watch(self, loop: EventLoop) -> None:
         """Have an event loop handle what comes, from now on."""
-        if loop not in self.watched_by:
-            self.watched_by.append(loop)
-        listener = self.inbox.listen()
-        loop.add_reader(listener.descriptor, self._drain_waiting, listener)
+        from .watching import Watch  # few programs have an event loop
 
-    def _drain_waiting(self, listener: Listener) -> None:
-        """In an event loop: handle what is there now; what comes meanwhile is the next turn's."""
-        listener.hear()
-        if not self.watched_by:
-            return  # released meanwhile
-        inbox, deadline = self.inbox, time.monotonic() + TURN
-        try:
-            for _ in range(max(len(inbox.waiting), 1)):
-                if not inbox.has_news:
-                    return
-                self.handle_next(timeout=0)
-                if time.monotonic() > deadline:
-                    return  # the loop has something else to do, too: Celery's acks, for one
-        except NothingCame:
-            return  # another thread has taken it
-        except BaseException:
-            if not self.usable:
-                self.unwatch()  # it has said why, and will have no more to say
-            raise
-        finally:
-            if inbox.waiting:
-                listener.ring()
+        watch = next((one for one in self.watches if one.loop is loop), None)
+        if watch is None:
+            watch = Watch(self, loop)
+            self.watches.append(watch)
+        watch.begin()
 
     def unwatch(self) -> None:
-        """Have event loops watch it no longer.
-
-        In a forked child nothing is changed: a loop's ``epoll`` is the same one as the parent's there.
-        """
-        watched_by, self.watched_by = self.watched_by, []
-        if self.pid == os.getpid():
-            for loop in watched_by:
-                loop.remove_reader(self.inbox.listen().descriptor)
+        """Have event loops watch it no longer."""
+        watches, self.watches = self.watches, []
+        for watch in watches:
+            watch.end()

@@ -28,13 +28,15 @@ from .._values.model import (
 from ._alarm import AlarmWatcher
 
 if TYPE_CHECKING:
+    from socket import socket as Socket
+
     from trio.socket import SocketType
 
 Prepared = Any
 """A message validated and encoded by the transport that will send it; opaque to everyone else."""
 
 DeliverySink = Callable[[list[Delivery]], None]
-"""Takes one batch, in order; called in the trio thread, must not block or raise."""
+"""Takes one batch, in order; called in the trio thread, or in a second reader's, must not block or raise."""
 
 
 class Upstream(Protocol):
@@ -212,6 +214,28 @@ class LinkChannel(Mortal, Protocol):
         """
 
 
+class SecondReader(Protocol):
+    """Reads a link's socket in a thread of the program's, which calls ``read`` whenever ``socket`` has something.
+
+    Deliveries are handed to their consumers' sinks there; all else is left to the link's own reader, which rests while
+    this one reads.  It ends with the link, whose owner makes another one for the next link.
+    """
+
+    socket: Socket
+    """Closed when nobody has it any more, for its number may be another file's then."""
+    over: bool
+    """Whether it will read nothing any more."""
+
+    def read(self) -> bool:
+        """Read; False when ``look`` is to be called.  Interrupted, it wants ``spoil``."""
+
+    def look(self) -> None:
+        """Have the link's own reader see to what was left to it.  In the link's thread."""
+
+    def spoil(self) -> None:
+        """Its thread was interrupted: if nobody can know what it has handed over, the link is lost.  In its thread."""
+
+
 class Link(Mortal, Protocol):
     """One live connection to a broker."""
 
@@ -275,6 +299,9 @@ class Link(Mortal, Protocol):
 
     def resume_reading(self) -> None:
         """Undo ``pause_reading`` and ``read_seldom``; a no-op otherwise."""
+
+    def second_reader(self) -> SecondReader | None:
+        """One more reader, for another thread; None where bytes can be read in one place only.  Any thread."""
 
     def kill(self, reason: BaseException) -> None:
         """Drop the connection at once; every waiter gets ``reason``."""

@@ -11,6 +11,7 @@ import posix
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -31,6 +32,13 @@ STREAM_ERRORS: Final = (OSError, trio.BrokenResourceError, trio.ClosedResourceEr
 """What ``ByteStream`` raises when the connection is gone."""
 
 
+class Duplicate(socket.socket):
+    """A socket once more, under a number of its own; closed when nobody has it any more."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class ByteStream:
     """Bytes to and from one peer.  ``close`` is immediate and may be called at any time."""
 
@@ -41,6 +49,8 @@ class ByteStream:
         # One place for what comes, not a new one each time, most of which is given back at once: that leaves the heap
         # in pieces, and a process grows by hundreds of bytes a message.  Private: a fork has its own.
         self._received = mmap.mmap(-1, RECEIVE_SIZE, flags=mmap.MAP_PRIVATE)
+        self._decrypted: bytes | None = None
+        self._duplicated = False
 
     async def send_all(self, data: bytes) -> None:
         """Send all of ``data``; cancellation may leave a part of it sent."""
@@ -73,20 +83,54 @@ class ByteStream:
 
     async def receive(self) -> bytes:
         """Wait for bytes; empty when the peer has closed."""
+        while True:
+            await self.wait_bytes()
+            data = self.take()
+            if data is not None:
+                return data
+
+    async def wait_bytes(self) -> None:
+        """Wait until there is something to ``take``."""
         if self._tls is not None:
-            return bytes(await self._tls.receive_some(RECEIVE_SIZE))
-        while (descriptor := self.socket.fileno()) >= 0:
+            self._decrypted = bytes(await self._tls.receive_some(RECEIVE_SIZE))
+            return
+        descriptor = self.socket.fileno()
+        if descriptor >= 0:
             await trio.lowlevel.wait_readable(descriptor)
-            if self.socket.fileno() != descriptor:
-                break  # whoever was woken before us closed it, and its number may be another file's
-            try:
-                return self._received[: posix.readv(descriptor, (self._received,))]
-            except BlockingIOError:
-                continue
-        raise trio.ClosedResourceError("the socket was closed")
+        if descriptor < 0 or self.socket.fileno() != descriptor:
+            # Whoever was woken before us may have closed it, and its number may be another file's.
+            raise trio.ClosedResourceError("the socket was closed")
+
+    def take(self) -> bytes | None:
+        """What has come; empty when the peer has closed, None when another reader has taken it meanwhile."""
+        if self._tls is not None:
+            data, self._decrypted = self._decrypted, None
+            return data
+        try:
+            return self._received[: posix.readv(self.socket.fileno(), (self._received,))]
+        except BlockingIOError:
+            return None
+
+    def duplicate(self) -> Duplicate | None:
+        """The socket once more, for another thread to read from.
+
+        None where only TLS can make sense of it, and where the process has no descriptor left.
+        """
+        if self._tls is not None or self.socket.fileno() < 0:
+            return None
+        try:
+            made = Duplicate(self.socket.family, self.socket.type, fileno=os.dup(self.socket.fileno()))
+        except OSError:
+            return None
+        self._duplicated = True
+        made.setblocking(False)
+        return made
 
     def close(self) -> None:
         """Close the socket; whoever waits for it wakes with an error."""
+        if self._duplicated:
+            with suppress(OSError):  # the peer was faster
+                self.socket.shutdown(socket.SHUT_RDWR)  # of the duplicates, too
         self.socket.close()
 
     def limit_silence(self, seconds: float) -> None:

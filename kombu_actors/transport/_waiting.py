@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -108,20 +107,26 @@ class Outbox:
 
 
 class ReadGate:
-    """Where the reader waits while it is paused."""
+    """Where the reader waits while it rests."""
 
     def __init__(self) -> None:
-        self.paused = False
-        self._rest = math.inf
+        self.rest = 0.0
+        """Seconds for which it shall rest before each read, at most."""
         self._nudged: trio.Event | None = None
 
-    def pause(self, seconds: float) -> None:
-        """Have the reader wait before each read, so long at most."""
-        self.paused, self._rest = True, seconds
+    @property
+    def paused(self) -> bool:
+        """Whether it shall rest at all."""
+        return self.rest > 0
+
+    @property
+    def resting(self) -> bool:
+        """Whether it is waiting here."""
+        return self._nudged is not None
 
     def resume(self) -> None:
-        """Have it wait no more."""
-        self.paused = False
+        """Have it rest no more."""
+        self.rest = 0.0
         self.nudge()
 
     def nudge(self) -> None:
@@ -130,11 +135,14 @@ class ReadGate:
             self._nudged.set()
             self._nudged = None
 
-    async def wait(self) -> bool:
-        """Wait for a nudge; False when none came within the time to wait."""
+    async def wait(self, seconds: float) -> bool:
+        """Wait for a nudge; False when none came within ``seconds``."""
         nudged = self._nudged = trio.Event()
-        with trio.move_on_after(self._rest):
-            await nudged.wait()
+        try:
+            with trio.move_on_after(seconds):
+                await nudged.wait()
+        finally:
+            self._nudged = None
         return nudged.is_set()
 
 

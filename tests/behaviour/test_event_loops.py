@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from kombu_actors import Connection, Queue
 from kombu_actors.errors import ConnectionClosed
 from tests.support.brokers import RabbitMQNode
+from tests.support.leaks import no_leaks
 from tests.support.proxy import FaultProxy
 
 from .libraries import Library
@@ -123,9 +125,85 @@ def test_the_loop_goes_on_over_a_fault(rabbitmq: RabbitMQNode, shared_vhost: str
     hub.close()
 
 
+def test_a_loop_that_is_busy_keeps_nobody_from_hearing_of_the_end(rabbitmq: RabbitMQNode, name: str) -> None:
+    """It reads the socket itself while it turns; while a callback blocks, the runtime does, and connects again."""
+    hub = import_module("kombu_actors.asynchronous").Hub()
+    heard: list[Any] = []
+    with FaultProxy(rabbitmq.port) as proxy, Connection(rabbitmq.url(port=proxy.port)) as connection:
+        tree = connection.connect()
+
+        def handle(body: Any, message: Any) -> None:
+            heard.append(body)
+            if heard.count("block") == 1 and body == "block":  # it comes again
+                before, deadline = tree.sessions, time.monotonic() + PATIENCE
+                proxy.reset()
+                while tree.sessions == before or not tree.connected:
+                    assert time.monotonic() < deadline, "the runtime waits for the loop"
+                    time.sleep(0.001)
+            else:
+                message.ack()
+
+        with connection.Consumer([Queue(name, durable=True)], callbacks=[handle]):
+            connection.register_with_event_loop(hub)
+            for body in ("first", "block", "last"):
+                connection.ensure_connection(timeout=PATIENCE)
+                connection.Producer().publish(body, routing_key=name, retry=True)
+                turn_until(hub, lambda body=body: body in heard)  # type: ignore[misc]  # mypy infers no defaults
+    assert hub.readers == {}
+    hub.close()
+
+
+@pytest.mark.parametrize("size", [0, 70_000, 300_000])
+def test_messages_of_any_size_come_in_order(evented_url: str, name: str, size: int) -> None:
+    """Larger than what a loop looks at in one go, and larger than a frame."""
+    hub = import_module("kombu_actors.asynchronous").Hub()
+    heard: list[tuple[int, int]] = []
+
+    def handle(body: Any, message: Any) -> None:
+        heard.append((body[0], len(body[1])))
+        message.ack()
+
+    with Connection(evented_url) as connection, Connection(evented_url) as sender:
+        with connection.Consumer([Queue(name)], callbacks=[handle], prefetch_count=4):
+            connection.register_with_event_loop(hub)
+            producer = sender.Producer()
+            sent = [(number, 0 if number % 3 else size) for number in range(50)]
+            for number, length in sent:
+                producer.publish([number, "x" * length], routing_key=name)
+            turn_until(hub, lambda: len(heard) == len(sent))
+        assert heard == sent
+    hub.close()
+
+
+def test_what_a_loop_had_of_a_connection_goes_with_it(evented_url: str, name: str) -> None:
+    """Of each session: also when the loop has forgotten it, and when it watched twice."""
+    heard: list[Any] = []
+
+    def handle(body: Any, message: Any) -> None:
+        heard.append(body)
+        message.ack()
+
+    with no_leaks():
+        hub = import_module("kombu_actors.asynchronous").Hub()
+        with Connection(evented_url) as connection, connection.Consumer([Queue(name)], callbacks=[handle]):
+            for number in range(4):
+                connection.register_with_event_loop(hub)
+                connection.ensure_connection(timeout=PATIENCE)
+                connection.Producer().publish(number, routing_key=name, retry=True)
+                turn_until(hub, lambda number=number: number in heard)  # type: ignore[misc]  # mypy infers no defaults
+                if number == 1:
+                    hub.reset()
+        assert hub.readers == {}
+        hub.close()
+        del hub
+
+
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_leaves_its_parents_loop_alone(evented_url: str, name: str) -> None:
-    """It inherits the loop's ``epoll``; closing the inherited connection takes nothing out of that."""
+    """It inherits the loop's ``epoll``; closing the inherited connection takes nothing out of that.
+
+    Nor does it keep a copy of the socket, which would keep its parent's connection half-alive.
+    """
     hub = import_module("kombu_actors.asynchronous").Hub()
     heard: list[Any] = []
     with Connection(evented_url) as connection:
@@ -136,17 +214,37 @@ def test_a_forked_child_leaves_its_parents_loop_alone(evented_url: str, name: st
 
         with connection.Consumer([Queue(name)], callbacks=[handle]):
             connection.register_with_event_loop(hub)
+            connection.Producer().publish("heard", routing_key=name)
+            turn_until(hub, lambda: heard)
+            sockets = _sockets_to(connection)
             child = os.fork()
             if not child:
+                left = len(_sockets_among(sockets))
                 try:
                     connection.release()
                 finally:
-                    os._exit(0)
-            os.waitpid(child, 0)
+                    os._exit(left)
+            assert sockets
+            assert os.waitpid(child, 0)[1] == 0
             connection.Producer().publish("still heard", routing_key=name)
-            turn_until(hub, lambda: heard)
-    assert heard == ["still heard"]
+            turn_until(hub, lambda: len(heard) > 1)
+    assert heard == ["heard", "still heard"]
     hub.close()
+
+
+def _sockets_to(connection: Any) -> set[str]:
+    """What the connection's socket is called by the kernel."""
+    return {os.readlink(f"/proc/self/fd/{connection._runs.running().sock.fileno()}")}
+
+
+def _sockets_among(names: set[str]) -> list[int]:
+    """This process's descriptors for them."""
+    found = []
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the descriptor of this very listing
+            if os.readlink(f"/proc/self/fd/{number}") in names:
+                found.append(int(number))
+    return found
 
 
 def test_a_loop_hears_why_nothing_will_come_any_more(name: str) -> None:

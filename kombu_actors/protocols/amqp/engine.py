@@ -23,17 +23,7 @@ from .events import (
     ConnectionUnblocked,
     Event,
 )
-from .frames import (
-    END,
-    FRAME_OVERHEAD,
-    GREETING,
-    HEARTBEAT,
-    METHOD,
-    FrameBuffer,
-    frame,
-    frame_at,
-    recognise,
-)
+from .frames import END, FRAME_OVERHEAD, GREETING, HEARTBEAT, METHOD, FrameBuffer, frame, frame_at, recognise
 from .handshake import Handshake
 from .methods import REPLIES, Request, encode_method, method_id
 from .negotiation import FRAME_MIN_SIZE, Credentials, Limits, agree, check_wishes
@@ -107,6 +97,16 @@ class AMQPEngine:
             self.give_up(error)
             raise
         return events
+
+    def whole_deliveries(self, data: bytes) -> tuple[list[Event], int]:
+        """The deliveries at the beginning of bytes that are still to be received, and how many bytes they take.
+
+        None in the middle of a frame, and none while an answer is awaited, which may change who gets them.
+        """
+        events: list[Event] = []
+        if self.state is not ConnectionState.OPEN or self._buffer.kept or self.awaiting:
+            return events, 0
+        return events, self._receiver.deliveries(data, 0, self._payload_max, events)
 
     def end_of_stream(self) -> PeerProtocolError | None:
         """Judge an end of the byte stream: an error if what came last explains it, else None."""

@@ -277,7 +277,7 @@ class AMQPChannel(DeclaringChannel):
 
     def publish_now(self, prepared: Prepared, note: Callable[[Lone], object]) -> Sent:
         """``publish`` from any thread, if nothing waits and the socket takes it."""
-        if self._ending.reason is not None:
+        if self._ending.reason is not None or self._link.resting:
             return Sent.NOTHING
         try:
             lone = self._engine.publish_alone(self.number, prepared)
@@ -297,12 +297,21 @@ class AMQPChannel(DeclaringChannel):
 
     def on_delivered(self, event: MessageDelivered) -> None:
         """Pass a batch to its consumer."""
-        consumer = self._consumers.get(event.consumer_tag)
-        if consumer is not None:
-            self.highest_tag = event.deliveries[-1].delivery_tag
-            consumer.sink(event.deliveries)
-        elif self._ending.reason is None:
+        if not self.deliver(event) and self._ending.reason is None:
             raise PeerProtocolError(503, f"a delivery for consumer {event.consumer_tag!r:.80}, which doesn't exist")
+
+    def consumes(self, tag: str) -> bool:
+        """Whether there is a consumer of that tag."""
+        return tag in self._consumers
+
+    def deliver(self, event: MessageDelivered) -> bool:
+        """Pass a batch to its consumer; False when there is none."""
+        consumer = self._consumers.get(event.consumer_tag)
+        if consumer is None:
+            return False
+        self.highest_tag = event.deliveries[-1].delivery_tag
+        consumer.sink(event.deliveries)
+        return True
 
     def on_oversized(self, event: Oversized) -> None:
         """Reject a delivery that is too large; a message that comes back comes back without its body."""

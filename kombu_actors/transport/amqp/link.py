@@ -21,10 +21,11 @@ from ...protocols.amqp.states import ConnectionState
 from .._alarm import Alarm, AlarmWatcher
 from .._pulse import keep_pulse
 from .._stream import STREAM_ERRORS, ByteStream
-from .._waiting import Ending, OneLife, PendingReply, ReadGate
+from .._waiting import Ending, OneLife, PendingReply
 from .channel import AMQPChannel
 from .declaring import waiter
 from .dispatch import AMQPDispatcher, parted
+from .reader import REST, Reader, SecondReader
 from .writer import Writer
 
 if TYPE_CHECKING:
@@ -38,9 +39,6 @@ SILENCE_MAX: Final = 60.0
 busy broker stops reading for a while.  Heartbeats find a dead peer sooner."""
 LAST_WORD_TIMEOUT: Final = 1.0
 """Seconds for our last frame to leave a dying connection, and for the broker's reason to be read."""
-REST: Final = 0.05
-"""Seconds for which the reader rests between two reads while nobody waits for what comes: a piece for each, and not one
-for each message.  So short that the kernel's buffers hold it, and that the end of the connection is soon heard of."""
 BLOCKED_GOODBYE_TIMEOUT: Final = 1.0
 """Seconds for close-ok while the broker doesn't read from us: it can't answer what it doesn't read."""
 
@@ -59,6 +57,7 @@ class AMQPLink(OneLife):
         name: str,
         goodbye_timeout: float,
         wire: AbstractContextManager[object],
+        reading: AbstractContextManager[object],
         backlog: Sequence[events.Event] = (),
     ) -> None:
         super().__init__()
@@ -72,13 +71,12 @@ class AMQPLink(OneLife):
         self._sender = engine.sender
         self._stream = stream
         self._goodbye_timeout = goodbye_timeout
-        self._heard = trio.current_time()
-        self._gate = ReadGate()
         self._alarm = Alarm()
         self._alarm.watch(self._on_alarm)
         self.confirming: set[AMQPChannel] = set()
         """Those channels that have been told to confirm publishes: of a thousand that consume, none."""
         self._dispatcher = AMQPDispatcher(name, self._alarm)
+        self._reader = Reader(stream, engine, self._dispatcher, self._may_rest, reading)
         self._serving: set[str] = set()
         self._parting = False
         stream.limit_silence(self._silence_max)
@@ -118,7 +116,7 @@ class AMQPLink(OneLife):
             return
         self._ending.happen(reason)
         self._writer.stop()
-        self._gate.nudge()
+        self._reader.gate.nudge()
         self._end_channels(reason)
 
     def _end_channels(self, reason: BaseException) -> None:
@@ -152,7 +150,7 @@ class AMQPLink(OneLife):
             self.engine.close()
             self._end_channels(parted(self.name))  # whatever answers come now are discarded
         self.wake()
-        self._gate.nudge()
+        self._reader.gate.nudge()
         # Whoever served the link may have been cancelled already, or not have begun.
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._serve, "reader")
@@ -194,27 +192,22 @@ class AMQPLink(OneLife):
 
     async def _read(self) -> None:
         while self._ending.reason is None:
-            while self._gate.paused and self._may_pause():
-                if not await self._gate.wait():
-                    break
             try:
-                data = await self._stream.receive()
+                await self._reader.wait()
+                reason = self._reader.take_in()
+            except EOFError:
+                self._on_end_of_stream()
+                return
             except STREAM_ERRORS as error:
                 self.lose(str(error) or type(error).__name__, error)
                 return
-            if not data:
-                self._on_end_of_stream()
-                return
-            self._heard = trio.current_time()
-            self._writer.heard()
-            try:
-                reason = self._dispatcher.handle(self.engine.receive(data))
             except PeerProtocolError as error:
                 self.engine.give_up(error)
                 reason = ConnectionLost(
                     f"the connection to {self.name} was lost: the broker broke the protocol: {error}"
                 )
                 reason.__cause__ = error
+            self._writer.heard()
             if reason is not None:
                 # First the end, then the last word: meanwhile nobody may use what the engine has closed.
                 self._end(parted(self.name) if self._parting else reason)
@@ -225,7 +218,7 @@ class AMQPLink(OneLife):
             elif self._sender.waiting:
                 self.wake()
 
-    def _may_pause(self) -> bool:
+    def _may_rest(self) -> bool:
         if self._ending.reason is not None or self.engine.state is not ConnectionState.OPEN:
             return False
         return not self.engine.awaiting and not any(channel.awaiting_confirms for channel in self.confirming)
@@ -237,7 +230,7 @@ class AMQPLink(OneLife):
     async def _write(self) -> None:
         try:
             # The broker may owe an answer to what has left: a reader that is paused looks again.
-            await self._writer.serve(self._ending, self._gate.nudge)
+            await self._writer.serve(self._ending, self._reader.gate.nudge)
         except trio.Cancelled:
             if self._writer.in_turn:
                 self.lose("sending was cancelled half-way")
@@ -251,7 +244,7 @@ class AMQPLink(OneLife):
     def ask(self) -> None:
         """A question has been appended; a reader that is paused has to look for its answer."""
         self._writer.ask()
-        self._gate.nudge()
+        self._reader.gate.nudge()
 
     def flush(self) -> None:
         """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
@@ -262,7 +255,7 @@ class AMQPLink(OneLife):
 
         While reading is paused nothing goes past the reader, who would have to look for the answer.
         """
-        return Sent.NOTHING if self._gate.paused else self._writer.send_alone(lone, ending)
+        return Sent.NOTHING if self._reader.gate.paused else self._writer.send_alone(lone, ending)
 
     async def _last_word(self) -> None:
         """Let what the engine has to say leave before the socket is closed."""
@@ -315,7 +308,7 @@ class AMQPLink(OneLife):
     @property
     def last_heard(self) -> float:
         """When bytes last came, in seconds of trio's clock; now, while nobody looks for any."""
-        return trio.current_time() if self._gate.paused else self._heard
+        return trio.current_time() if self._reader.gate.paused else self._reader.heard
 
     @property
     def last_sent(self) -> float:
@@ -341,14 +334,23 @@ class AMQPLink(OneLife):
 
     def pause_reading(self) -> None:
         """Leave what comes in the kernel's buffers, except while the broker owes an answer."""
-        self._gate.pause(math.inf)
+        self._reader.gate.rest = math.inf
 
     def read_seldom(self) -> None:
         """Have the reader rest before each read, except while the broker owes an answer."""
-        self._gate.pause(REST)
+        self._reader.gate.rest = REST
 
     def resume_reading(self) -> None:
         """Undo ``pause_reading`` and ``read_seldom``."""
-        if self._gate.paused:
-            self._heard = trio.current_time()
-        self._gate.resume()
+        self._reader.resume()
+
+    @property
+    def resting(self) -> bool:
+        """Whether what the broker says isn't heard of at once.  Any thread."""
+        return self._reader.gate.resting
+
+    def second_reader(self) -> SecondReader | None:
+        """See ``Link.second_reader``."""
+        with self.wire:
+            duplicate = self._stream.duplicate() if self._ending.reason is None else None
+        return SecondReader(self, self._reader, duplicate) if duplicate is not None else None

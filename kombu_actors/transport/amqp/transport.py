@@ -120,6 +120,7 @@ class _Attempt:
             name=self.where,
             goodbye_timeout=self.options.connect_timeout,
             wire=self.options.make_lock(),
+            reading=self.options.make_lock(),
             backlog=backlog,
         )
 

@@ -272,6 +272,9 @@ class MemoryLink(OneLife):
         """Take nothing more in until ``resume_reading``, except while a request waits for its answer."""
         self.dispatcher.paused = True
 
+    def second_reader(self) -> None:
+        """None: there are no bytes."""
+
     def read_seldom(self) -> None:
         """Nothing is read here."""
 

@@ -250,6 +250,9 @@ class RedisLink(OneLife):
         for channel in self.channels():
             channel.deliveries.look_everywhere()
 
+    def second_reader(self) -> None:
+        """None: what the server says is for scripts and lines, not for consumers alone."""
+
     def read_seldom(self) -> None:
         """Claims bring as much as there is room for, in large pieces already."""
 
