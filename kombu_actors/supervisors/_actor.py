@@ -213,14 +213,16 @@ class ActorRef:
             raise ActorDown(f"actor {self.path!r} is not READY now")
         return cell.live.value
 
-    async def ask(self, message: object, *, timeout: float = 30.0) -> Any:
-        """Send a message and wait for its answer, ``timeout`` seconds in all.
+    async def ask(self, message: object, *, timeout: float | None = 30.0) -> Any:
+        """Send a message and wait for its answer, ``timeout`` seconds in all; None: as long as it takes.
 
         While the actor is down, or not there yet, the message waits.  Raises what the actor gave
         to ``envelope.fail``; ``ActorDown`` when it received the message and died, or is gone
         for good; ``AskTimeout``.  After a timeout or cancellation a message not received yet
         is withdrawn; one received may still be worked on.
         """
+        if timeout is None:
+            return await self._mailbox(await self._cell_when_there()).ask(message)
         with trio.move_on_after(timeout):
             return await self._mailbox(await self._cell_when_there()).ask(message)
         raise AskTimeout(f"actor {self.path!r} did not answer within {timeout:g} s{self._why_no_answer()}")

@@ -88,8 +88,9 @@ class Incarnation:
     )
 
     def __init__(self, node: Node, cell: Cell, spec: ChildSpec, attempt: int) -> None:
-        name = f"epoch {cell.epoch} of actor {cell.path!r}"
-        reader = MailboxReader(cell.mailbox, name) if cell.mailbox is not None else None
+        reader = None
+        if cell.mailbox is not None:
+            reader = MailboxReader(cell.mailbox, f"epoch {cell.epoch} of actor {cell.path!r}")
         self.node = node
         self.cell = cell
         self.spec = spec

@@ -118,16 +118,20 @@ class Kernel:
             return ()
         self.effects, self.parting, self.leaving = [], [], []
         getattr(self, _HANDLERS[type(event)])(event)
-        self.stop_in_order()
+        if self.parting or self.children.doomed:
+            self.stop_in_order()
         if self.ending is not None:
             self.ended = not self.children.alive
             if self.ended:
                 self.effects.append(Ended(self.ending))
         else:
-            self.arm_delays()
+            if self.children.unarmed:
+                self.arm_delays()
             self.start_in_order()
-            self.settle()
-        self.forget()
+            if not self.settled:
+                self.settle()
+        if self.leaving:
+            self.forget()
         effects = tuple(self.effects)
         self.effects = self.parting = self.leaving = _NONE
         return effects
@@ -135,7 +139,9 @@ class Kernel:
     # -- events -------------------------------------------------------------------------------
 
     def begin(self, event: Begin) -> None:
-        """Nothing to note: ``start_in_order`` does the work."""
+        """Note who is there: ``start_in_order`` does the work."""
+        for child in event.children:
+            self.children.put(child)
 
     def ready(self, event: Ready) -> None:
         child = self.children.live(event.id, event.epoch)
@@ -367,7 +373,7 @@ class Kernel:
         self.effects.append(StartChild(child.id, child.epoch + 1, child.streak + 1))
 
     def settle(self) -> None:
-        if not self.settled and all(self.children[at].trial for at in self.children.unproven):
+        if all(self.children[at].trial for at in self.children.unproven):
             self.settled = True
             self.effects.append(Settled())
 

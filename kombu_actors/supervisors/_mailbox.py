@@ -103,7 +103,10 @@ class Mailbox:
     async def ask(self, message: object) -> object:
         envelope = Envelope(message, wants_answer=True)
         try:
-            await self.put(envelope)
+            await trio.lowlevel.checkpoint_if_cancelled()
+            sender = self._enter(envelope)
+            if not sender.admitted:
+                await self._wait_admitted(sender)
             return await envelope._wait()
         finally:
             self.withdraw(envelope)
@@ -119,21 +122,29 @@ class Mailbox:
 
     async def put(self, envelope: Envelope) -> None:
         await trio.lowlevel.checkpoint_if_cancelled()
+        sender = self._enter(envelope)
+        if sender.admitted:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        else:
+            await self._wait_admitted(sender)
+
+    def _enter(self, envelope: Envelope) -> Sender:
+        """Have a message wait for room, and let it in if there is some."""
         if self._closed:
             raise self._gone()
         sender = Sender(envelope)
         self._senders.append(sender)
         self._admit()
-        if sender.admitted:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return
+        return sender
+
+    async def _wait_admitted(self, sender: Sender) -> None:
         try:
             await sender.over.wait()
         except BaseException:
             if sender in self._senders:
                 self._senders.remove(sender)
             else:  # let in, or refused, after it was cancelled and before it went on
-                self.withdraw(envelope)
+                self.withdraw(sender.envelope)
             raise
         if not sender.admitted:
             raise self._gone()
@@ -162,7 +173,8 @@ class Mailbox:
             self._arrived.unpark()
 
     async def take(self) -> Envelope:
-        await trio.lowlevel.checkpoint()
+        if self._envelopes:
+            await trio.lowlevel.checkpoint()
         while not self._envelopes:
             if self._closed:
                 raise self._gone()

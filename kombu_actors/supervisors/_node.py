@@ -88,7 +88,7 @@ class Node:
         self.cell = cell
         self.spec = spec
         self.parent = parent
-        self.kernel = Kernel(State(self.rules()))
+        self.kernel = Kernel(State(Rules(spec.strategy, spec.limit, spec.backoff, spec.auto_shutdown)))
         self.timers: dict[str, Timer] = {}
         self.history: tuple[Failure, ...] = ()
         self.down_since: dict[str, float] = {}
@@ -119,18 +119,13 @@ class Node:
             orphan.close(self.tree, orphan.previous or Stopped("not brought back when its supervisor restarted"))
             self.cell.forget(id)
         children = tuple(self.record(spec, static=not callable(self.spec.children)) for spec in specs)
-        self.kernel = Kernel(State(self.rules(), children))
-        self.feed(Begin())
-
-    def rules(self) -> Rules:
-        """What of the specification the kernel decides by."""
-        return Rules(self.spec.strategy, self.spec.limit, self.spec.backoff, self.spec.auto_shutdown)
+        self.feed(Begin(children))
 
     def record(self, spec: ChildSpec | SupervisorSpec, *, static: bool = False, trial: bool = False) -> Child:
         """The kernel's record of a child about to be started, and its cell."""
         cell = self.cell.adopt(self.tree, spec.id, spec)
-        child = Child(spec.id, spec.restart, spec.significant, static, trial, epoch=cell.epoch)
-        return child.but(limit=spec.limit, backoff=spec.backoff) if isinstance(spec, ChildSpec) else child
+        own = (spec.limit, spec.backoff) if isinstance(spec, ChildSpec) else (None, None)
+        return Child(spec.id, spec.restart, spec.significant, static, trial, *own, ChildState.NEW, cell.epoch)
 
     def add(self, spec: ChildSpec | SupervisorSpec, first: FirstStart | None) -> None:
         """Start a dynamic child; ``first`` learns how its first start went, which is a trial then."""

@@ -104,7 +104,9 @@ class State(Record):
 
 
 class Begin(Record):
-    """Start the initial children."""
+    """Start the initial children; ``children`` are those that the state doesn't have yet."""
+
+    children: tuple[Child, ...] = ()
 
 
 class Ready(Record):

@@ -102,8 +102,8 @@ class Roster:
         self._at: dict[int, Child] = {}
         self._place: dict[str, int] = {}
         self._next = 0
-        for name in CONDITIONS:
-            setattr(self, name, NOBODY)
+        self.queued = self.free = self.unproven = self.going = self.doomed = NOBODY
+        self.alive = self.unarmed = self.significant = self.restless = NOBODY
         for child in children:
             self.put(child)
 

@@ -95,7 +95,7 @@ class Tree:
 
     def spawn(self, life: Callable[[], Awaitable[None]]) -> None:
         """Start an actor's task, with the context variables of whoever opened the tree."""
-        self._context.copy().run(self.nursery.start_soon, life)
+        self._context.run(self.nursery.start_soon, life)  # which gives each task a copy
 
     # -- lookups ------------------------------------------------------------------------------
 
