@@ -187,7 +187,8 @@ class ConsumerActor:
             if consumer.on_refused is None or self._owner.topology_calls.is_doubtful(spec.queue):
                 await self._owner.topology_calls.prepare_to_consume(spec.queue, spec.exclusive)
             present = spec.under(self._owner.topology.names.current(spec.queue))
-            async with self._rehearsal(ctx, present), epoch.subscribing:
+            rehearsed = self._rehearsal(ctx, present) if consumer.rehearse and not spec.exclusive else nullcontext()
+            async with rehearsed, Held(epoch.subscribing):
                 if epoch.wire.closed is not None:
                     raise self._channel_died() from epoch.wire.closed
                 async with self._owner.calls.one_by_one if consumer.suspected else nullcontext():
@@ -223,10 +224,6 @@ class ConsumerActor:
         that would go with its only consumer it comes behind what the block's subscription is sent.
         An exclusive consumer can't be rehearsed; for those the queue's consumers have been counted.
         """
-        consumer = self._consumer
-        if not consumer.rehearse or consumer.spec.exclusive:
-            yield
-            return
         link = self._owner.session.require_link()
         async with AsyncExitStack() as stack:
             stage = await link.open_channel()
@@ -270,6 +267,24 @@ class ConsumerActor:
         if consumer.deaf_since is not None:
             ctx.report(SubscriptionGap, queue=consumer.spec.queue, since=consumer.deaf_since, until=time.time())
             consumer.deaf_since = None
+
+
+class Held:
+    """A lock while it is held: taken at once if it is free, where ``async with`` the lock takes a turn of the loop."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: trio.Lock) -> None:
+        self._lock = lock
+
+    async def __aenter__(self) -> None:
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
 
 
 def _drop(batch: list[Delivery]) -> None:

@@ -45,6 +45,8 @@ class ByteStream:
     def __init__(self, sock: trio.socket.SocketType, tls: trio.SSLStream[trio.SocketStream] | None = None) -> None:
         self.socket = sock
         """trio's; for its address and options."""
+        self.plain = tls is None
+        """Whether bytes can leave at once; TLS takes none that way."""
         self._tls = tls
         # One place for what comes, not a new one each time, most of which is given back at once: that leaves the heap
         # in pieces, and a process grows by hundreds of bytes a message.  Private: a fork has its own.

@@ -70,17 +70,17 @@ class AMQPChannel(DeclaringChannel):
     # -- consuming -----------------------------------------------------------------------------
 
     def prefetch(self, count: int) -> None:
-        """Bound unacknowledged deliveries; 0 is no bound.  It leaves with the next question, or in the next turn."""
+        """Bound unacknowledged deliveries; 0 is no bound.  It leaves with whatever leaves next."""
         self._ending.check()
         try:
             self._engine.request(self.number, request("basic.qos", 0, count, False), PendingReply())
         except LocalProtocolError:
             raise self._has_just_ended() from None
-        self._wake()
+        self._link.mention()
 
     async def qos(self, *, prefetch_count: int = 0, prefetch_size: int = 0, apply_global: bool = False) -> None:
         """Bound unacknowledged deliveries; 0 is no bound."""
-        if prefetch_size and self._link.is_rabbitmq:
+        if prefetch_size and self._is_rabbitmq:
             self._refuse(540, f"RabbitMQ has no prefetch_size (was {prefetch_size})", amqp_spec.Basic.Qos)
         await self._call(request("basic.qos", prefetch_size, prefetch_count, apply_global))
 
@@ -142,13 +142,13 @@ class AMQPChannel(DeclaringChannel):
 
     async def recover(self, *, requeue: bool = False) -> None:
         """Ask for all unacknowledged deliveries again."""
-        if not requeue and self._link.is_rabbitmq:
+        if not requeue and self._is_rabbitmq:
             self._refuse(540, "RabbitMQ recovers with requeue=True only", amqp_spec.Basic.Recover)
         await self._call(request("basic.recover", requeue))
 
     async def flow(self, active: bool) -> None:
         """Ask the broker to stop or resume deliveries."""
-        if not active and self._link.is_rabbitmq:
+        if not active and self._is_rabbitmq:
             self._refuse(
                 540,
                 "RabbitMQ has no channel.flow(active=False): use qos, or cancel the consumer",

@@ -111,6 +111,11 @@ class DeclaringChannel(OneLife):
             return
         self._wake()
 
+    @property
+    def _is_rabbitmq(self) -> bool:
+        """Whether the broker says so."""
+        return bool(self._link.server_properties.get("product") == "RabbitMQ")
+
     def _has_just_ended(self) -> ConnectionLost:
         return ConnectionLost(
             f"the broker has just closed channel {self.number} of the connection to {self._link.name}"

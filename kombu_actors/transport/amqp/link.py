@@ -96,11 +96,6 @@ class AMQPLink(OneLife):
         return self.engine.limits.channel_max
 
     @property
-    def is_rabbitmq(self) -> bool:
-        """Whether the broker says it is RabbitMQ."""
-        return bool(self.server_properties.get("product") == "RabbitMQ")
-
-    @property
     def _silence_max(self) -> float:
         return max(SILENCE_MAX, 2.0 * self.engine.limits.heartbeat)
 
@@ -212,7 +207,7 @@ class AMQPLink(OneLife):
                 # First the end, then the last word: meanwhile nobody may use what the engine has closed.
                 self._end(parted(self.name) if self._parting else reason)
                 try:
-                    await self._last_word()
+                    await self._writer.say_last_word(LAST_WORD_TIMEOUT)
                 finally:
                     self._writer.close()
             elif self._sender.waiting:
@@ -246,6 +241,14 @@ class AMQPLink(OneLife):
         self._writer.ask()
         self._reader.gate.nudge()
 
+    def mention(self) -> None:
+        """Something has been appended that concerns what is asked later, and leaves with it.
+
+        The broker owes an answer, so that reading can't pause before it has left.
+        """
+        if self._reader.gate.paused:
+            self.wake()
+
     def flush(self) -> None:
         """Send what has gathered without a turn of the writer, as far as the socket takes it at once."""
         self._writer.flush()
@@ -256,14 +259,6 @@ class AMQPLink(OneLife):
         While reading is paused nothing goes past the reader, who would have to look for the answer.
         """
         return Sent.NOTHING if self._reader.gate.paused else self._writer.send_alone(lone, ending)
-
-    async def _last_word(self) -> None:
-        """Let what the engine has to say leave before the socket is closed."""
-        with trio.move_on_after(LAST_WORD_TIMEOUT):
-            try:
-                await self._writer.send_waiting()
-            except STREAM_ERRORS:
-                return  # the peer hung up first; the reason is already known
 
     async def _beat(self) -> None:
         interval = self.engine.limits.heartbeat
@@ -335,10 +330,12 @@ class AMQPLink(OneLife):
     def pause_reading(self) -> None:
         """Leave what comes in the kernel's buffers, except while the broker owes an answer."""
         self._reader.gate.rest = math.inf
+        self.wake()
 
     def read_seldom(self) -> None:
         """Have the reader rest before each read, except while the broker owes an answer."""
         self._reader.gate.rest = REST
+        self.wake()
 
     def resume_reading(self) -> None:
         """Undo ``pause_reading`` and ``read_seldom``."""

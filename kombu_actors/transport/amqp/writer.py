@@ -9,10 +9,13 @@ import trio
 
 from ..._values.model import Sent
 from ...protocols.amqp.sender import Lone, Sender
-from .._stream import ByteStream
+from .._stream import STREAM_ERRORS, ByteStream
 from .._waiting import Ending, Outbox
 
 __all__ = ["Writer"]
+
+FEW = 3
+"""Questions that leave one by one: that for a channel, and what is asked of it at once."""
 
 
 class Writer:
@@ -23,8 +26,8 @@ class Writer:
         """Held while bytes leave without waiting, while a turn is taken, and while someone who sends ends."""
         self.last_sent = trio.current_time()
         """When bytes last went."""
-        self._asked = False
-        """Whether a question has left since the broker was last heard."""
+        self._asked = 0
+        """How many questions have been asked since the broker was last heard."""
         self._sender = sender
         self._stream = stream
         self._outbox = Outbox()
@@ -40,6 +43,7 @@ class Writer:
         try:
             while ending.reason is None:
                 before_each()
+                self.flush()
                 if self._sender.may_take:
                     await self.send_waiting()
                 else:
@@ -67,31 +71,35 @@ class Writer:
         with self.lock:
             if not (self._sender.manned and self._sender.may_take):
                 return
-            data, counts = self._sender.take(), [0]
-            try:
-                self._stream.send_counted(data, counts)
-            finally:
-                self._sender.sent(data[counts[-1] :])
-        if counts[-1]:
-            self.last_sent = trio.current_time()
+            if self._stream.plain:
+                self._send_at_once()
         if self._sender.waiting:
             self.wake()
 
+    def _send_at_once(self) -> None:
+        data, counts = self._sender.take(), [0]
+        try:
+            self._stream.send_counted(data, counts)
+        finally:
+            self._sender.sent(data[counts[-1] :])
+        if counts[-1]:
+            self.last_sent = trio.current_time()
+
     def ask(self) -> None:
-        """A question to the broker has been appended: send it at once if it comes alone, with the others if not.
+        """A question to the broker has been appended: send it at once if few are asked, with the others if not.
 
         A program that asks one thing after the other saves the writer's turn; of a thousand channels that ask at the
-        same time all but the first leave in one piece.
+        same time all but the first few leave in one piece.
         """
-        if self._asked:
+        self._asked += 1
+        if self._asked > FEW:
             self.wake()
-            return
-        self._asked = True
-        self.flush()
+        else:
+            self.flush()
 
     def heard(self) -> None:
         """The broker has said something: what is asked now may be what follows from that."""
-        self._asked = False
+        self._asked = 0
 
     def send_alone(self, lone: Lone, ending: Ending) -> Sent:
         """Send whole frames from any thread, unless something waits or who speaks them has ended."""
@@ -101,6 +109,14 @@ class Writer:
         if not lone.counts:
             return Sent.NOTHING
         return Sent.PART if lone.torn else Sent.ALL
+
+    async def say_last_word(self, timeout: float) -> None:
+        """Let what the engine has to say leave before the socket is closed."""
+        with trio.move_on_after(timeout):
+            try:
+                await self.send_waiting()
+            except STREAM_ERRORS:
+                return  # the peer hung up first; the reason is already known
 
     def stop(self) -> None:
         """The connection is over: no thread may send any more; the last word is the connection's own."""

@@ -273,7 +273,7 @@ class RedisWire(OneLife):
 
     async def _write(self) -> None:
         while self._ending.reason is None:
-            self.gather()
+            self.flush()
             if self._gathered:
                 await self._send_gathered()
             else:
