@@ -10,7 +10,7 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, TypeVar
 
-from .._values.model import Action, ConsumerSpec, Delivery, Outcome, QoS, Returned
+from .._values.model import Action, ConsumerSpec, Delivery, Outcome, QoS
 from ..actors.channel import ChannelActor, Epoch
 from ..actors.connection import ConnectionActor
 from ..actors.consumer import DesiredConsumer
@@ -63,7 +63,6 @@ class ChannelHandle:
         "_losses",
         "_owner",
         "_prefetch_set",
-        "_returns",
         "actor",
         "epoch",
         "names",
@@ -107,10 +106,7 @@ class ChannelHandle:
     @property
     def is_open(self) -> bool:
         """Whether it is open, or being opened for the first time, with nothing in its way."""
-        actor = self.actor
-        return self.epoch is not None or (
-            not actor.has_been_open and actor.obstacle is None and actor.failure is None and self._owner.session.is_up
-        )
+        return self.epoch is not None or self.actor.is_opening
 
     @property
     def has_qos(self) -> bool:
@@ -134,12 +130,9 @@ class ChannelHandle:
 
     def report(self, returns: Addressee, refusals: Refusals) -> None:
         """Put what the broker returns into the inbox under ``returns``, and what nobody waits for into ``refusals``."""
-        self._returns: Addressee = returns
-        self.actor.publisher.on_returned = self._returned
+        inbox = self._inbox
+        self.actor.publisher.on_returned = lambda message: inbox.put(returns, [message])
         self.actor.publisher.on_refused = refusals.put
-
-    def _returned(self, message: Returned) -> None:
-        self._inbox.put(self._returns, [message])
 
     def report_losses(self, losses: Addressee) -> None:
         """Put ``()`` into the inbox under ``losses`` at the end of each epoch, after all that came in it."""

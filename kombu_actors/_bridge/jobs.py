@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ __all__ = ["Job"]
 class Job(Refusable):
     """The thread waits until it is ``finished``; the rest belongs to trio."""
 
-    __slots__ = ("args", "bell", "error", "finished", "fn", "result", "scope", "started", "timeout")
+    __slots__ = ("args", "bell", "error", "finished", "fn", "result", "scope", "timeout")
 
     def __init__(self, fn: Callable[..., Awaitable[object]], args: tuple[object, ...], timeout: float | None) -> None:
         self.fn = fn
@@ -25,8 +26,8 @@ class Job(Refusable):
         self.timeout = timeout
         self.result: Any = None
         self.error: BaseException | None = None
-        self.scope = trio.CancelScope()
-        self.started = False
+        self.scope: trio.CancelScope | None = None
+        """There once it has begun."""
         self.finished = False
         self.bell: Bell | None = None
         """Rung when it is finished; who hangs it up looks afterwards whether it is."""
@@ -38,10 +39,15 @@ class Job(Refusable):
             if not self.finished:
                 bell.wait()
 
+    def begin(self) -> None:
+        """In the runtime: its time is running."""
+        self.scope = trio.CancelScope(
+            deadline=trio.current_time() + self.timeout if self.timeout is not None else math.inf
+        )
+
     async def run(self, running: set[Job]) -> None:
         """Make the call, as one of the jobs ``running``."""
-        if self.timeout is not None:
-            self.scope.deadline = trio.current_time() + self.timeout
+        assert self.scope is not None
         expired = True
         try:
             with self.scope:
@@ -66,7 +72,7 @@ class Job(Refusable):
 
     def cancel(self) -> None:
         """Whoever asked has been interrupted.  In the runtime."""
-        if self.started:
+        if self.scope is not None:
             self.scope.cancel()
         else:
             self._finish()

@@ -238,8 +238,8 @@ class Portal:
         if self._nursery is None:
             job.refuse()
             return
+        job.begin()
         self._nursery.start_soon(job.run, self._jobs)
-        job.started = True
         self._jobs.add(job)
 
     async def _main(self) -> None:

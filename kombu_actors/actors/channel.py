@@ -10,6 +10,7 @@ over.  A consumer's restart leaves the channel alone.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -37,7 +38,7 @@ from ._waiting import CLOSE_GRACE
 from .calls import Calls
 from .consumer import CONSUMER_BACKOFF, ConsumerActor, DesiredConsumer
 from .deadlines import Deadlines
-from .publisher import Publisher
+from .publisher import NO_PUBLISHES, Publisher
 from .quarantine import Quarantine
 from .session import Session
 from .topology import Topology
@@ -206,6 +207,12 @@ class ChannelActor:
             raise ConnectionLost(f"channel {self.number} is not open at the moment; supervision is opening it again")
         return self.live
 
+    @property
+    def is_opening(self) -> bool:
+        """Whether it is being opened for the first time, with nothing in its way.  Any thread."""
+        unimpeded = self.obstacle is None and self.failure is None and self.owner.session.is_up
+        return unimpeded and not self.has_been_open
+
     def check_obstacle(self) -> None:
         """Raise ``ChannelLimitExceeded`` when it can't be opened at this moment.  Any thread."""
         obstacle = self.obstacle
@@ -236,7 +243,8 @@ class ChannelActor:
             self.failure = None
             self.has_been_open = True
             ctx.ready()
-            with ctx.until_stopping():
+            silent = self.publisher.ledger is NO_PUBLISHES and not self.owner.quarantine.occupied  # waits for nothing
+            with nullcontext() if silent else ctx.until_stopping():
                 await self.publisher.attach(wire, link)
         except BaseException:
             await self._leave(ctx, wire)

@@ -22,9 +22,7 @@ from .._logs import get_logger
 from .._values.endpoint import Endpoint, EndpointSelector, FailoverStrategy, LinkOptions
 from .._values.model import QoS
 from ..errors import (
-    ChannelLimitExceeded,
     ConnectionClosed,
-    ConnectionLost,
     InvalidURL,
     KombuError,
 )
@@ -228,28 +226,8 @@ class ConnectionActor:
         return self.failure or ConnectionClosed(said or f"the connection to {self.session.selector.current} is closed")
 
     async def probe(self) -> None:
-        """One round trip; a session that doesn't answer in ``connect_timeout`` seconds is given up.
-
-        Raises:
-            ConnectionLost: there is no session, or it has just ended.
-        """
-        link = self.session.require_link()
-        if link.blocked is not None:
-            return  # the broker reads nothing from us, and is alive
-        with trio.move_on_after(self.session.options.connect_timeout) as patience:
-            try:
-                await (await link.open_channel()).aclose()
-            except ChannelLimitExceeded:
-                await self._ask_over_a_channel()
-        if patience.cancelled_caught:
-            link.kill(ConnectionLost(f"no answer within {self.session.options.connect_timeout:g} s"))
-
-    async def _ask_over_a_channel(self) -> None:
-        """One round trip over a channel that is open: asking for deliveries that aren't held up changes nothing."""
-        for channel in self.channels.values():
-            if channel.live is not None:
-                await channel.live.wire.flow(True)
-                return
+        """One round trip over the present session; see ``Session.probe``."""
+        await self.session.probe(channel.live.wire for channel in self.channels.values() if channel.live is not None)
 
     async def dial_now(self) -> None:
         """One dial of one endpoint, now, while ``session.dialler`` is held; returns at once with a live session.

@@ -5,6 +5,7 @@ It does one thing at a time: what a caller deletes can't be restored by a retry 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from random import Random
 from typing import TYPE_CHECKING
@@ -83,15 +84,22 @@ class TopologyActor:
 
     async def _work(self, ctx: ActorContext, link: Link) -> None:
         while True:
-            envelope = None
-            with trio.move_on_at(self.waiting.next_at()):
-                envelope = await ctx.mailbox.receive()
+            envelope = await self._next_request(ctx)
             if envelope is not None:
                 await self._perform(envelope, link)
             entity = self.waiting.first_due(trio.current_time())
             if entity is not None:
                 await self._restorer.attempt(entity)
             self._restorer.tell_how_it_stands()
+
+    async def _next_request(self, ctx: ActorContext) -> Envelope | None:
+        """The next one, unless something is due before."""
+        due = self.waiting.next_at()
+        if due == math.inf:
+            return await ctx.mailbox.receive()
+        with trio.move_on_at(due):
+            return await ctx.mailbox.receive()
+        return None
 
     async def _perform(self, envelope: Envelope, link: Link) -> None:
         request: Request = envelope.message

@@ -6,7 +6,7 @@ connection above.  Asked to stop, it says goodbye while they still run, and they
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,13 +14,13 @@ import trio
 
 from .._logs import get_logger
 from .._values.endpoint import Endpoint, EndpointSelector, LinkOptions
-from ..errors import BrokerUnreachable, ConnectionClosed, ConnectionLost
+from ..errors import BrokerUnreachable, ChannelLimitExceeded, ConnectionClosed, ConnectionLost
 from ..supervisors import ActorContext, ChildSpec
 from ..supervisors._interrupts import protected
 from ._waiting import CLOSE_GRACE, Farewells, first_of
 
 if TYPE_CHECKING:
-    from ..transport._contract import Link, Transport
+    from ..transport._contract import Link, LinkChannel, Transport
 
 T = TypeVar("T")
 logger = get_logger("kombu_actors.session")
@@ -206,6 +206,25 @@ class Session:
         if reason is not None and not isinstance(reason, ConnectionClosed):
             raise reason
         await ctx.stopping.wait()
+
+    async def probe(self, open_channels: Iterable[LinkChannel]) -> None:
+        """One round trip; a session that doesn't answer in ``connect_timeout`` seconds is given up.
+
+        Raises:
+            ConnectionLost: there is no session, or it has just ended.
+        """
+        link = self.require_link()
+        if link.blocked is not None:
+            return  # the broker reads nothing from us, and is alive
+        with trio.move_on_after(self.options.connect_timeout) as patience:
+            try:
+                await (await link.open_channel()).aclose()
+            except ChannelLimitExceeded:
+                for channel in open_channels:
+                    await channel.flow(True)  # asking for deliveries that aren't held up changes nothing
+                    break
+        if patience.cancelled_caught:
+            link.kill(ConnectionLost(f"no answer within {self.options.connect_timeout:g} s"))
 
     async def _next_link(self) -> Link:
         try:

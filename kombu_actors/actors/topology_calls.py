@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
@@ -134,7 +133,7 @@ class TopologyCalls:
         for _ in range(REQUEST_ATTEMPTS):
             ref = self._children.supervisor.ref("topology")
             try:
-                answer: T = await ref.ask(Request(perform), timeout=math.inf)
+                answer: T = await ref.ask(Request(perform), timeout=None)
                 return answer
             except ActorDown:
                 await self.wait_ready()
