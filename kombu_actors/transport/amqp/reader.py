@@ -60,7 +60,8 @@ class Reader:
 
     async def wait(self) -> None:
         """Rest as long as that is wanted, then wait for bytes."""
-        while self._may_rest() and (seconds := self._rest()):
+        # Who is asked whether it may looks at all channels.
+        while (self.relieved or self.gate.paused) and self._may_rest() and (seconds := self._rest()):
             if not await self.gate.wait(seconds) and not self.relieved:
                 break
         await self._stream.wait_bytes()
