@@ -297,10 +297,7 @@ class ChannelHandle:
     # Awaited in the runtime
 
     async def subscribe(self, consumers: Sequence[DesiredConsumer], granted: set[DesiredConsumer]) -> None:
-        """Wish for consumers, one after the other, each once the one before has its consume-ok; see ``Consumers.add``.
-
-        ``granted`` has those that are subscribed, also for who is interrupted or refused one.
-        """
+        """Subscribe one after the other (``Consumers.add``); ``granted`` has those that are, whatever is raised."""
         for consumer in consumers:
             await self._owner.consumers.add(self.actor, consumer)
             granted.add(consumer)

@@ -319,16 +319,8 @@ def uri(
     if endpoint.scheme == SOCKET_SCHEME:
         return _socket_url(endpoint, None if include_password else mask)
     port, userid, password, virtual_host, scheme = getfields(info)
-    url = as_url(
-        scheme,
-        endpoint.host,
-        port,
-        userid,
-        password,
-        quote(virtual_host or "/"),
-        sanitize=not include_password,
-        mask=mask,
-    )
+    place = (endpoint.host, port, userid, password, quote(virtual_host or "/"))
+    url = as_url(scheme, *place, sanitize=not include_password, mask=mask)
     return f"{prefix}+{url}" if prefix else url
 
 

@@ -242,10 +242,7 @@ class AMQPLink(OneLife):
         self._reader.gate.nudge()
 
     def mention(self) -> None:
-        """Something has been appended that concerns what is asked later, and leaves with it.
-
-        The broker owes an answer, so that reading can't pause before it has left.
-        """
+        """Something appended may leave with the next question; now, if a reader that rests is to see its answer."""
         if self._reader.gate.paused:
             self.wake()
 
