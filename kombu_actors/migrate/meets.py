@@ -89,6 +89,7 @@ MEETS: Mapping[str, tuple[str, ...]] = {
     "connect-timeout-none": ("Connection(connect_timeout=None)",),
     "declarations-restored": _DECLARE,
     "stale-deliveries": (*_ACKS, "Message.ack_log_error", "Message.reject_log_error"),
+    "channel-not-waited-for": ("Connection.channel",),
     "renamed-queues": ("Queue(exclusive)", "Queue(on_declared)"),
     "connect-tries-once": ("Connection.connect",),
     "endpoint-that-worked": ("Connection(failover_strategy)", "Connection(alternates)"),
