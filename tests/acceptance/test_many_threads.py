@@ -162,7 +162,7 @@ def test_threads_given_up_in_the_middle_of_a_call_hold_nothing_up(
             queue.declare,
             queue.get,
             lambda: queue.queue_declare(passive=True),
-            lambda: connection.channel(),
+            lambda: connection.channel().basic_get("kept"),
         ]
         abandoned = [threading.Thread(target=hang, args=(call,), daemon=True) for call in calls * 2]
         for thread in abandoned:
