@@ -296,9 +296,10 @@ class ChannelActor:
     def _meets(self, obstacle: ChannelLimitExceeded) -> None:
         if (self.has_been_open or self.promised) and self.obstacle is None:
             logger.error(
-                "channel %d (%d consumers, %d publishes under way) can't be opened again: %s; it is tried again until "
+                "channel %d (%d consumers, %d publishes under way) can't be opened%s: %s; it is tried again until "
                 "it succeeds",
-                *(self.number, len(self.consumers), self.publisher.under_way, obstacle),
+                *(self.number, len(self.consumers), self.publisher.under_way),
+                *(" again" if self.has_been_open else "", obstacle),
             )
         self.obstacle = obstacle
 

@@ -188,7 +188,7 @@ class ConsumerActor:
                 await self._owner.topology_calls.prepare_to_consume(spec.queue, spec.exclusive)
             present = spec.under(self._owner.topology.names.current(spec.queue))
             rehearsed = self._rehearsal(ctx, present) if consumer.rehearse and not spec.exclusive else nullcontext()
-            async with rehearsed, Held(epoch.subscribing):
+            async with rehearsed, Locked(epoch.subscribing):
                 if epoch.wire.closed is not None:
                     raise self._channel_died() from epoch.wire.closed
                 async with self._owner.calls.one_by_one if consumer.suspected else nullcontext():
@@ -269,7 +269,7 @@ class ConsumerActor:
             consumer.deaf_since = None
 
 
-class Held:
+class Locked:
     """A lock while it is held: taken at once if it is free, where ``async with`` the lock takes a turn of the loop."""
 
     __slots__ = ("_lock",)
