@@ -224,6 +224,9 @@ class World(Knowledge):
                     if self.queues[name].kind.ends_unused:
                         self._lose_queue(name)
                         self._restore_queue(name)
+                    for tie in map(self.ties.__getitem__, self._ties_to(name)):
+                        if tie.wished:  # the peer may have undone it, which nobody told us
+                            tie.there = max(tie.there, Truth.MAYBE)
 
     def _restart(self) -> None:
         if self.traits.restart_keeps_all:
