@@ -59,9 +59,7 @@ class Submissions:
                     channel.publisher.accept(item, *self._take_publishes(channel))
                     continue
                 epoch, action, tag, flag = item
-                tags = [tag]
-                if action is Action.ACK and not flag:
-                    tags += self._take_acks(epoch)
+                tags = self._take_acks(epoch, tag) if action is Action.ACK and not flag else [tag]
                 if epoch.wire.closed is not None:  # the broker delivers them again
                     late += [(channel, epoch.wire.closed)] * len(tags)
                 elif len(tags) > 1:
@@ -83,18 +81,19 @@ class Submissions:
             waiting.popleft()
             yield item
 
-    def _take_acks(self, epoch: Epoch) -> Iterator[int]:
-        """Take what comes next, as far as it is an epoch's acks of one delivery each: their tags."""
-        waiting = self.waiting
+    def _take_acks(self, epoch: Epoch, tag: int) -> list[int]:
+        """An ack's tag, and those of what comes next, as far as it is the same epoch's acks of one delivery each."""
+        tags, waiting = [tag], self.waiting
         while waiting:
             item = waiting[0][1]
             if isinstance(item, Entry):
-                return
+                break
             whose, action, tag, flag = item
             if whose is not epoch or action is not Action.ACK or flag:
-                return
+                break
             waiting.popleft()
-            yield tag
+            tags.append(tag)
+        return tags
 
 
 def _settle(wire: LinkChannel, action: Action, tag: int, flag: bool) -> None:

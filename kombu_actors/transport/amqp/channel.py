@@ -167,11 +167,12 @@ class AMQPChannel(DeclaringChannel):
         try:
             if tag == self._settled + 1 or (multiple and tag > self._settled):
                 self._acked = self._engine.ack_up_to(self.number, tag, self._acked)
+                self._settled = tag
             else:
                 self._engine.ack(self.number, tag, multiple)
+                self._note_settled(tag, multiple)
         except LocalProtocolError:
             raise self._has_just_ended() from None
-        self._note_settled(tag, multiple)
         self._wake()
 
     def ack_each(self, tags: list[int]) -> None:
@@ -294,11 +295,6 @@ class AMQPChannel(DeclaringChannel):
         return sent
 
     # -- what the reader hands over ------------------------------------------------------------
-
-    def on_delivered(self, event: MessageDelivered) -> None:
-        """Pass a batch to its consumer."""
-        if not self.deliver(event) and self._ending.reason is None:
-            raise PeerProtocolError(503, f"a delivery for consumer {event.consumer_tag!r:.80}, which doesn't exist")
 
     def consumes(self, tag: str) -> bool:
         """Whether there is a consumer of that tag."""

@@ -9,6 +9,7 @@ from amqp import exceptions as amqp_errors
 
 from ...errors import ConnectionClosed, ConnectionLost
 from ...protocols.amqp import events
+from ...protocols.amqp.errors import PeerProtocolError
 from .._alarm import Alarm
 from .._waiting import EndedByCall
 from .channel import AMQPChannel
@@ -42,7 +43,10 @@ class AMQPDispatcher:
         channels = self.channels
         for event in happened:
             if type(event) is events.MessageDelivered:  # most are
-                channels[event.channel].on_delivered(event)
+                channel = channels[event.channel]
+                if not channel.deliver(event) and channel.closed is None:
+                    text = f"a delivery for consumer {event.consumer_tag!r:.80}, which doesn't exist"
+                    raise PeerProtocolError(503, text)
                 continue
             reason = _HANDLERS[type(event)](self, event)
             if reason is not None:
