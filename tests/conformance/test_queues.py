@@ -50,8 +50,8 @@ async def test_a_refused_declaration_is_no_hindrance_to_the_next_one(broker: Bro
 async def test_a_queues_ttl_ends_its_messages(realm: Realm, broker: Broker) -> None:
     """Those nobody took in time; a taken one stays its consumer's."""
     await queue(broker, "q", {"x-message-ttl": 150})
-    await fill(broker, "q", 1, 2)
     async with broker.subscribe("q", prefetch=1) as messages:
+        await fill(broker, "q", 1, 2)
         (kept,) = await take(messages, 1)
         await until(realm, {"q": 0})
         kept.ack()
