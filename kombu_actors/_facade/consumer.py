@@ -94,6 +94,9 @@ class Consumer:
 
     @queues.setter
     def queues(self, queues: Iterable[Queue]) -> None:
+        self._file(queues)
+
+    def _file(self, queues: Iterable[Queue]) -> None:
         self._queues: dict[str | int, Queue] = {}
         """By what each is filed under: those still without name are all different."""
         for queue in queues:
@@ -128,7 +131,7 @@ class Consumer:
         The first refusal is raised; what comes after it may have been declared or not.
         """
         declare_all(self.queues)
-        self.queues = self.queues  # those that had no name have theirs now
+        self._file(self.queues)  # those that had no name have theirs now
 
     def register_callback(self, callback: Callback) -> None:
         """Add a callback, to be called after the others with ``(body, message)``."""

@@ -14,7 +14,6 @@ from .._values.model import Action
 from ..protocols.ledger import Entry
 
 if TYPE_CHECKING:
-    from ..transport._contract import LinkChannel
     from .channel import ChannelActor, Epoch
 
 __all__ = ["Settlement", "Submissions"]
@@ -64,8 +63,12 @@ class Submissions:
                     late += [(channel, epoch.wire.closed)] * len(tags)
                 elif len(tags) > 1:
                     epoch.wire.ack_each(tags)
+                elif action is Action.ACK:
+                    epoch.wire.ack(tag, multiple=flag)
+                elif action is Action.REJECT:
+                    epoch.wire.reject(tag, requeue=flag)
                 else:
-                    _settle(epoch.wire, action, tag, flag)
+                    epoch.wire.nack(tag, multiple=flag, requeue=action is Action.REQUEUE)
         finally:
             self._taking = False
         if late:
@@ -94,15 +97,6 @@ class Submissions:
             waiting.popleft()
             tags.append(tag)
         return tags
-
-
-def _settle(wire: LinkChannel, action: Action, tag: int, flag: bool) -> None:
-    if action is Action.ACK:
-        wire.ack(tag, multiple=flag)
-    elif action is Action.REJECT:
-        wire.reject(tag, requeue=flag)
-    else:
-        wire.nack(tag, multiple=flag, requeue=action is Action.REQUEUE)
 
 
 def _say(late: list[tuple[ChannelActor, BaseException]]) -> None:
