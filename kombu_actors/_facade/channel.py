@@ -108,23 +108,22 @@ class Channel(ChannelTopology):
             if handle.epoch is None:
                 self._check_reopening()
         names = handle.names
-        if names.by_known:
-            if not exchange:
-                routing_key = names.current(routing_key)
-            reply_to = properties.get("reply_to")
-            if isinstance(reply_to, str):
-                properties = {**properties, "reply_to": names.current(reply_to)}
+        follows = bool(names.by_known) and names.concern(exchange, routing_key, properties)
+        if follows:
+            routing_key, properties = names.present(exchange, routing_key, properties)
         mandatory = bool(mandatory)
         try:
             prepared = self._prepare(
                 body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
             )
         except UnknownProperty:
-            known = without_unknown(properties)
+            properties = without_unknown(properties)
             prepared = self._prepare(
-                body, exchange=exchange, routing_key=routing_key, properties=known, mandatory=mandatory
+                body, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
             )
         entry = Entry(prepared, len(body) + FRAME_OVERHEAD, exchange, routing_key, mandatory)
+        if follows:
+            entry.follow = names.following(self._prepare, body, properties)
         if self._host.confirm_publish or handle.portal.drained:
             handle.send(entry, confirm_timeout or timeout or self._host.call_timeout)
         else:

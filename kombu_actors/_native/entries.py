@@ -84,13 +84,13 @@ def make_entry(actor: ConnectionActor, body: object, letter: Letter) -> Entry:
     if seconds is not None and not isinstance(seconds, str):
         properties["expiration"] = str(milliseconds("expiration", seconds))
     names = actor.topology.names
-    if names.by_known:
-        if not exchange:
-            routing_key = names.current(routing_key)
-        reply_to = more.get("reply_to")
-        if isinstance(reply_to, str):
-            properties["reply_to"] = names.current(reply_to)
+    follows = bool(names.by_known) and names.concern(exchange, routing_key, properties)
+    if follows:
+        routing_key, properties = names.present(exchange, routing_key, properties)
     prepared = actor.transport.prepare(
         data, exchange=exchange, routing_key=routing_key, properties=properties, mandatory=mandatory
     )
-    return Entry(prepared, len(data) + 256, exchange, routing_key, mandatory)
+    entry = Entry(prepared, len(data) + 256, exchange, routing_key, mandatory)
+    if follows:
+        entry.follow = names.following(actor.transport.prepare, data, properties)
+    return entry

@@ -7,13 +7,16 @@ it at its callers' word, and a ``Restorer`` (``restoring.py``) makes it so in ea
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Literal
 
 from .._frozen import Record
 from .._values.model import BindingKind, BindingSpec, ExchangeSpec, QueueSpec
 from .together import Wish
 from .waitlist import Waitlist
+
+if TYPE_CHECKING:
+    from ..protocols.ledger import Entry
 
 FORMER_NAMES = 64
 """Names of former sessions under which a queue that the broker names is still known, for programs that have read
@@ -64,6 +67,32 @@ class QueueNames:
         known = self._known.get(name, name)
         return self.by_known.get(known, known)
 
+    def named(self, known: str) -> None:
+        """The broker has chosen the name of a queue, and may choose another one when it is made again."""
+        self.by_known.setdefault(known, known)
+
+    def concern(self, exchange: str, routing_key: str, properties: Mapping[str, object]) -> bool:
+        """Whether a message goes to such a queue, or has its answer go there."""
+        reply_to = properties.get("reply_to")
+        return (not exchange and self.known(routing_key) in self.by_known) or (
+            isinstance(reply_to, str) and self.known(reply_to) in self.by_known
+        )
+
+    def present(
+        self, exchange: str, routing_key: str, properties: Mapping[str, object]
+    ) -> tuple[str, dict[str, object]]:
+        """The routing key and the properties of a message that these names concern, with those of this moment."""
+        present, reply_to = dict(properties), properties.get("reply_to")
+        if isinstance(reply_to, str):
+            present["reply_to"] = self.current(reply_to)
+        return (routing_key if exchange else self.current(routing_key)), present
+
+    def following(
+        self, prepare: Callable[..., object], body: bytes, properties: Mapping[str, object]
+    ) -> Callable[[Entry], None]:
+        """What has a publish of such a message leave with the names of its moment; ``prepare`` is the transport's."""
+        return Following(self, prepare, body, properties)
+
     def renamed(self, known: str, current: str) -> None:
         """The broker calls it ``current`` from now on."""
         former = self._former.setdefault(known, deque())
@@ -85,6 +114,33 @@ class QueueNames:
         self._watchers.pop(known, None)
         for name in self._former.pop(known, ()):
             del self._known[name]
+
+
+class Following:
+    """Has a publish that names a queue of the broker's naming leave with the name that this has by then.
+
+    What is under way when a session is lost is sent again over the next one, where an exclusive queue has another name:
+    to the former one it would be dropped, and confirmed.
+    """
+
+    __slots__ = ("_body", "_names", "_prepare", "_properties")
+
+    def __init__(
+        self, names: QueueNames, prepare: Callable[..., object], body: bytes, properties: Mapping[str, object]
+    ) -> None:
+        self._names = names
+        self._prepare = prepare
+        self._body = body
+        self._properties = properties
+
+    def __call__(self, entry: Entry) -> None:
+        """Prepare it anew if a name has changed."""
+        routing_key, properties = self._names.present(entry.exchange, entry.routing_key, self._properties)
+        if routing_key == entry.routing_key and properties.get("reply_to") == self._properties.get("reply_to"):
+            return
+        route = {"exchange": entry.exchange, "routing_key": routing_key, "mandatory": entry.mandatory}
+        entry.prepared = self._prepare(self._body, properties=properties, **route)
+        entry.routing_key, self._properties = routing_key, properties
 
 
 class Topology:
@@ -130,6 +186,8 @@ class Topology:
     def queue_declared(self, spec: QueueSpec, known: str) -> None:
         """Wish for it from now on.  The name in the specification is empty when the broker chose it."""
         self.queues[known] = spec
+        if not spec.name:
+            self.names.named(known)
         if known in self._dormant:  # it is another one, without the bindings of before
             del self._dormant[known]
             self._drop_bindings(lambda b: b.kind is BindingKind.QUEUE and b.destination == known)

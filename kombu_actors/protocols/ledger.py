@@ -39,7 +39,7 @@ class Entry:
     """One accepted publish.  ``watcher`` hears its outcome once; None means nobody asked."""
 
     __slots__ = (
-        *("attempted", "exchange", "mandatory", "prepared"),
+        *("attempted", "exchange", "follow", "mandatory", "prepared"),
         *("returned", "routing_key", "size", "tries", "watcher"),
     )
 
@@ -58,6 +58,8 @@ class Entry:
         self.routing_key = routing_key
         self.mandatory = mandatory
         self.watcher = watcher
+        self.follow: Callable[[Entry], None] | None = None
+        """Gives it the names that queues have by now, before it is written; None where no name can have changed."""
         self.attempted = False
         self.tries = 0
         """Channels that died before its outcome: from 1 on the broker may have it, whatever becomes of it now."""
@@ -108,6 +110,8 @@ class Ledger:
         waiting, written = self.waiting, self.written
         while waiting:
             entry = waiting[0]
+            if entry.follow is not None:
+                entry.follow(entry)
             yield entry
             del waiting[0]
             written[self._next_tag] = entry  # as ``_number`` does, without a call for each publish
@@ -119,7 +123,10 @@ class Ledger:
         if not self.suspects:
             self.strict = False
             return None
-        return self.waiting[0]
+        entry = self.waiting[0]
+        if entry.follow is not None:
+            entry.follow(entry)
+        return entry
 
     def wrote_suspect(self) -> None:
         """The oldest suspect has been written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from kombu_actors.errors import ConnectionLost
 from kombu_actors.supervisors import Backoff
 from tests.support.processes import wait_until
 
-from .native import PATIENCE, payloads, queue
+from .native import PATIENCE, payloads, queue, take
 from .realms import Realm
 
 HARM = pytest.mark.parametrize("harm", ["drop_connections", "cut_connections"])
@@ -83,6 +84,46 @@ async def test_a_subscription_by_a_former_name_outlives_that_name(realm: Realm) 
                 assert broker.queue_name(former) == former  # forgotten
                 await broker.publish("m", routing_key=info.name, mandatory=True)
                 assert await payloads(replies, 1) == ["m"]
+
+
+async def test_what_is_published_right_after_a_loss_finds_the_queue_by_its_new_name(
+    realm: Realm, broker: Broker
+) -> None:
+    """It is accepted while the queue still has its former name, and sent when it has another: to the queue itself,
+    and to somebody who is to reply to it.  To the former name it would be dropped, and confirmed."""
+    info = await broker.declare(QueueSpec(name="", exclusive=True))
+    await queue(broker, "requests")
+    async with (
+        broker.subscribe(info.name, no_ack=True) as messages,
+        broker.subscribe("requests", no_ack=True) as requests,
+    ):
+        for round in range(5):
+            broker._actor.session.require_link().kill(ConnectionLost("cut by the test"))
+            with trio.fail_after(PATIENCE):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(partial(broker.publish, round, routing_key=info.name, mandatory=True))
+                    nursery.start_soon(partial(broker.publish, round, routing_key="requests", reply_to=info.name))
+                (message,) = await take(messages, 1)
+                (request,) = await take(requests, 1)
+                assert (message.payload, request.payload) == (round, round)
+                assert message.routing_key == request.reply_to == broker.queue_name(info.name)
+            await broker.wait_ready()
+
+
+def test_a_program_that_publishes_before_it_hears_of_a_loss_finds_the_queue_by_its_new_name(realm: Realm) -> None:
+    """It writes to a connection that is cut, or tries again over the next one: what it publishes arrives."""
+    got: list[Any] = []
+    with realm.connect() as connection:
+        channel = connection.channel()
+        reply = Queue("", exclusive=True)(channel)
+        reply.declare()
+        Consumer(channel, [reply], callbacks=[lambda body, _: got.append(body)], no_ack=True).consume()
+        producer = Producer(channel)
+        for round in range(8):
+            realm.cut_connections()
+            producer.publish(round, routing_key=reply.name, retry=True)
+            drain_until(connection, lambda: got[-1:] == [round])  # noqa: B023
+    assert got == list(range(8))
 
 
 def age(actor: ConnectionActor, known: str) -> None:
