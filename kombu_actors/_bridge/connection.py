@@ -69,7 +69,7 @@ class ConnectionHandle:
     def usable(self) -> bool:
         """Whether supervision still works on it, in this process."""
         stopped = self.stopped or self._tenant.leaving
-        return not stopped and self.pid == os.getpid() and self.actor.failure is None
+        return not stopped and self.pid == os.getpid() and not self.actor.gives_up
 
     @property
     def connected(self) -> bool:

@@ -196,6 +196,12 @@ class ConnectionActor:
         self._topology_actor.neighbour.arrive(identity(link, selector.current, selector.endpoints, options))
         await self._topology_actor.serve(ctx, link, self.session.farewells)
 
+    @property
+    def gives_up(self) -> bool:
+        """Whether supervision has given up, also while what it leaves is still being stopped.  Any thread."""
+        tree = self._children.tree  # before the failure, which is there before the tree is gone
+        return (tree is not None and tree.gives_up) or self.failure is not None
+
     # What the tree's own members ask of their connection.
 
     def blocked_because(self) -> str | None:

@@ -191,6 +191,11 @@ class Supervisor(SupervisorHandle):
         while not self._tree.serves(path):
             await self._tree.changed.park()
 
+    @property
+    def gives_up(self) -> bool:
+        """Whether the tree has escalated, from the decision on: its children may be stopping still.  Any thread."""
+        return self._tree.escalation is not None
+
     async def wait_stopped(self) -> None:
         """Wait until the tree has stopped, for whatever reason; raises its ``Escalation``."""
         await self._tree.over.wait()
