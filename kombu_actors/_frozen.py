@@ -36,7 +36,9 @@ class Frozen:
         cls._required = frozenset(name for name in cls.fields if not hasattr(cls, name))
         cls._read = attrgetter("__class__", *cls.fields)
 
-    def __init__(self, **values: object) -> None:
+    def __init__(self, *unnamed: object, **values: object) -> None:
+        if unnamed:
+            raise TypeError(f"{type(self).__name__} takes its arguments by name: {', '.join(self.fields)}")
         given = values.keys()
         if not (self._required <= given <= self._known):
             wrong = [f"{name} is missing" for name in sorted(self._required - given)]

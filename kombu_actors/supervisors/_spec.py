@@ -161,15 +161,15 @@ class SupervisorSpec(Frozen):
         """Raise ``SpecError`` when these children can't live together under this supervisor."""
         seen: set[str] = set()
         for child in children:
-            if not isinstance(child, (ChildSpec, SupervisorSpec)):
-                raise SpecError(f"supervisor {self.id!r}: a child must be a ChildSpec or SupervisorSpec, not {child!r}")
+            self.check_child(child)
             if child.id in seen:
                 raise SpecError(f"supervisor {self.id!r} has two children named {child.id!r}; ids must differ")
             seen.add(child.id)
-            self.check_child(child)
 
-    def check_child(self, child: ChildSpec | SupervisorSpec) -> None:
+    def check_child(self, child: object) -> None:
         """Raise ``SpecError`` when this child doesn't fit this supervisor."""
+        if not isinstance(child, (ChildSpec, SupervisorSpec)):
+            raise SpecError(f"supervisor {self.id!r}: a child must be a ChildSpec or SupervisorSpec, not {child!r}")
         if child.significant and self.auto_shutdown is AutoShutdown.NEVER:
             raise SpecError(
                 f"child {child.id!r} is significant, but supervisor {self.id!r} has auto_shutdown=NEVER, "

@@ -126,6 +126,14 @@ async def test_a_dynamic_child_is_judged_by_the_same_rules() -> None:
     async with open_supervisor(SupervisorSpec(id="s")) as sup:
         with pytest.raises(SpecError, match="its end would mean nothing"):
             await sup.start_child(child(significant=True, restart=Restart.TEMPORARY))
+        with pytest.raises(SpecError, match="must be a ChildSpec or SupervisorSpec"):
+            await sup.start_child(forever)  # type: ignore[arg-type]  # the mistake
+
+
+def test_arguments_without_their_names_are_answered_with_the_names() -> None:
+    """By the class that was to be made."""
+    with pytest.raises(TypeError, match="ChildSpec takes its arguments by name: id, start, restart"):
+        ChildSpec("a", forever)  # type: ignore[call-arg]  # the mistake
 
 
 def test_linear_delays_grow_evenly() -> None:
