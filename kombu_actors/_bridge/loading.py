@@ -34,7 +34,6 @@ def load(*modules: str) -> None:
 
     Raises:
         ImportError: one can't be imported.
-        RuntimeError: no thread can be started.
         DeadlineExceeded: it took longer than ``PATIENCE``.
     """
     if _loaded.issuperset(modules):
@@ -44,11 +43,16 @@ def load(*modules: str) -> None:
     thread = pristine("threading").Thread(
         target=_load, args=(modules, bell, errors), name="kombu_actors loading", daemon=True
     )
-    thread.start()
-    bell.wait(PATIENCE)
-    if not errors:
-        raise DeadlineExceeded(f"the runtime was not loaded within {PATIENCE:g} s: has a signal interrupted an import?")
-    thread.join()  # it has only its end left, and whoever counts threads should not find it
+    try:
+        thread.start()
+    except RuntimeError:  # there is no thread to be had: then here, where an interrupt may tear it
+        _load(modules, bell, errors)
+    else:
+        bell.wait(PATIENCE)
+        if not errors:
+            what = f"the runtime was not loaded within {PATIENCE:g} s"
+            raise DeadlineExceeded(f"{what}: has a signal interrupted an import?")
+        thread.join()  # it has only its end left, and whoever counts threads should not find it
     if errors[0] is not None:
         raise errors[0]
 

@@ -126,6 +126,26 @@ def together() -> None:
     assert errors == []
 
 
+def threadless() -> None:
+    """No thread can be started when the first connection is made; when it connects, either, and then there is one."""
+
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    start, threading.Thread.start = threading.Thread.start, refuse  # type: ignore[method-assign]  # of the world's
+    connection = Connection(URL)
+    told: list[str] = []
+    try:
+        connection.connect()
+    except connection.connection_errors as error:
+        told.append(str(error))
+    assert ["could not start its runtime" in text for text in told] == [True]
+    threading.Thread.start = start  # type: ignore[method-assign]  # likewise
+    connection.connect()
+    connection.release()
+    everyday(URL)
+
+
 def ended() -> None:
     """The thread that loads is slow to end."""
 
@@ -185,6 +205,8 @@ if __name__ == "__main__":
             assert failed == [], f"failed at {failed} of {times}"
         case "together":
             together()
+        case "threadless":
+            threadless()
         case "ended":
             ended()
         case "at-exit":

@@ -39,6 +39,11 @@ def test_threads_may_make_their_first_connections_at_the_same_time() -> None:
     run("together")
 
 
+def test_a_process_without_a_thread_left_may_make_a_connection() -> None:
+    """Connecting is what says that there is none, and works when there is one."""
+    run("threadless")
+
+
 def test_the_thread_that_loads_has_ended_when_there_is_a_connection() -> None:
     """However slow it is to end: a program that compares its threads with those before does not find it."""
     run("ended")
