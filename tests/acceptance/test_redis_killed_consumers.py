@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ ROUNDS = 200
 MESSAGES = 30
 """Per round: what is published takes about as long as the consumer may live."""
 LIFE = 0.05
-"""Seconds that a consumer lives at most, from its start or from the first publish."""
+"""Seconds that a consumer lives at most, from its start or from the first publish: more where a round takes longer."""
 EVERYTHING = """
 local found = redis.call('HVALS', 'unacked')
 for _, raw in ipairs(redis.call('LRANGE', ARGV[1], 0, -1)) do found[#found + 1] = '[' .. raw .. ']' end
@@ -118,6 +119,7 @@ def rounds(library: str, node: RedisNode, dice: random.Random) -> Iterator[Balan
         producer: Any = connection.Producer()
         producer.publish("to connect", routing_key="nobody")
         others = len(node.clients())
+        life = max(LIFE, 1.5 * whole_round(library, peer, mother, connection))
         for number in range(ROUNDS):
             queue = f"{library}-{number}"
             peer.Queue(queue)(connection.default_channel).declare()
@@ -126,7 +128,7 @@ def rounds(library: str, node: RedisNode, dice: random.Random) -> Iterator[Balan
             pid = mother.fork(queue)
             if number % 2 == 0:
                 assert mother.hear() == "ready"
-            killing = threading.Timer(dice.uniform(0, LIFE), os.kill, (pid, signal.SIGKILL))
+            killing = threading.Timer(dice.uniform(0, life), os.kill, (pid, signal.SIGKILL))
             killing.start()
             for message in range(number % 2, MESSAGES):
                 producer.publish(message, routing_key=queue)
@@ -135,6 +137,23 @@ def rounds(library: str, node: RedisNode, dice: random.Random) -> Iterator[Balan
             # What it had sent before is carried out now, or never.
             wait_until(lambda: len(node.clients()) <= others, timeout=10, waiting_for="the server to notice")
             yield Balance(received, stored(node, queue))
+
+
+def whole_round(library: str, peer: Any, mother: Zygote, connection: Any) -> float:
+    """Seconds that a round takes which nobody's end cuts short, on this machine as it is now."""
+    queue = f"{library}-whole"
+    peer.Queue(queue)(connection.default_channel).declare()
+    pid = mother.fork(queue)
+    assert mother.hear() == "ready"
+    began = time.monotonic()
+    for message in range(MESSAGES):
+        connection.Producer().publish(message, routing_key=queue)
+    while mother.hear() != str(MESSAGES - 1):
+        pass
+    taken = time.monotonic() - began
+    os.kill(pid, signal.SIGKILL)
+    mother.last_words()
+    return taken
 
 
 @pytest.mark.slow
