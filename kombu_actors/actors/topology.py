@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from copy import deepcopy
 from typing import TYPE_CHECKING, Literal
 
 from .._frozen import Record
@@ -91,7 +92,9 @@ class QueueNames:
         self, prepare: Callable[..., object], body: bytes, properties: Mapping[str, object]
     ) -> Callable[[Entry], None]:
         """What has a publish of such a message leave with the names of its moment; ``prepare`` is the transport's."""
-        return Following(self, prepare, body, properties)
+        # Its maker may change body and headers once it is prepared.
+        kept = {**properties, "headers": deepcopy(properties.get("headers") or {})}
+        return Following(self, prepare, bytes(body), kept)
 
     def renamed(self, known: str, current: str) -> None:
         """The broker calls it ``current`` from now on."""

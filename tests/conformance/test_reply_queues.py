@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from kombu_actors import Connection, Consumer, Producer, Queue
 from kombu_actors.actors.connection import ConnectionActor
@@ -100,12 +101,16 @@ async def test_what_is_published_right_after_a_loss_finds_the_queue_by_its_new_n
         for round in range(5):
             broker._actor.session.require_link().kill(ConnectionLost("cut by the test"))
             with trio.fail_after(PATIENCE):
+                headers: dict[str, object] = {"round": [round]}
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(partial(broker.publish, round, routing_key=info.name, mandatory=True))
+                    send = partial(broker.publish, routing_key=info.name, mandatory=True, headers=headers)
+                    nursery.start_soon(send, round)
                     nursery.start_soon(partial(broker.publish, round, routing_key="requests", reply_to=info.name))
+                    await trio.testing.wait_all_tasks_blocked()
+                    headers["round"] = "changed meanwhile"
                 (message,) = await take(messages, 1)
                 (request,) = await take(requests, 1)
-                assert (message.payload, request.payload) == (round, round)
+                assert (message.payload, message.headers["round"], request.payload) == (round, [round], round)
                 assert message.routing_key == request.reply_to == broker.queue_name(info.name)
             await broker.wait_ready()
 
